@@ -1,0 +1,95 @@
+"""Every error this package raises on purpose. Each says what was found, what was expected and what to do.
+
+Command lines print that one sentence and leave with ``exit_code``:
+0 done, 2 usage, 3 bad input, 4 hardware missing, 5 host unreachable when it was required.
+
+    EdgeError
+    +-- UsageError           2  an option or address that cannot work
+    +-- InputError           3
+    |   +-- BundleError         a bundle that is incomplete, changed or of another version
+    |   +-- DataError           images, labels, tables or weights that cannot be used
+    |   +-- FrameError          a frame of the wrong shape, type or content
+    |   +-- WireError           a message that breaks the protocol (``status`` is the HTTP status to answer with)
+    |   +-- OutputError         a result that cannot be written
+    +-- HardwareError        4
+    |   +-- CameraError         a source that cannot be opened or stopped giving frames
+    |   +-- EngineError         an inference engine that cannot load or run a graph
+    +-- HostError            5  the host is absent, answers late or answers garbage
+"""
+
+import sys
+import traceback
+from typing import Callable
+
+
+class EdgeError(Exception):
+    """Base of all errors here; ``str(error)`` is one sentence for the person at the console."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeError):
+    exit_code = 2
+
+
+class InputError(EdgeError):
+    exit_code = 3
+
+
+class BundleError(InputError):
+    pass
+
+
+class DataError(InputError):
+    pass
+
+
+class FrameError(InputError):
+    pass
+
+
+class WireError(InputError):
+    """A protocol message that is malformed or beyond the limits."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class OutputError(InputError):
+    pass
+
+
+class HardwareError(EdgeError):
+    exit_code = 4
+
+
+class CameraError(HardwareError):
+    pass
+
+
+class EngineError(HardwareError):
+    pass
+
+
+class HostError(EdgeError):
+    exit_code = 5
+
+
+def run_command(command: Callable[[], int], debug: bool = False) -> int:
+    """Run a command line's body; turn an EdgeError into one sentence on stderr and its exit code.
+
+    Ctrl-C gives 130, a closed pipe on stdout gives 0. With ``debug`` the traceback is printed as well.
+    """
+    try:
+        return command()
+    except EdgeError as error:
+        if debug:
+            traceback.print_exc()
+        print("error: {}".format(error), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # Python would complain once more while it flushes the closed pipe
+        return 0

@@ -1,0 +1,225 @@
+"""Images with labels: CIFAR-10 in its two official layouts, or a folder of images.
+
+Splits of CIFAR-10 by training index: 0..42999 train, 43000..46999 calibration (thresholds and tables), the rest is
+left alone; the test batch is for evaluation.
+"""
+
+import hashlib
+import os
+import pickle
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from device.errors import DataError
+
+LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TRAIN = slice(0, 43_000)
+CALIBRATION = slice(43_000, 47_000)
+
+ARCHIVE_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+ARCHIVE_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+ARCHIVE_BYTES = 170_052_171
+RECORD_BYTES = 1 + 3 * 32 * 32
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm"}
+
+
+class Images(NamedTuple):
+    """Images with their labels.
+
+    pixels: uint8 (n, height, width, 3), RGB, 0..255. labels: int64 (n,). first_id: index of image 0 in its own file set
+    (43000 for the calibration split), so that a table can name the samples it was learned from.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    first_id: int = 0
+
+    def take(self, count: int) -> "Images":
+        """The first ``count`` images."""
+        return self._replace(pixels=self.pixels[:count], labels=self.labels[:count])
+
+
+class Dataset(NamedTuple):
+    """Three splits, the names of the classes and a word on where they came from."""
+
+    train: Images
+    calibration: Images
+    test: Images
+    classes: tuple[str, ...]
+    source: str
+
+
+def load(directory: str | Path | None = None, size: tuple[int, int] = (32, 32), download: bool = True) -> Dataset:
+    """Find and read the data: ``directory``, else $CIFAR10_DIR, else the cache, else download the official archive.
+
+    Args:
+        directory: CIFAR-10 in the binary or python layout, or a folder with one sub-folder of images a class.
+        size: (height, width) that images of a folder are resized to; CIFAR-10 is 32 x 32.
+        download: fetch the archive (170 MB, once, checked by hash) when nothing else is there.
+
+    Raises:
+        DataError: no data, an incomplete file, a wrong hash.
+    """
+    named = directory or os.environ.get("CIFAR10_DIR")
+    if named:
+        folder = Path(named)
+        if not folder.is_dir():
+            raise DataError(f"found no folder {folder}; expected CIFAR-10 or class sub-folders of images; name another with --data or CIFAR10_DIR")
+        return _read(folder, size)
+    cached = cache_dir() / "cifar-10-batches-bin"
+    if not cached.is_dir():
+        if not download:
+            raise DataError("found no CIFAR-10; name its folder with --data DIR or CIFAR10_DIR")
+        fetch_archive(cached.parent)
+    return _read(cached, size)
+
+
+def cache_dir() -> Path:
+    """Where the download goes: $XDG_CACHE_HOME/defq, by default ~/.cache/defq."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "defq"
+
+
+def fetch_archive(destination: Path, url: str = ARCHIVE_URL, sha256: str = ARCHIVE_SHA256, limit_s: float = 1800) -> None:
+    """Download the official archive, check its SHA-256 and unpack its files into ``destination``.
+
+    Raises:
+        DataError: no network, a download that takes longer than ``limit_s`` seconds, a wrong hash, a full disk.
+    """
+    partial = destination / "cifar-10-binary.tar.gz.partial"
+    digest = hashlib.sha256()
+    deadline = time.monotonic() + limit_s
+    advice = "get cifar-10-binary.tar.gz on another machine, unpack it and name the folder with --data DIR or CIFAR10_DIR"
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=15) as answer, partial.open("wb") as file:
+            with tqdm(total=ARCHIVE_BYTES, unit="B", unit_scale=True, desc="CIFAR-10") as bar:
+                while chunk := answer.read(1 << 16):
+                    if file.tell() + len(chunk) > ARCHIVE_BYTES:
+                        break
+                    file.write(chunk)
+                    digest.update(chunk)
+                    bar.update(len(chunk))
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(f"not finished after {limit_s:.0f} s")
+        if digest.hexdigest() != sha256:
+            raise DataError(f"found SHA-256 {digest.hexdigest()} for {url}; expected {sha256}; {advice}")
+        with tarfile.open(partial) as archive:
+            archive.extractall(destination, filter="data")
+    except OSError as error:
+        raise DataError(f"could not download CIFAR-10 from {url} to {destination} ({error}); {advice}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read(folder: Path, size: tuple[int, int]) -> Dataset:
+    for inner in (folder, folder / "cifar-10-batches-bin", folder / "cifar-10-batches-py"):
+        for suffix, reader in ((".bin", _read_binary), ("", _read_python)):
+            if (inner / f"data_batch_1{suffix}").is_file():
+                return _cifar10(inner, suffix, reader)
+    return _image_folder(folder, size)
+
+
+def _cifar10(folder: Path, suffix: str, reader: Callable[[Path], tuple[np.ndarray, np.ndarray]]) -> Dataset:
+    batches = sorted(folder.glob(f"data_batch_[0-9]{suffix}"))
+    parts = [reader(path) for path in batches]
+    pixels = np.concatenate([part[0] for part in parts])
+    labels = np.concatenate([part[1] for part in parts])
+    if len(labels) < CALIBRATION.stop:
+        raise DataError(
+            f"found {len(labels)} training images in {folder}; expected at least {CALIBRATION.stop} "
+            "(43000 to train, 4000 to calibrate); name the full data set with --data or CIFAR10_DIR"
+        )
+    test_file = folder / f"test_batch{suffix}"
+    if not test_file.is_file():
+        raise DataError(f"found no {test_file.name} in {folder}; expected the whole official archive; unpack it again")
+    test = reader(test_file)
+    return Dataset(
+        Images(pixels[TRAIN], labels[TRAIN]),
+        Images(pixels[CALIBRATION], labels[CALIBRATION], CALIBRATION.start),
+        Images(*test),
+        LABELS,
+        f"CIFAR-10 in {folder}",
+    )
+
+
+def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """One file of the binary layout: records of a label byte and 3 x 1024 bytes of red, green and blue."""
+    raw = np.fromfile(path, np.uint8)
+    if raw.size == 0 or raw.size % RECORD_BYTES:
+        raise DataError(f"found {raw.size} bytes in {path}; expected a multiple of {RECORD_BYTES} (a label and 3 x 32 x 32 pixels); the file is cut off: copy it again")
+    records = raw.reshape(-1, RECORD_BYTES)
+    return _checked(records[:, 1:], records[:, 0], path)
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads the pickled dictionaries of the python layout and nothing but plain NumPy arrays in them."""
+
+    allowed = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.allowed:
+            raise pickle.UnpicklingError(f"the file asks for {module}.{name}")
+        if name == "_reconstruct":
+            return np._core.multiarray._reconstruct
+        return getattr(np, name)
+
+
+def _read_python(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """One file of the python layout, read without running anything the file might carry."""
+    try:
+        with path.open("rb") as file:
+            content = _ArrayUnpickler(file, encoding="bytes").load()
+        pixels, labels = np.asarray(content[b"data"]), np.asarray(content[b"labels"])
+    except Exception as error:
+        raise DataError(f"could not read {path} ({error}); expected a file of the official CIFAR-10 python archive; unpack it again") from error
+    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != RECORD_BYTES - 1 or len(pixels) != len(labels):
+        raise DataError(f"found {pixels.dtype} {pixels.shape} and {len(labels)} labels in {path}; expected uint8 (n, 3072) and n labels; unpack the official archive again")
+    return _checked(pixels, labels, path)
+
+
+def _checked(planes: np.ndarray, labels: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if labels.max() >= len(LABELS):
+        raise DataError(f"found label {labels.max()} in {path}; expected 0..9; is this CIFAR-100?")
+    pixels = np.ascontiguousarray(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return pixels, labels.astype(np.int64)
+
+
+def _image_folder(folder: Path, size: tuple[int, int]) -> Dataset:
+    """Class sub-folders of images. With train/, calibration/ and test/ above them these are the splits; otherwise
+    of every ten images of a class the ninth goes to calibration and the tenth to test."""
+    splits = [folder / name for name in ("train", "calibration", "test")]
+    if all(split.is_dir() for split in splits):
+        classes = sorted({path.name for split in splits for path in split.iterdir() if path.is_dir()})
+        parts = [[(path, label) for label, name in enumerate(classes) for path in _image_files(split / name)] for split in splits]
+    else:
+        classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and _image_files(path))
+        parts = [[], [], []]
+        for label, name in enumerate(classes):
+            for index, path in enumerate(_image_files(folder / name)):
+                parts[max(0, index % 10 - 7)].append((path, label))
+    if len(classes) < 2 or not all(parts):
+        raise DataError(
+            f"found neither CIFAR-10 nor images in {folder} ({len(classes)} class folders; {', '.join(str(len(part)) for part in parts)} images to train, calibrate and test); "
+            "expected data_batch_1.bin, data_batch_1, or two or more class sub-folders with at least ten PNG or JPEG images each"
+        )
+    read = [Images(np.stack([_read_image(path, size) for path, _ in part]), np.array([label for _, label in part], np.int64)) for part in parts]
+    return Dataset(read[0], read[1], read[2], tuple(classes), f"images in {folder}")
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DataError(f"could not read {path} as an image; expected PNG or JPEG; remove or replace it")
+    return cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), (size[1], size[0]), interpolation=cv2.INTER_AREA)

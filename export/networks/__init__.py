@@ -1,0 +1,12 @@
+"""The three networks of the paper, by name."""
+
+from collections.abc import Callable
+
+from export.networks.mobilenet import mobilenet
+from export.networks.resnet import resnet56
+from export.networks.sdn import SDN, InternalClassifier
+from export.networks.vgg import vgg16
+
+NETWORKS: dict[str, Callable[..., SDN]] = {"vgg16": vgg16, "resnet56": resnet56, "mobilenet": mobilenet}
+
+__all__ = ["NETWORKS", "SDN", "InternalClassifier", "mobilenet", "resnet56", "vgg16"]

@@ -1,0 +1,25 @@
+"""SDN-MobileNet (v1) for 32 x 32 images: 13 internal classifiers and the final one."""
+
+from torch import nn
+
+from export.networks.sdn import SDN, InternalClassifier, conv_batch_norm
+
+# (channels, stride) of each depthwise separable block
+BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
+
+
+def mobilenet(classes: int = 10) -> SDN:
+    """A 3 x 3 stem, then 13 depthwise separable blocks from 32 x 32 down to 2 x 2 pixels."""
+    blocks: list[nn.Module] = []
+    ics: list[nn.Module] = []
+    inputs, size = 32, 32
+    for channels, stride in BLOCKS:
+        size //= stride
+        depthwise = conv_batch_norm(inputs, inputs, 3, stride, groups=inputs)
+        pointwise = conv_batch_norm(inputs, channels, 1)
+        blocks.append(nn.Sequential(*depthwise, nn.ReLU(), *pointwise, nn.ReLU()))
+        ics.append(InternalClassifier(channels, size, classes))
+        inputs = channels
+    stem = nn.Sequential(*conv_batch_norm(3, 32, 3), nn.ReLU())
+    end = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(1024, classes))
+    return SDN(stem, blocks, ics, end)

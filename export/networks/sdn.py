@@ -1,0 +1,82 @@
+"""Shallow-Deep Networks: a backbone with an internal classifier (exit) after every block.
+
+Kaya, Hong, Dumitras, "Shallow-Deep Networks: Understanding and Mitigating Network Overthinking", ICML 2019.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class SDN(nn.Module):
+    """A multi-exit classifier: ``stem``, then ``blocks[i]`` each followed by classifier ``ics[i]``, then ``end``.
+
+    These four attributes are all that the exporter, the attacks and the calibration ask of a network. A network of
+    your own needs no more: modules under these names and an ``input_shape``.
+
+    Shape: images float32 (batch, channels, height, width) in [0, 1], RGB, no normalisation.
+    ``forward`` returns the logits of every exit, float32 (exits, batch, classes); the final classifier is the last.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        blocks: Sequence[nn.Module],
+        ics: Sequence[nn.Module],
+        end: nn.Module,
+        input_shape: tuple[int, int, int] = (3, 32, 32),
+    ) -> None:
+        super().__init__()
+        if len(blocks) != len(ics):
+            raise ValueError(f"found {len(blocks)} blocks and {len(ics)} internal classifiers; expected one classifier a block")
+        self.stem = stem
+        self.blocks = nn.ModuleList(blocks)
+        self.ics = nn.ModuleList(ics)
+        self.end = end
+        self.input_shape = input_shape
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.exits(images, len(self.blocks) + 1)
+
+    def exits(self, images: Tensor, count: int) -> Tensor:
+        """Logits of the first ``count`` exits alone, float32 (count, batch, classes): what the device computes."""
+        features = self.stem(images)
+        logits = []
+        for block, classifier in zip(self.blocks[:count], self.ics[:count], strict=True):
+            features = block(features)
+            logits.append(classifier(features))
+        if count > len(self.blocks):
+            logits.append(self.end(features))
+        return torch.stack([each.float() for each in logits])
+
+
+class InternalClassifier(nn.Module):
+    """Pools a map of size x size pixels to 4 x 4 as a learned mix of max and average, then one linear layer.
+
+    Maps of 4 x 4 and smaller are not pooled. ``alpha`` weighs max pooling, 1 - alpha average pooling (SDN paper, section 4).
+    """
+
+    def __init__(self, channels: int, size: int, classes: int = 10) -> None:
+        super().__init__()
+        self.kernel = size // 4 if size > 4 else 0
+        if self.kernel:
+            self.alpha = nn.Parameter(torch.full((1,), 0.5))
+            self.max_pool = nn.MaxPool2d(self.kernel)
+            self.mean_pool = nn.AvgPool2d(self.kernel)
+        pooled = 4 if self.kernel else size
+        self.fc = nn.Linear(channels * pooled * pooled, classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.kernel:
+            features = self.alpha * self.max_pool(features) + (1 - self.alpha) * self.mean_pool(features)
+        logits: Tensor = self.fc(features.flatten(1))
+        return logits
+
+
+def conv_batch_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> list[nn.Module]:
+    """A convolution that keeps the map's size (up to its stride) and its batch norm."""
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias),
+        nn.BatchNorm2d(outputs),
+    ]

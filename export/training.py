@@ -1,0 +1,126 @@
+"""Joint training of all exits of an SDN (Kaya et al. 2019): every classifier's loss counts from the start, the
+internal ones with a weight that ramps from 0.01 to the exit's relative cost."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from export.calibration import exit_accuracies, relative_costs, score
+from export.datasets import Dataset
+from export.networks import NETWORKS, SDN
+from export.weights import load_network, to_tensor
+
+CROP_PADDING = 4
+FIRST_WEIGHT = 0.01
+
+
+class Recipe(NamedTuple):
+    """SGD with Nesterov momentum 0.9 under a one-cycle schedule; the gradient norm is clipped."""
+
+    epochs: int = 12
+    peak_rate: float = 0.1
+    batch: int = 256
+    weight_decay: float = 5e-4
+    clip_norm: float = 5.0
+    compile: bool = False
+    seed: int = 0
+
+
+RECIPES = {
+    "vgg16": Recipe(),
+    "resnet56": Recipe(peak_rate=0.06, compile=True),
+    "mobilenet": Recipe(peak_rate=0.1, compile=True),
+}
+
+
+def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Path | None = None) -> SDN:
+    """Train ``model`` on the training split and return it in evaluation mode.
+
+    After every epoch the whole state goes to ``checkpoint``; a run that finds one goes on from there. ``start`` names
+    safetensors to begin from instead of random weights. Prints one line an epoch with the accuracy on the calibration
+    split (every exit's best, and the final classifier's).
+    """
+    torch.manual_seed(recipe.seed)
+    network = load_network(model, start) if start else NETWORKS[model](len(data.classes))
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    costs = torch.tensor(relative_costs(network))
+    optimiser = torch.optim.SGD(_parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True)
+    steps = len(data.train.labels) // recipe.batch
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=0.3)
+    done = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        done = state["epoch"]
+        print(f"goes on after epoch {done} of {recipe.epochs} from {checkpoint}", flush=True)
+    forward: Callable[[Tensor], Tensor] = torch.compile(network) if recipe.compile else network
+    for epoch in range(done, recipe.epochs):
+        network.train()
+        loss = _epoch(forward, network, optimiser, schedule, data, recipe, costs, epoch, steps)
+        network.eval()
+        accuracies = exit_accuracies(score(network, data.calibration.pixels), data.calibration.labels)
+        print(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  calibration accuracy: final {accuracies[-1]:.3f}, best exit {max(accuracies):.3f}", flush=True)
+        state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "epoch": epoch + 1}
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        partial = checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(checkpoint)
+    network.eval()
+    return network
+
+
+def _epoch(
+    forward: Callable[[Tensor], Tensor], network: SDN, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
+    data: Dataset, recipe: Recipe, costs: Tensor, epoch: int, steps: int,
+) -> float:  # fmt: skip
+    generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
+    order = torch.randperm(len(data.train.labels), generator=generator).numpy()
+    total = 0.0
+    bar = tqdm(range(steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=10)
+    for step in bar:
+        index = order[step * recipe.batch : (step + 1) * recipe.batch]
+        images = augment(to_tensor(data.train.pixels[index]), generator).contiguous(memory_format=torch.channels_last)
+        labels = torch.from_numpy(data.train.labels[index])
+        weights = FIRST_WEIGHT + (epoch * steps + step) / (recipe.epochs * steps) * (costs - FIRST_WEIGHT)
+        weights[-1] = 1.0
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = forward(images)
+        losses = torch.stack([nn.functional.cross_entropy(each, labels) for each in logits])
+        loss = (weights * losses).sum()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+        optimiser.step()
+        schedule.step()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch + 1}, step {step}; lower the peak learning rate")
+        total += loss.item()
+        bar.set_postfix(loss=f"{total / (step + 1):.3f}", refresh=False)
+    return total / steps
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Random horizontal flip and random crop after padding by 4 pixels, each image its own. float32 (n, 3, h, w)."""
+    n, _, height, width = images.shape
+    flip = torch.rand(n, generator=generator) < 0.5
+    images = torch.where(flip[:, None, None, None], images.flip(3), images)
+    padded = nn.functional.pad(images, (CROP_PADDING,) * 4)
+    top, left = (torch.randint(0, 2 * CROP_PADDING + 1, (n,), generator=generator) for _ in range(2))
+    rows = (top[:, None] + torch.arange(height))[:, None, :, None]
+    columns = (left[:, None] + torch.arange(width))[:, None, None, :]
+    return padded[torch.arange(n)[:, None, None, None], torch.arange(3)[None, :, None, None], rows, columns]
+
+
+def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Weight decay for weights of convolutions and linear layers; none for biases, batch norm and pooling mixes."""
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
