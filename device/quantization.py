@@ -86,9 +86,9 @@ class DefQ:
         self._zeros = np.zeros_like(self._steps)
         self._pixels = np.empty_like(self._steps)
         self._coefficients = np.empty_like(self._steps)
-        self._shape = ()  # type: Tuple[int, ...]
+        self._shape: Tuple[int, ...] = ()
         self._buffers = None  # type: _Buffers  # type: ignore[assignment]
-        self._chunks = []  # type: List[Tuple[np.ndarray, ...]]
+        self._chunks: List[Tuple[np.ndarray, ...]] = []
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Quantise a frame.
@@ -159,7 +159,12 @@ def _split(frame: np.ndarray, buffers: _Buffers) -> None:
 
 
 def _buffers_for(frame: np.ndarray) -> _Buffers:
-    if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (1, 3)) or 0 in frame.shape:
+    if (
+        frame.dtype != np.uint8
+        or frame.ndim not in (2, 3)
+        or (frame.ndim == 3 and frame.shape[2] not in (1, 3))
+        or 0 in frame.shape
+    ):
         raise FrameError("found a frame of type {} and shape {}; expected uint8 (height, width), (height, width, 1) or "
                          "(height, width, 3); convert it before DefQ".format(frame.dtype, frame.shape))  # fmt: skip
     height, width = frame.shape[:2]

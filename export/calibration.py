@@ -101,7 +101,9 @@ def operating_point(scores: ExitScores, labels: np.ndarray, costs: list[float], 
     )
 
 
-def rad_threshold(scores: ExitScores, labels: np.ndarray, costs: list[float], drop_percent: float, grid: np.ndarray = THRESHOLD_GRID) -> OperatingPoint:
+def rad_threshold(
+    scores: ExitScores, labels: np.ndarray, costs: list[float], drop_percent: float, grid: np.ndarray = THRESHOLD_GRID
+) -> OperatingPoint:
     """RAD r %: the threshold of ``grid`` with the lowest mean cost whose early-exit accuracy is at least
     (1 - r/100) x the accuracy of the final classifier. Where none reaches it, the highest threshold."""
     floor = (1 - drop_percent / 100) * float((scores.classes[-1] == labels).mean())

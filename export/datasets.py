@@ -5,9 +5,12 @@ left alone; the test batch is for evaluation.
 """
 
 import hashlib
+import importlib
 import os
 import pickle
+import shutil
 import tarfile
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
@@ -24,6 +27,7 @@ LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse
 TRAIN = slice(0, 43_000)
 CALIBRATION = slice(43_000, 47_000)
 
+FOLDER = "cifar-10-batches-bin"
 ARCHIVE_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 ARCHIVE_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 ARCHIVE_BYTES = 170_052_171
@@ -72,9 +76,11 @@ def load(directory: str | Path | None = None, size: tuple[int, int] = (32, 32), 
     if named:
         folder = Path(named)
         if not folder.is_dir():
-            raise DataError(f"found no folder {folder}; expected CIFAR-10 or class sub-folders of images; name another with --data or CIFAR10_DIR")
+            raise DataError(
+                f"found no folder {folder}; expected CIFAR-10 or class sub-folders of images; name another with --data or CIFAR10_DIR"
+            )
         return _read(folder, size)
-    cached = cache_dir() / "cifar-10-batches-bin"
+    cached = cache_dir() / FOLDER
     if not cached.is_dir():
         if not download:
             raise DataError("found no CIFAR-10; name its folder with --data DIR or CIFAR10_DIR")
@@ -87,7 +93,9 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "defq"
 
 
-def fetch_archive(destination: Path, url: str = ARCHIVE_URL, sha256: str = ARCHIVE_SHA256, limit_s: float = 1800) -> None:
+def fetch_archive(
+    destination: Path, url: str = ARCHIVE_URL, sha256: str = ARCHIVE_SHA256, limit_s: float = 1800
+) -> None:
     """Download the official archive, check its SHA-256 and unpack its files into ``destination``.
 
     Raises:
@@ -96,31 +104,47 @@ def fetch_archive(destination: Path, url: str = ARCHIVE_URL, sha256: str = ARCHI
     partial = destination / "cifar-10-binary.tar.gz.partial"
     digest = hashlib.sha256()
     deadline = time.monotonic() + limit_s
-    advice = "get cifar-10-binary.tar.gz on another machine, unpack it and name the folder with --data DIR or CIFAR10_DIR"
+    advice = (
+        "get cifar-10-binary.tar.gz on another machine, unpack it and name the folder with --data DIR or CIFAR10_DIR"
+    )
     try:
         destination.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=15) as answer, partial.open("wb") as file:
-            with tqdm(total=ARCHIVE_BYTES, unit="B", unit_scale=True, desc="CIFAR-10") as bar:
-                while chunk := answer.read(1 << 16):
-                    if file.tell() + len(chunk) > ARCHIVE_BYTES:
-                        break
-                    file.write(chunk)
-                    digest.update(chunk)
-                    bar.update(len(chunk))
-                    if time.monotonic() > deadline:
-                        raise TimeoutError(f"not finished after {limit_s:.0f} s")
+        with (
+            urllib.request.urlopen(url, timeout=15) as answer,
+            partial.open("wb") as file,
+            tqdm(total=ARCHIVE_BYTES, unit="B", unit_scale=True, desc="CIFAR-10") as bar,
+        ):
+            while (chunk := answer.read(1 << 16)) and file.tell() <= ARCHIVE_BYTES:
+                file.write(chunk)
+                digest.update(chunk)
+                bar.update(len(chunk))
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not finished after {limit_s:.0f} s")
         if digest.hexdigest() != sha256:
             raise DataError(f"found SHA-256 {digest.hexdigest()} for {url}; expected {sha256}; {advice}")
-        with tarfile.open(partial) as archive:
-            archive.extractall(destination, filter="data")
-    except OSError as error:
+        _unpack(partial, destination)
+    except (OSError, tarfile.TarError) as error:
         raise DataError(f"could not download CIFAR-10 from {url} to {destination} ({error}); {advice}") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
+def _unpack(archive: Path, destination: Path) -> None:
+    """Take the .bin files out of the archive; the folder gets its name only when all are there."""
+    folder = destination / FOLDER
+    with tempfile.TemporaryDirectory(dir=destination) as scratch, tarfile.open(archive) as members:
+        for member in members:
+            name = Path(member.name).name
+            stream = members.extractfile(member) if member.isfile() and name.endswith(".bin") else None
+            if stream:
+                (Path(scratch) / name).write_bytes(stream.read())
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(scratch, folder.with_suffix(".partial"), dirs_exist_ok=True)
+        folder.with_suffix(".partial").rename(folder)
+
+
 def _read(folder: Path, size: tuple[int, int]) -> Dataset:
-    for inner in (folder, folder / "cifar-10-batches-bin", folder / "cifar-10-batches-py"):
+    for inner in (folder, folder / FOLDER, folder / "cifar-10-batches-py"):
         for suffix, reader in ((".bin", _read_binary), ("", _read_python)):
             if (inner / f"data_batch_1{suffix}").is_file():
                 return _cifar10(inner, suffix, reader)
@@ -154,7 +178,9 @@ def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """One file of the binary layout: records of a label byte and 3 x 1024 bytes of red, green and blue."""
     raw = np.fromfile(path, np.uint8)
     if raw.size == 0 or raw.size % RECORD_BYTES:
-        raise DataError(f"found {raw.size} bytes in {path}; expected a multiple of {RECORD_BYTES} (a label and 3 x 32 x 32 pixels); the file is cut off: copy it again")
+        raise DataError(
+            f"found {raw.size} bytes in {path}; expected a multiple of {RECORD_BYTES} (a label and 3 x 32 x 32 pixels); the file is cut off: copy it again"
+        )
     records = raw.reshape(-1, RECORD_BYTES)
     return _checked(records[:, 1:], records[:, 0], path)
 
@@ -162,13 +188,22 @@ def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
 class _ArrayUnpickler(pickle.Unpickler):
     """Reads the pickled dictionaries of the python layout and nothing but plain NumPy arrays in them."""
 
-    allowed = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
+    ALLOWED = frozenset(
+        {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+        }
+    )
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.allowed:
+        if (module, name) not in self.ALLOWED:
             raise pickle.UnpicklingError(f"the file asks for {module}.{name}")
         if name == "_reconstruct":
-            return np._core.multiarray._reconstruct
+            return importlib.import_module(
+                "numpy.core.multiarray" if np.__version__[0] == "1" else "numpy._core.multiarray"
+            )._reconstruct
         return getattr(np, name)
 
 
@@ -179,9 +214,18 @@ def _read_python(path: Path) -> tuple[np.ndarray, np.ndarray]:
             content = _ArrayUnpickler(file, encoding="bytes").load()
         pixels, labels = np.asarray(content[b"data"]), np.asarray(content[b"labels"])
     except Exception as error:
-        raise DataError(f"could not read {path} ({error}); expected a file of the official CIFAR-10 python archive; unpack it again") from error
-    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != RECORD_BYTES - 1 or len(pixels) != len(labels):
-        raise DataError(f"found {pixels.dtype} {pixels.shape} and {len(labels)} labels in {path}; expected uint8 (n, 3072) and n labels; unpack the official archive again")
+        raise DataError(
+            f"could not read {path} ({error}); expected a file of the official CIFAR-10 python archive; unpack it again"
+        ) from error
+    if (
+        pixels.dtype != np.uint8
+        or pixels.ndim != 2
+        or pixels.shape[1] != RECORD_BYTES - 1
+        or len(pixels) != len(labels)
+    ):
+        raise DataError(
+            f"found {pixels.dtype} {pixels.shape} and {len(labels)} labels in {path}; expected uint8 (n, 3072) and n labels; unpack the official archive again"
+        )
     return _checked(pixels, labels, path)
 
 
@@ -198,7 +242,10 @@ def _image_folder(folder: Path, size: tuple[int, int]) -> Dataset:
     splits = [folder / name for name in ("train", "calibration", "test")]
     if all(split.is_dir() for split in splits):
         classes = sorted({path.name for split in splits for path in split.iterdir() if path.is_dir()})
-        parts = [[(path, label) for label, name in enumerate(classes) for path in _image_files(split / name)] for split in splits]
+        parts = [
+            [(path, label) for label, name in enumerate(classes) for path in _image_files(split / name)]
+            for split in splits
+        ]
     else:
         classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and _image_files(path))
         parts = [[], [], []]
@@ -210,7 +257,12 @@ def _image_folder(folder: Path, size: tuple[int, int]) -> Dataset:
             f"found neither CIFAR-10 nor images in {folder} ({len(classes)} class folders; {', '.join(str(len(part)) for part in parts)} images to train, calibrate and test); "
             "expected data_batch_1.bin, data_batch_1, or two or more class sub-folders with at least ten PNG or JPEG images each"
         )
-    read = [Images(np.stack([_read_image(path, size) for path, _ in part]), np.array([label for _, label in part], np.int64)) for part in parts]
+    read = [
+        Images(
+            np.stack([_read_image(path, size) for path, _ in part]), np.array([label for _, label in part], np.int64)
+        )
+        for part in parts
+    ]
     return Dataset(read[0], read[1], read[2], tuple(classes), f"images in {folder}")
 
 

@@ -14,7 +14,7 @@ Opset 13 and IR 7: read by ONNX Runtime 1.10 to the newest and by TensorRT 8.2 t
 import io
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -41,10 +41,11 @@ def piece(module: nn.Module, example: torch.Tensor, source: str, target: str) ->
     """Export ``module`` as nodes that read tensor ``source`` and write tensor ``target``; batch norm is folded away.
 
     Args:
-        module: in evaluation mode, one tensor in and one out.
+        module: one tensor in and one out; it is put into evaluation mode.
         example: float32 (1, ...) of the input's shape.
     """
-    buffer = io.BytesIO()
+    module.eval()  # the exporter puts a module back into the mode it found it in, its parts with it
+    buffer: Any = io.BytesIO()
     with warnings.catch_warnings():  # the exporter without onnxscript and with opset 13 is the older one
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -96,8 +97,8 @@ def _joined(*pieces: Piece) -> Piece:
 
 class Stages(NamedTuple):
     """A network as pieces. Block i (from 0) reads ``features{i-1}`` (block 0: ``pixels``) and writes ``features{i}``;
-    exit i reads that and writes ``confidence{i}`` float32 (n, 1) and ``label{i}`` int64 (n, 1). The last exit is the
-    final classifier, behind an empty block. shapes: of ``features{i}``, without the batch axis."""
+    exit i reads that and writes ``softmax{i}`` (n, classes). The last exit is the final classifier, behind an empty
+    block. shapes: of ``features{i}``, without the batch axis."""
 
     blocks: list[Piece]
     exits: list[Piece]
@@ -116,55 +117,52 @@ def stages(network: SDN) -> Stages:
     features, source = torch.zeros(1, *network.input_shape), "pixels"
     for index, (block, classifier) in enumerate(zip(network.blocks, network.ics, strict=True)):
         whole = nn.Sequential(network.stem, block) if index == 0 else block
-        blocks.append(piece(whole.eval(), features, source, f"features{index}"))
+        blocks.append(piece(whole, features, source, f"features{index}"))
         features, source = whole(features), f"features{index}"
-        exits.append(_joined(piece(classifier, features, source, f"logits{index}"), _answer(index)))
+        exits.append(piece(nn.Sequential(classifier, nn.Softmax(1)), features, source, f"softmax{index}"))
         shapes.append(tuple(features.shape[1:]))
     last = len(blocks)
     blocks.append(Piece([], []))
-    exits.append(_joined(piece(network.end, features, source, f"logits{last}"), _answer(last)))
+    exits.append(piece(nn.Sequential(network.end, nn.Softmax(1)), features, source, f"softmax{last}"))
     return Stages(blocks, exits, shapes)
 
 
-def _answer(index: int) -> Piece:
-    """logits{i} (n, classes) -> confidence{i} and label{i}, both (n, 1)."""
-    return Piece(
-        [
-            helper.make_node("Softmax", [f"logits{index}"], [f"softmax{index}"], axis=1),
-            helper.make_node("ReduceMax", [f"softmax{index}"], [f"confidence{index}"], axes=[1], keepdims=1),
-            helper.make_node("ArgMax", [f"softmax{index}"], [f"label{index}"], axis=1, keepdims=1),
-        ],
-        [],
-    )
+def _best(index: int, prefix: str, keepdims: int = 0, label: bool = True) -> list[NodeProto]:
+    """softmax{i} -> {prefix}confidence and {prefix}label, (n,) or with ``keepdims`` (n, 1)."""
+    source = [f"softmax{index}"]
+    nodes = [helper.make_node("ReduceMax", source, [f"{prefix}confidence"], axes=[1], keepdims=keepdims)]
+    if label:
+        nodes.append(helper.make_node("ArgMax", source, [f"{prefix}label"], axis=1, keepdims=keepdims))
+    return nodes
 
 
 def _first_confident(first: int, last: int, prefix: str, otherwise: int = 0) -> Piece:
     """Pick label, confidence and exit of the first confident of the exits ``first`` to ``last`` (0-based, inclusive).
 
-    Reads ``threshold``; writes {prefix}label, {prefix}confidence, {prefix}exit, each (n,), and {prefix}left, bool (n,).
+    Reads ``threshold``; writes {prefix}label, {prefix}confidence, {prefix}exit, each (n,), and {prefix}stays, bool (n,).
     Where none is confident the answer is the last one's and the exit ``otherwise``.
     """
-    count = last - first + 1
-    exits = [*range(first, last + 1), last]  # once more at the end: the answer of frames that do not leave
     numbers = constant(f"{prefix}numbers", np.array([*range(first + 1, last + 2), otherwise], np.int64))
-    flat = constant(f"{prefix}flat", np.array([-1], np.int64))
     node = helper.make_node
-    if count == 1:  # cheaper than the general case: one frame's way to exit 1 goes here
+    if first == last:
         nodes = [
-            node("Reshape", [f"confidence{last}", flat.name], [f"{prefix}confidence"]),
-            node("Reshape", [f"label{last}", flat.name], [f"{prefix}label"]),
+            *_best(last, prefix),
             node("Less", [f"{prefix}confidence", "threshold"], [f"{prefix}stays"]),
-            node("Not", [f"{prefix}stays"], [f"{prefix}left"]),
             node("Cast", [f"{prefix}stays"], [f"{prefix}index"], to=INT64),
             node("Gather", [numbers.name, f"{prefix}index"], [f"{prefix}exit"]),
         ]
-        return Piece(nodes, [numbers, flat])
+        return Piece(nodes, [numbers])
+    each = [f"{prefix}{index}/" for index in range(first, last + 1)]
+    columns = [*each, each[-1]]  # the last once more at the end: the answer of frames that do not leave
+    flat = constant(f"{prefix}flat", np.array([-1], np.int64))
     pads = constant(f"{prefix}pads", np.array([0, 0, 0, 1], np.int64))
     one = constant(f"{prefix}one", np.array(1, np.float32))
+    none = constant(f"{prefix}none", np.array([len(each)], np.int64))
     nodes = [
-        node("Concat", [f"confidence{each}" for each in exits[:-1]], [f"{prefix}confidences"], axis=1),
-        node("Concat", [f"confidence{each}" for each in exits], [f"{prefix}confidences+"], axis=1),
-        node("Concat", [f"label{each}" for each in exits], [f"{prefix}labels+"], axis=1),
+        *(part for index in range(first, last + 1) for part in _best(index, f"{prefix}{index}/", keepdims=1)),
+        node("Concat", [f"{name}confidence" for name in each], [f"{prefix}confidences"], axis=1),
+        node("Concat", [f"{name}confidence" for name in columns], [f"{prefix}confidences+"], axis=1),
+        node("Concat", [f"{name}label" for name in columns], [f"{prefix}labels+"], axis=1),
         node("Less", [f"{prefix}confidences", "threshold"], [f"{prefix}unsure"]),
         node("Not", [f"{prefix}unsure"], [f"{prefix}sure"]),
         node("Cast", [f"{prefix}sure"], [f"{prefix}sure01"], to=FLOAT),
@@ -176,9 +174,15 @@ def _first_confident(first: int, last: int, prefix: str, otherwise: int = 0) -> 
         node("Reshape", [f"{prefix}label_", flat.name], [f"{prefix}label"]),
         node("Reshape", [f"{prefix}column", flat.name], [f"{prefix}index"]),
         node("Gather", [numbers.name, f"{prefix}index"], [f"{prefix}exit"]),
-        node("Cast", [f"{prefix}exit"], [f"{prefix}left"], to=BOOL),
+        node("Equal", [f"{prefix}index", none.name], [f"{prefix}stays"]),
     ]
-    return Piece(nodes, [numbers, flat, pads, one])
+    return Piece(nodes, [numbers, flat, pads, one, none])
+
+
+def _only_confidence(index: int, prefix: str) -> Piece:
+    """What a cut behind one exit needs while frames stay: {prefix}confidence and {prefix}stays, no label yet."""
+    less = helper.make_node("Less", [f"{prefix}confidence", "threshold"], [f"{prefix}stays"])
+    return Piece([*_best(index, prefix, label=False), less], [])
 
 
 OUTPUTS = ("label", "confidence", "exit", "activation")
@@ -204,7 +208,10 @@ def _renaming(part: Piece, names: dict[str, str]) -> Piece:
         root, slash, rest = name.partition("/")
         return names.get(name) or (f"{names[root]}/{rest}" if slash and root in names else name)
 
-    nodes = [_renamed(node, [rename(each) for each in node.input], [rename(each) for each in node.output]) for node in part.nodes]
+    nodes = [
+        _renamed(node, [rename(each) for each in node.input], [rename(each) for each in node.output])
+        for node in part.nodes
+    ]
     weights = []
     for weight in part.weights:
         copy = TensorProto()
@@ -299,26 +306,22 @@ def nested_head(
     def scope(first: int, suffix: str) -> Piece:
         """The rest of the head from block ``first`` on, ending in the four outputs with ``suffix``."""
         last = next((cut - 1 for cut in cuts if cut - 1 >= first), split - 1)
-        prefix = f"exit{last + 1}/"
-        here = _joined(parts.span(first, last), _first_confident(first, last, prefix))
+        prefix, inner = f"exit{last + 1}/", f"_{last + 1}"  # outputs of the branches need names of their own
+        innermost = last == split - 1
+        one_exit = first == last and not innermost
+        choice = _only_confidence(last, prefix) if one_exit else _first_confident(first, last, prefix)
+        here = _joined(parts.span(first, last), choice)
         if again and first == 1:
             here = _renaming(_joined(parts.blocks[0], here), {"features0": "features0_again"})
         if table is None:
             here = _renaming(here, {"pixels": "image"})
-        if last == split - 1:
+        if innermost:
             return _answering(here, prefix, f"features{last}", suffix)
-        inner = f"_{last + 1}"  # the branches' outputs need names of their own
         rest = scope(last + 1, inner)
-        empty = constant(f"{prefix}empty", np.zeros((0, *shape), np.float32))
-        answers = [f"{prefix}{name}" for name in OUTPUTS[:3]]
-        leaving = [
-            helper.make_node("Identity", [source], [f"{target}{inner}_left"])
-            for source, target in zip([*answers, empty.name], OUTPUTS, strict=True)
-        ]
-        leave = helper.make_graph(leaving, f"leave{last + 1}", [], _output_infos(None, shape, f"{inner}_left"), [empty])
         stay = helper.make_graph(rest.nodes, f"stay{last + 1}", [], _output_infos(None, shape, inner), rest.weights)
+        leave = _leaving(last, prefix, f"{inner}_left", shape, one_exit)
         outputs = [name + suffix for name in OUTPUTS]
-        branch = helper.make_node("If", [f"{prefix}left"], outputs, then_branch=leave, else_branch=stay)
+        branch = helper.make_node("If", [f"{prefix}stays"], outputs, then_branch=stay, else_branch=leave)
         return _joined(here, Piece([branch], []))
 
     info, default = _threshold(threshold)
@@ -331,11 +334,33 @@ def nested_head(
     return _model(graph, "Exits of the device; blocks behind an exit run only when the frame has not left.")
 
 
+def _leaving(last: int, prefix: str, suffix: str, shape: tuple[int, ...], one_exit: bool) -> GraphProto:
+    """The branch of a frame that leaves: its answer and an empty activation."""
+    empty = constant(f"{prefix}empty", np.zeros((0, *shape), np.float32))
+    number = constant(f"{prefix}number", np.array([last + 1], np.int64))
+    node = helper.make_node
+    if one_exit:
+        answer = node("ArgMax", [f"softmax{last}"], [f"label{suffix}"], axis=1, keepdims=0)
+        exit_ = number.name
+    else:
+        answer, exit_ = node("Identity", [f"{prefix}label"], [f"label{suffix}"]), f"{prefix}exit"
+    nodes = [
+        answer,
+        node("Identity", [f"{prefix}confidence"], [f"confidence{suffix}"]),
+        node("Identity", [exit_], [f"exit{suffix}"]),
+        node("Identity", [empty.name], [f"activation{suffix}"]),
+    ]
+    weights = [empty, number] if one_exit else [empty]
+    return helper.make_graph(nodes, f"leave{last + 1}", [], _output_infos(None, shape, suffix), weights)
+
+
 def defq_switch(table: np.ndarray, input_shape: tuple[int, ...]) -> Piece:
     """``image`` -> ``pixels``, through DefQ where the input ``defq`` (default true) says so."""
     shape = [1, *input_shape]
     body = defq_nodes(table, input_shape)
-    quantise = helper.make_graph(body.nodes, "defq_on", [], [helper.make_tensor_value_info("quantised", FLOAT, shape)], body.weights)
+    quantise = helper.make_graph(
+        body.nodes, "defq_on", [], [helper.make_tensor_value_info("quantised", FLOAT, shape)], body.weights
+    )
     same = helper.make_graph(
         [helper.make_node("Identity", ["image"], ["unchanged"])],
         "defq_off", [], [helper.make_tensor_value_info("unchanged", FLOAT, shape)],
@@ -365,7 +390,7 @@ def defq_nodes(table: np.ndarray, input_shape: tuple[int, ...]) -> Piece:
         "crop_end": np.array([height, width], np.int64),
         "crop_axes": np.array([2, 3], np.int64),
     }
-    steps: list[tuple[str, list[str], dict[str, object]]] = [
+    steps: list[tuple[str, list[str], dict[str, Any]]] = [
         ("Mul", ["image", "scale"], {}),
         ("Round", ["0"], {}),
         ("Pad", ["1", "pads"], {"mode": "edge"}),

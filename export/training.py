@@ -46,11 +46,15 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
     """
     torch.manual_seed(recipe.seed)
     network = load_network(model, start) if start else NETWORKS[model](len(data.classes))
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     costs = torch.tensor(relative_costs(network))
-    optimiser = torch.optim.SGD(_parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True)
+    optimiser = torch.optim.SGD(
+        _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
+    )
     steps = len(data.train.labels) // recipe.batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=0.3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=0.3
+    )
     done = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -65,8 +69,16 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
         loss = _epoch(forward, network, optimiser, schedule, data, recipe, costs, epoch, steps)
         network.eval()
         accuracies = exit_accuracies(score(network, data.calibration.pixels), data.calibration.labels)
-        print(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  calibration accuracy: final {accuracies[-1]:.3f}, best exit {max(accuracies):.3f}", flush=True)
-        state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "epoch": epoch + 1}
+        print(
+            f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  calibration accuracy: final {accuracies[-1]:.3f}, best exit {max(accuracies):.3f}",
+            flush=True,
+        )
+        state = {
+            "network": network.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "schedule": schedule.state_dict(),
+            "epoch": epoch + 1,
+        }
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = checkpoint.with_suffix(".partial")
         torch.save(state, partial)
@@ -99,7 +111,9 @@ def _epoch(
         optimiser.step()
         schedule.step()
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch + 1}, step {step}; lower the peak learning rate")
+            raise FloatingPointError(
+                f"the loss became {loss.item()} in epoch {epoch + 1}, step {step}; lower the peak learning rate"
+            )
         total += loss.item()
         bar.set_postfix(loss=f"{total / (step + 1):.3f}", refresh=False)
     return total / steps
@@ -122,5 +136,3 @@ def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str,
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -31,18 +32,26 @@ def load_network(model: str, file: Path | None = None) -> SDN:
         # number of batches seen: needed to go on training with momentum None alone, and not stored
         missing, unexpected = network.load_state_dict(state, strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise DataError(f"could not load {path} into {model} ({error}); expected float16 safetensors of this network; train them with: python -m export train --model {model}") from error
+        raise DataError(
+            f"could not load {path} into {model} ({error}); expected float16 safetensors of this network; train them with: python -m export train --model {model}"
+        ) from error
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:
-        raise DataError(f"found weights of another network in {path}: missing {missing[:3]}, unexpected {unexpected[:3]}; expected those of {model}")
+        raise DataError(
+            f"found weights of another network in {path}: missing {missing[:3]}, unexpected {unexpected[:3]}; expected those of {model}"
+        )
     return network.eval()
 
 
-def save_network(network: SDN, file: Path) -> None:
-    """Write float16 safetensors, whole or not at all (a half-written file never takes the name)."""
-    state = {name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+def save_network(network: SDN, file: Path, recipe: str = "") -> None:
+    """Write float16 safetensors with the recipe in the metadata, whole or not at all (a half-written file never takes the name)."""
+    state = {
+        name: tensor.detach().half().contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
     partial = file.with_suffix(".partial")
-    save_file(state, partial)
+    save_file(state, partial, {"recipe": recipe})
     partial.replace(file)
 
 
@@ -50,6 +59,6 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def to_tensor(pixels) -> torch.Tensor:  # type: ignore[no-untyped-def]
+def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     """uint8 (n, height, width, 3) in 0..255 -> float32 (n, 3, height, width) in [0, 1]."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)

@@ -10,7 +10,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.c = nn.Sequential(*conv_batch_norm(inputs, channels, 3, stride), nn.ReLU(), *conv_batch_norm(channels, channels, 3))
+        self.c = nn.Sequential(
+            *conv_batch_norm(inputs, channels, 3, stride), nn.ReLU(), *conv_batch_norm(channels, channels, 3)
+        )
         same = stride == 1 and inputs == channels
         self.sc = nn.Sequential() if same else nn.Sequential(*conv_batch_norm(inputs, channels, 1, stride))
         self.relu = nn.ReLU()

@@ -29,7 +29,9 @@ class SDN(nn.Module):
     ) -> None:
         super().__init__()
         if len(blocks) != len(ics):
-            raise ValueError(f"found {len(blocks)} blocks and {len(ics)} internal classifiers; expected one classifier a block")
+            raise ValueError(
+                f"found {len(blocks)} blocks and {len(ics)} internal classifiers; expected one classifier a block"
+            )
         self.stem = stem
         self.blocks = nn.ModuleList(blocks)
         self.ics = nn.ModuleList(ics)
@@ -74,7 +76,9 @@ class InternalClassifier(nn.Module):
         return logits
 
 
-def conv_batch_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> list[nn.Module]:
+def conv_batch_norm(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False
+) -> list[nn.Module]:
     """A convolution that keeps the map's size (up to its stride) and its batch norm."""
     return [
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias),

@@ -1,0 +1,245 @@
+"""Reads bundles: the folder (or the same as .tar.gz) that export/ writes for a device and its host.
+
+Every file is checked against the SHA-256 in manifest.json when it is read, and handed on as bytes, so that what was
+checked is what gets used. Nothing is unpacked to disk.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+import numpy as np
+
+from device.errors import BundleError, DataError, UsageError
+from device.quantization import check_table
+
+FORMAT = "sdn-edge-bundle"
+FORMAT_VERSION = 1
+MAX_FILE_BYTES = 1 << 30
+MAX_MANIFEST_BYTES = 1 << 20
+EXPORT_AGAIN = "export it again with: python -m export bundle"
+
+
+class Bundle(NamedTuple):
+    """A checked manifest. ``read`` gives the files it names."""
+
+    path: str
+    id: str
+    """<model>-split<k>-<first 8 hex digits of the tail's SHA-256>; the host serves the tail under this name."""
+    model: str
+    split: int
+    """k: exits 1..k are on the device."""
+    labels: List[str]
+    input_shape: Tuple[int, int, int]
+    """(channels, height, width) of the network's input, float32 in [0, 1], RGB."""
+    activation_shape: Tuple[int, ...]
+    """Shape of what the head hands to the tail, without the batch axis, float32."""
+    relative_costs: List[float]
+    """Of every exit, ascending, the last 1.0."""
+    thresholds: Dict[int, float]
+    """Relative accuracy drop in percent -> threshold in [0, 1]."""
+    default_rad: int
+    table: np.ndarray
+    """Q_def, float32 (8, 8), in units of pixels 0..255."""
+    defq_fused: bool
+    """The head applies DefQ itself and has an input ``defq``, bool (1,), that switches it."""
+    graphs: Dict[str, str]
+    """``head``, ``head_flat``, ``tail`` -> file name."""
+    manifest: Dict[str, Any]
+    files: Dict[str, bytes]
+    """The contents of a .tar.gz; empty for a folder."""
+
+    def read(self, graph: str) -> bytes:
+        """The bytes of a graph (``head``, ``head_flat`` or ``tail``), checked.
+
+        Raises:
+            BundleError: absent, of another size, or changed since the export.
+        """
+        return _checked(self.path, self.files, self.manifest, self.graphs[graph])
+
+    def threshold(self, rad: int) -> float:
+        """The threshold for a relative accuracy drop of ``rad`` percent.
+
+        Raises:
+            UsageError: the bundle was not calibrated for it.
+        """
+        if rad not in self.thresholds:
+            known = " or ".join(str(each) for each in sorted(self.thresholds))
+            raise UsageError(
+                "found --rad {}; expected {}, which bundle {} is calibrated for".format(rad, known, self.path)
+            )
+        return self.thresholds[rad]
+
+
+def load_bundle(path: str) -> Bundle:
+    """Read and check a bundle's manifest, labels and table; the graphs are checked when they are read.
+
+    Args:
+        path: a folder or a .tar.gz.
+
+    Raises:
+        BundleError: absent, incomplete, changed, of a newer format, or put together from two exports.
+    """
+    path = str(path)
+    files: Dict[str, bytes] = {}
+    if os.path.isdir(path):
+        raw = _read_file(os.path.join(path, "manifest.json"), MAX_MANIFEST_BYTES)
+    elif os.path.isfile(path):
+        files = _read_archive(path)
+        if "manifest.json" not in files:
+            raise BundleError("found no manifest.json in {}; expected a bundle; {}".format(path, EXPORT_AGAIN))
+        raw = files["manifest.json"]
+    else:
+        raise BundleError("found no bundle at {}; expected a folder or a .tar.gz; {}".format(path, EXPORT_AGAIN))
+    try:
+        manifest = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            "could not read the manifest of {} ({}); expected JSON; {}".format(path, error, EXPORT_AGAIN)
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise BundleError(
+            "found format {!r} in the manifest of {}; expected {!r}; {}".format(found, path, FORMAT, EXPORT_AGAIN)
+        )
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION:
+        raise BundleError("found format version {} in {}; this release reads version {}; update it, or export the bundle "
+                          "again with this release".format(version, path, FORMAT_VERSION))  # fmt: skip
+    try:
+        return _checked_bundle(path, files, manifest)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise BundleError("the manifest of {} is incomplete or malformed ({}: {}); {}".format(
+            path, type(error).__name__, error, EXPORT_AGAIN)) from error  # fmt: skip
+
+
+def check_table_file(content: Dict[str, Any], name: str) -> np.ndarray:
+    """The steps of a table.json, float32 (8, 8).
+
+    Raises:
+        DataError: no ``table`` of 8 x 8 numbers from 1 on.
+    """
+    try:
+        return check_table(np.array(content["table"]))
+    except (KeyError, TypeError, ValueError, DataError) as error:
+        raise DataError("found no usable table in {} ({}); expected \"table\": 8 rows of 8 steps; bake one with: "
+                        "python -m export table".format(name, error)) from error  # fmt: skip
+
+
+def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]) -> Bundle:
+    """Check what a manifest says; anything missing or of a wrong type raises KeyError, TypeError or ValueError."""
+    split = int(manifest["split"])
+    shape = _shape(manifest["input"]["shape"], 3)
+    costs = [float(each["relative_cost"]) for each in manifest["exits"]]
+    thresholds = {int(rad): float(value) for rad, value in manifest["thresholds"].items()}
+    default_rad = int(manifest["default_rad"])
+    graphs = {name: str(manifest["graphs"][name]["file"]) for name in ("head", "head_flat", "tail")}
+    _expect(1 <= split < len(costs), "split {} of {} exits".format(split, len(costs)))
+    _expect(shape[0] in (1, 3), "input shape {}".format(shape))
+    _expect(
+        costs == sorted(costs) and costs[0] > 0 and abs(costs[-1] - 1) < 1e-6, "relative costs that do not rise to 1"
+    )
+    _expect(default_rad in thresholds, "no threshold for the default RAD {}".format(default_rad))
+    _expect(all(0 <= value <= 1 for value in thresholds.values()), "thresholds {}".format(thresholds))
+    tail = manifest["files"][graphs["tail"]]["sha256"]
+    if not str(manifest["id"]).endswith("-split{}-{}".format(split, tail[:8])):
+        raise BundleError("found the tail {} in bundle {}, whose id is {}; expected the tail of the same export; {}".format(
+            tail[:8], path, manifest["id"], EXPORT_AGAIN))  # fmt: skip
+    labels = _checked(path, files, manifest, "labels.txt").decode("utf-8").splitlines()
+    _expect(labels == list(manifest["labels"]) and len(labels) >= 2, "labels that differ from labels.txt")
+    table_file = str(manifest["defq"]["file"])
+    try:
+        table = check_table_file(json.loads(_checked(path, files, manifest, table_file).decode("utf-8")), table_file)
+    except DataError as error:
+        raise BundleError("{} (in bundle {})".format(error, path)) from error
+    return Bundle(
+        path=path, id=str(manifest["id"]), model=str(manifest["model"]), split=split, labels=labels,
+        input_shape=(shape[0], shape[1], shape[2]), activation_shape=_shape(manifest["activation"]["shape"]),
+        relative_costs=costs, thresholds=thresholds, default_rad=default_rad, table=table,
+        defq_fused=bool(manifest["defq"]["fused"]), graphs=graphs, manifest=manifest, files=files,
+    )  # fmt: skip
+
+
+def _expect(condition: bool, found: str) -> None:
+    if not condition:
+        raise ValueError("found " + found)
+
+
+def _shape(values: Any, rank: int = 0) -> Tuple[int, ...]:
+    shape = tuple(int(each) for each in values)
+    _expect(
+        bool(shape) and min(shape) > 0 and max(shape) < 1 << 16 and rank in (0, len(shape)), "shape {}".format(shape)
+    )
+    return shape
+
+
+def _checked(path: str, files: Dict[str, bytes], manifest: Dict[str, Any], name: str) -> bytes:
+    """A file of the bundle, with the size and SHA-256 that the manifest states."""
+    listed = manifest["files"].get(name)
+    if listed is None or os.path.basename(name) != name:
+        raise BundleError("found no {} in the manifest of {}; {}".format(name, path, EXPORT_AGAIN))
+    if files:
+        if name not in files:
+            raise BundleError("found no {} in {}; the archive is incomplete: copy it again".format(name, path))
+        content = files[name]
+    else:
+        content = _read_file(os.path.join(path, name), MAX_FILE_BYTES)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != listed["sha256"]:
+        raise BundleError(
+            "found {} bytes with SHA-256 {} in {} of bundle {}; its manifest says {} bytes with {}; the file was changed "
+            "or belongs to another bundle: copy the whole bundle again".format(
+                len(content), digest[:16], name, path, listed["bytes"], str(listed["sha256"])[:16])
+        )  # fmt: skip
+    return content
+
+
+def _read_file(name: str, limit: int) -> bytes:
+    try:
+        with open(name, "rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise BundleError(
+            "could not read {} ({}); expected a complete bundle; {}".format(name, error.strerror, EXPORT_AGAIN)
+        ) from error
+    if len(content) > limit:
+        raise BundleError(
+            "found more than {} bytes in {}; expected a file of a bundle; {}".format(limit, name, EXPORT_AGAIN)
+        )
+    return content
+
+
+def _read_archive(path: str) -> Dict[str, bytes]:
+    """Regular files of a .tar.gz by base name, in memory. Larger members than a bundle can have are refused unread."""
+    contents: Dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                name = os.path.basename(member.name)
+                if not member.isfile():
+                    continue
+                total = sum(len(each) for each in contents.values()) + member.size
+                if total > MAX_FILE_BYTES or len(contents) >= 64:
+                    raise BundleError("found more than {} bytes or 64 files in {}; expected a bundle; {}".format(
+                        MAX_FILE_BYTES, path, EXPORT_AGAIN))  # fmt: skip
+                stream = archive.extractfile(member)
+                contents[name] = stream.read() if stream else b""
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise BundleError(
+            "could not read {} ({}); expected a bundle as .tar.gz; copy it again".format(path, error)
+        ) from error
+    return contents
+
+
+def pack_bundle(folder: str, archive: str) -> None:
+    """Write the files that a bundle's manifest names, and the manifest, as one .tar.gz."""
+    bundle = load_bundle(folder)
+    with tarfile.open(archive, "w:gz") as out:
+        for name in ["manifest.json", *sorted(bundle.manifest["files"])]:
+            content = _read_file(os.path.join(folder, name), MAX_FILE_BYTES)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            out.addfile(member, io.BytesIO(content))

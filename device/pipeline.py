@@ -1,0 +1,198 @@
+"""The loop: capture -> resize -> DefQ -> head -> decision, or the host's answer. One decision a frame, in frame order."""
+
+import collections
+import sys
+import threading
+import time
+from typing import Deque, Dict, NamedTuple, Optional
+
+import cv2
+import numpy as np
+
+from device.bundle import Bundle
+from device.cameras import Camera, Frame
+from device.engines import Engine, HeadResult
+from device.errors import FrameError
+from device.quantization import DefQ
+from device.sinks import Decision, Sink
+from device.summary import Summary
+from device.uplink import Ticket, Uplink
+
+
+class Preprocessor:
+    """Turns camera frames into the network's input, with or without DefQ. Buffers are reused: one thread.
+
+    Args:
+        bundle: input shape and table.
+        defq: apply DefQ here (a head with fused DefQ does it itself).
+    """
+
+    def __init__(self, bundle: Bundle, defq: bool) -> None:
+        self._channels, self._height, self._width = bundle.input_shape
+        self._defq = DefQ(bundle.table) if defq else None
+        self._image = np.zeros((1, *bundle.input_shape), np.float32)
+        self._white = np.full((1, 1, 1), 255, np.float32)
+
+    def resize(self, pixels: np.ndarray) -> np.ndarray:
+        """Bring a frame to the network's size and channels.
+
+        Args:
+            pixels: uint8 (h, w, 3) RGB, (h, w, 1) or (h, w) grey.
+
+        Returns:
+            uint8 (height, width, channels) of the network, contiguous.
+
+        Raises:
+            FrameError: another type or shape.
+        """
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)) or 0 in pixels.shape:
+            raise FrameError("found a frame of type {} and shape {}; expected uint8 (height, width, 3) in RGB, or "
+                             "(height, width) in grey; convert it in the source".format(pixels.dtype, pixels.shape))  # fmt: skip
+        if pixels.shape[:2] != (self._height, self._width):
+            shrinks = pixels.shape[0] >= self._height and pixels.shape[1] >= self._width
+            pixels = cv2.resize(
+                pixels, (self._width, self._height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            )
+        colours = pixels.shape[2] if pixels.ndim == 3 else 1
+        if colours != self._channels:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if self._channels == 3 else cv2.COLOR_RGB2GRAY)
+        return pixels.reshape(self._height, self._width, self._channels)
+
+    def to_image(self, pixels: np.ndarray) -> np.ndarray:
+        """DefQ, if it is on, and the scale to [0, 1].
+
+        Args:
+            pixels: as ``resize`` gives them.
+
+        Returns:
+            float32 (1, channels, height, width) in [0, 1], valid until the next call.
+        """
+        planes = pixels.transpose(2, 0, 1) if self._defq is None else self._defq.planes(pixels)
+        np.divide(planes, self._white, out=self._image[0])
+        return self._image
+
+
+class _Waiting(NamedTuple):
+    """A frame that has been through the head."""
+
+    frame: Frame
+    head: HeadResult
+    ms: Dict[str, float]
+    started_s: float
+    ticket: Optional[Ticket]
+    submitted_s: float
+
+
+class Pipeline:
+    """Decides on every frame of a camera.
+
+    Args:
+        bundle: labels and shapes.
+        engine: runs the head.
+        threshold: confidence from which a frame leaves.
+        defq: quantise frames.
+        uplink: to the host; without it the last device exit answers, as a fallback.
+        sink: takes the decisions in frame order.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        threshold: float,
+        defq: bool = True,
+        uplink: Optional[Uplink] = None,
+        sink: Optional[Sink] = None,
+    ) -> None:
+        self.bundle = bundle
+        self.summary = Summary(bundle.relative_costs)
+        self._engine = engine
+        self._threshold = threshold
+        self._defq = defq
+        self._prepare = Preprocessor(bundle, defq and not bundle.defq_fused)
+        self._uplink = uplink
+        self._sink = sink or Sink()
+        self._waiting: Deque[_Waiting] = collections.deque()
+
+    def run(self, camera: Camera, limit: Optional[int] = None, stop: Optional[threading.Event] = None) -> Summary:
+        """Decide on frames until the source ends, ``limit`` frames are decided, or ``stop`` is set.
+
+        A frame that cannot be used is skipped, counted and named once on stderr.
+
+        Raises:
+            CameraError: the source failed; what was decided before is complete and written.
+        """
+        read = 0
+        try:
+            while (limit is None or read < limit) and not (stop is not None and stop.is_set()):
+                before_s = time.perf_counter()
+                frame = camera.read()
+                if frame is None:
+                    break
+                read += 1
+                self._step(frame, before_s, camera.live)
+                self._emit()
+        finally:
+            self._emit(to_the_end=True)
+            self.summary.dropped = camera.dropped
+            self.summary.skipped += camera.skipped
+        return self.summary
+
+    def _step(self, frame: Frame, before_s: float, live: bool) -> None:
+        started_s = time.perf_counter()
+        try:
+            pixels = self._prepare.resize(frame.pixels)
+        except FrameError as error:
+            self.summary.skipped += 1
+            if self.summary.skipped == 1:
+                print("warning: frame {} is skipped: {}".format(frame.index, error), file=sys.stderr)
+            return
+        resized_s = time.perf_counter()
+        image = self._prepare.to_image(pixels)
+        quantised_s = time.perf_counter()
+        head = self._engine.run(image, self._threshold, self._defq)
+        now_s = time.perf_counter()
+        ms = {
+            "capture": (started_s - before_s) * 1e3,
+            "resize": (resized_s - started_s) * 1e3,
+            "defq": (quantised_s - resized_s) * 1e3,
+            "head": (now_s - quantised_s) * 1e3,
+        }
+        ticket = None
+        if head.activation is not None and self._uplink is not None:
+            ticket = self._uplink.submit(head.activation, wait=not live)
+        else:
+            ms["total"] = (now_s - started_s) * 1e3
+        self._waiting.append(_Waiting(frame, head, ms, started_s, ticket, now_s))
+
+    def _emit(self, to_the_end: bool = False) -> None:
+        """Give the sink every decision whose turn has come; at the end wait for the answers that are out."""
+        waiting = self._waiting
+        while waiting:
+            first = waiting[0]
+            ticket = first.ticket
+            if ticket is not None:
+                if to_the_end or time.perf_counter() >= ticket.deadline_s:
+                    ticket.wait()
+                if not ticket.done():
+                    return
+            waiting.popleft()
+            decision = self._decision(first)
+            self.summary.add(decision)
+            self._sink.write(decision)
+
+    def _decision(self, item: _Waiting) -> Decision:
+        frame, head, ms, started_s, ticket, submitted_s = item
+        label, confidence, exit_, source, sent = head.label, head.confidence, head.exit, "edge", 0
+        if head.activation is not None:
+            source, exit_ = "fallback", self.bundle.split
+        if ticket is not None:
+            sent = ticket.bytes_sent
+            ms["host"] = (ticket.finished_s - submitted_s) * 1e3
+            ms["total"] = (ticket.finished_s - started_s) * 1e3
+            if ticket.answer is not None:
+                label, confidence, exit_ = ticket.answer
+                source = "host"
+        return Decision(
+            frame.index, label, self.bundle.labels[label], confidence, exit_, source, ms, sent, frame.label
+        )

@@ -1,0 +1,116 @@
+"""Where decisions go: JSON lines in a file or on stdout."""
+
+import json
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional, TextIO
+
+from device.errors import OutputError
+
+
+class Decision(NamedTuple):
+    """What was decided on a frame."""
+
+    index: int  # type: ignore[assignment]
+    label_id: int
+    label: str
+    confidence: float
+    """Maximum of the softmax at the exit that answered, 0..1."""
+    exit: int
+    """1-based exit that answered; for a fallback the last device exit."""
+    source: str
+    """``edge``: left on the device. ``host``: the host answered. ``fallback``: it did not, the last device exit stands in."""
+    ms: Dict[str, float]
+    """Milliseconds a stage (capture, resize, defq, head, host) and ``total``: from the camera's hand-over to now."""
+    bytes_sent: int
+    """Bytes written to the host's socket for this frame, HTTP headers included."""
+    truth: Optional[int] = None
+    """The frame's label where its source knows it."""
+
+
+def to_line(decision: Decision) -> str:
+    """A decision as one line of JSON, without its end."""
+    fields: Dict[str, Any] = {
+        "index": decision.index,
+        "label": decision.label,
+        "label_id": decision.label_id,
+        "confidence": round(decision.confidence, 6),
+        "exit": decision.exit,
+        "source": decision.source,
+        "ms": {stage: round(value, 3) for stage, value in decision.ms.items()},
+        "bytes_sent": decision.bytes_sent,
+    }
+    if decision.truth is not None:
+        fields["truth"] = decision.truth
+    return json.dumps(fields)
+
+
+class Sink:
+    """Takes decisions in frame order. This one drops them."""
+
+    def write(self, decision: Decision) -> None:
+        """Take one decision; never raises, so that a full disk does not stop a camera."""
+
+    def close(self) -> None:
+        """Finish.
+
+        Raises:
+            OutputError: something could not be written where it should have gone.
+        """
+
+
+class JsonLinesSink(Sink):
+    """One line of JSON a decision.
+
+    When the file cannot be written (disk full, disk gone) the lines that did not get there and all later ones go to
+    stdout, so that no decision is lost, and ``close`` raises.
+
+    Args:
+        name: file name, or ``-`` for stdout.
+        line_buffered: write every line through at once (live cameras); otherwise in blocks.
+
+    Raises:
+        OutputError: the file cannot be opened.
+    """
+
+    def __init__(self, name: str, line_buffered: bool = False) -> None:
+        self.name = name
+        self._line_buffered = line_buffered
+        self._pending: List[str] = []  # lines that are not known to be written
+        self._problem: Optional[OSError] = None
+        try:
+            self._file: TextIO = sys.stdout if name == "-" else open(name, "w")  # noqa: SIM115
+        except OSError as error:
+            raise OutputError("could not open {} ({}); expected a file that can be written; choose another --jsonl".format(
+                name, error.strerror)) from error  # fmt: skip
+
+    def write(self, decision: Decision) -> None:
+        self._pending.append(to_line(decision) + "\n")
+        if self._line_buffered or len(self._pending) >= 64:
+            self._flush()
+
+    def _flush(self) -> None:
+        lines, self._pending = self._pending, []
+        try:
+            self._file.write("".join(lines))
+            self._file.flush()
+        except OSError as error:
+            if self._file is sys.stdout:
+                raise
+            self._problem = error
+            print("warning: could not write {} ({}); decisions go to stdout from here on; free space on that disk".format(
+                self.name, error.strerror), file=sys.stderr)  # fmt: skip
+            try:
+                self._file.close()
+            except OSError:
+                pass  # what it still held is printed below
+            self._file = sys.stdout
+            sys.stdout.write("".join(lines))
+            sys.stdout.flush()
+
+    def close(self) -> None:
+        self._flush()
+        if self._file is not sys.stdout:
+            self._file.close()
+        if self._problem is not None:
+            raise OutputError("could not write {} ({}); the decisions that are not in it were printed on stdout; free space "
+                              "on that disk".format(self.name, self._problem.strerror))  # fmt: skip

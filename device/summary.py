@@ -1,0 +1,102 @@
+"""A run in numbers, gathered decision by decision."""
+
+from array import array
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+
+from device.exits import efcy, exit_histogram, t3_er
+from device.sinks import Decision
+
+
+class Summary:
+    """Counts decisions of one run.
+
+    A fallback frame counts in ``exit_histogram`` at the device exit that answered; but it did not *leave* there, so
+    T3-ER and EFCY count it at the final classifier, where it was bound for.
+
+    Args:
+        relative_costs: of every exit, ascending, the last 1.0.
+    """
+
+    def __init__(self, relative_costs: Sequence[float]) -> None:
+        self.relative_costs = list(relative_costs)
+        self.skipped = 0
+        self.dropped = 0
+        self._answered_at = array("H")
+        self._left_at = array("H")
+        self._total_ms = array("d")
+        self._stages: Dict[str, List[float]] = {}  # sum and count
+        self._sources = {"edge": 0, "host": 0, "fallback": 0}
+        self._sent_frames = 0
+        self._sent_bytes = 0
+        self._known = 0
+        self._right = 0
+
+    def add(self, decision: Decision) -> None:
+        """Count one decision."""
+        self._answered_at.append(decision.exit - 1)
+        self._left_at.append(len(self.relative_costs) - 1 if decision.source == "fallback" else decision.exit - 1)
+        self._total_ms.append(decision.ms["total"])
+        for stage, value in decision.ms.items():
+            entry = self._stages.setdefault(stage, [0.0, 0])
+            entry[0] += value
+            entry[1] += 1
+        self._sources[decision.source] += 1
+        self._sent_frames += decision.bytes_sent > 0
+        self._sent_bytes += decision.bytes_sent
+        if decision.truth is not None:
+            self._known += 1
+            self._right += decision.label_id == decision.truth
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The figures, ready for JSON. Shares in 0..1, latencies in milliseconds, sizes in bytes."""
+        frames = len(self._answered_at)
+        result: Dict[str, Any] = {
+            "frames": frames,
+            "skipped": self.skipped,
+            "dropped": self.dropped,
+            "sources": dict(self._sources),
+        }
+        if not frames:
+            return result
+        answered, left = np.array(self._answered_at), np.array(self._left_at)
+        total = np.array(self._total_ms)
+        result.update(
+            edge_exit_ratio=self._sources["edge"] / frames,
+            t3_er=t3_er(left),
+            efcy=efcy(left, self.relative_costs),
+            latency_ms={
+                "mean": float(total.mean()),
+                "p50": float(np.percentile(total, 50)),
+                "p99": float(np.percentile(total, 99)),
+            },
+            stage_ms={stage: entry[0] / entry[1] for stage, entry in self._stages.items()},
+            frames_to_host=self._sent_frames,
+            bytes_to_host=self._sent_bytes,
+            exit_histogram=[int(each) for each in exit_histogram(answered, len(self.relative_costs))],
+        )
+        if self._known:
+            result["accuracy"] = self._right / self._known
+        return result
+
+    def text(self) -> str:
+        """The figures for the console."""
+        figures = self.to_dict()
+        if not figures["frames"]:
+            return "0 frames ({} skipped)".format(self.skipped)
+        sources = figures["sources"]
+        latency = figures["latency_ms"]
+        lines = [
+            "{} frames: {} left on the device, {} answered by the host, {} fallback".format(
+                figures["frames"], sources["edge"], sources["host"], sources["fallback"])
+            + (", {} skipped".format(self.skipped) if self.skipped else "")
+            + (", {} dropped by the camera".format(self.dropped) if self.dropped else ""),
+            "T3-ER {:.2f}  EFCY {:.2f}".format(figures["t3_er"], figures["efcy"])
+            + ("  accuracy {:.3f}".format(figures["accuracy"]) if "accuracy" in figures else "")
+            + "  latency mean {:.2f} ms, p50 {:.2f}, p99 {:.2f}".format(latency["mean"], latency["p50"], latency["p99"]),
+            "sent {} frames, {:.1f} kB;  mean ms a stage: {}".format(
+                figures["frames_to_host"], figures["bytes_to_host"] / 1000,
+                "  ".join("{} {:.3f}".format(stage, value) for stage, value in figures["stage_ms"].items())),
+        ]  # fmt: skip
+        return "\n".join(lines)

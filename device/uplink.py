@@ -1,0 +1,300 @@
+"""Sends activations to the host and brings its answers, without ever making the camera wait.
+
+Each connection is a thread with one kept-open HTTP/1.1 socket (plain http; TLS is not there yet). A frame whose answer
+does not come in time is given up, and its socket is shut from outside, so that a host that drips bytes holds nobody.
+After a failure the host counts as lost: frames are refused at once, and one is let through to try again after a pause
+of 0.1 s that doubles up to 1 s.
+"""
+
+import http.client
+import math
+import queue
+import socket
+import sys
+import threading
+import time
+from typing import Dict, NamedTuple, Optional, Tuple
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from device.bundle import Bundle
+from device.errors import BundleError, HostError, UsageError, WireError
+from device.wire import HEADER_LENGTH, decode_response, encode_request, error_message
+
+OUTPUTS = ("label", "confidence", "exit")
+MAX_ANSWER_BYTES = 1 << 20
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 1.0
+
+
+class HostAnswer(NamedTuple):
+    """The tail's answer: class, confidence in [0, 1], 1-based exit."""
+
+    label: int
+    confidence: float
+    exit: int
+
+
+class Ticket:
+    """A frame on its way. ``answer`` is None until ``wait`` returned True, and for good when the host failed."""
+
+    def __init__(self, activation: np.ndarray, deadline_s: float) -> None:
+        self.activation = activation
+        self.deadline_s = deadline_s  # time.perf_counter()
+        self.answer: Optional[HostAnswer] = None
+        self.bytes_sent = 0
+        self.finished_s = 0.0
+        self.connection: Optional["_Connection"] = None
+        self._done = threading.Event()
+        self._lock = threading.Lock()
+
+    def finish(self, answer: Optional[HostAnswer]) -> None:
+        """Settle the ticket; only the first call counts."""
+        with self._lock:
+            if not self._done.is_set():
+                self.answer, self.finished_s = answer, time.perf_counter()
+                self._done.set()
+
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    def wait(self) -> None:
+        """Until the answer, the failure, or the deadline; then the ticket is done in any case."""
+        if not self._done.wait(max(0.0, self.deadline_s - time.perf_counter())):
+            self.finish(None)
+            connection = self.connection
+            if connection is not None:
+                connection.shut()
+
+
+class Uplink:
+    """The device's side of the host connection.
+
+    Args:
+        url: http://HOST:PORT.
+        bundle: names the tail to ask for and bounds its answers.
+        threshold: confidence from which a frame leaves at an exit of the host.
+        connections: frames on their way at the same time.
+        timeout_s: from handing a frame over to giving it up.
+
+    Raises:
+        UsageError: not such a URL.
+    """
+
+    def __init__(self, url: str, bundle: Bundle, threshold: float, connections: int = 4, timeout_s: float = 2.0) -> None:
+        self.url = url
+        self.address = _address(url)
+        self.bundle = bundle
+        self.timeout_s = timeout_s
+        self._threshold = np.full((1, 1), threshold, np.float32)
+        self._queue: "queue.Queue[Optional[Ticket]]" = queue.Queue()
+        self._free = threading.Semaphore(connections)
+        self._lock = threading.Lock()
+        self._lost_since = 0.0  # 0 = the host is there
+        self._try_again_s = 0.0
+        self._pause_s = FIRST_PAUSE_S
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(connections)]
+        for thread in self._threads:
+            thread.start()
+
+    def check(self) -> None:
+        """Ask the host once whether it is ready and serves this bundle.
+
+        Raises:
+            HostError: absent, not ready, or not a host of this protocol.
+            BundleError: it serves another bundle.
+        """
+        connection = _Connection(self.address)
+        deadline_s = time.perf_counter() + self.timeout_s
+        try:
+            status, _, body = connection.exchange(_get(self.address, "/v2/models/" + self.bundle.id), deadline_s)
+        except (OSError, http.client.HTTPException, HostError) as error:
+            raise HostError("found no host at {} ({}); expected one to be started with: python -m host serve".format(
+                self.url, _reason(error))) from error  # fmt: skip
+        finally:
+            connection.shut()
+        if status == 404:
+            raise BundleError("the host at {} does not serve bundle {}: {}".format(self.url, self.bundle.id, error_message(body)))
+        if status != 200:
+            raise HostError("found status {} from the host at {}: {}; expected 200; is it a host of this bundle?".format(
+                status, self.url, error_message(body)))  # fmt: skip
+
+    def submit(self, activation: np.ndarray, wait: bool) -> Ticket:
+        """Hand a frame over.
+
+        Args:
+            activation: float32 (1, ...) as the head gave it; not changed by the caller until the ticket is done.
+            wait: for a free connection, at most until the deadline; else a frame that finds none is refused.
+
+        Returns:
+            A ticket; one without an answer that is done already when the frame was refused.
+        """
+        ticket = Ticket(activation, time.perf_counter() + self.timeout_s)
+        with self._lock:
+            refused = bool(self._lost_since) and time.perf_counter() < self._try_again_s
+            if self._lost_since and not refused:
+                self._try_again_s = time.perf_counter() + self._pause_s  # this frame tries; the others do not wait for it
+        if refused or not self._free.acquire(timeout=self.timeout_s if wait else 0):
+            ticket.finish(None)
+        else:
+            self._queue.put(ticket)
+        return ticket
+
+    def close(self) -> None:
+        """End the threads; frames on their way are finished first."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join(self.timeout_s)
+
+    def _work(self) -> None:
+        connection = _Connection(self.address)
+        head = _post(self.address, "/v2/models/{}/infer".format(self.bundle.id))
+        while True:
+            ticket = self._queue.get()
+            if ticket is None:
+                connection.shut()
+                return
+            try:
+                ticket.connection = connection
+                answer = self._ask(connection, head, ticket)
+                ticket.finish(answer)
+                self._found()
+            except (OSError, http.client.HTTPException, HostError, WireError) as error:
+                connection.shut()
+                self._lost(_reason(error) if not ticket.done() else "no answer within {:.1f} s".format(self.timeout_s))
+                ticket.finish(None)
+            finally:
+                self._free.release()
+
+    def _ask(self, connection: "_Connection", head: str, ticket: Ticket) -> HostAnswer:
+        message = encode_request({"activation": ticket.activation, "threshold": self._threshold}, OUTPUTS)
+        request = head.format(message.header_length, len(message.body)).encode("ascii") + message.body
+        reused = connection.is_open()
+        try:
+            status, length, body = connection.exchange(request, ticket.deadline_s, ticket)
+        except (OSError, http.client.HTTPException):
+            # servers close idle connections; inference is idempotent, so one more try on a fresh one does no harm
+            if not reused or ticket.done():
+                raise
+            connection.shut()
+            status, length, body = connection.exchange(request, ticket.deadline_s, ticket)
+        if status != 200:
+            raise HostError("status {}: {}".format(status, error_message(body)))
+        response = decode_response(body, int(length) if length.isdigit() else None)
+        return self._checked(response.tensors)
+
+    def _checked(self, tensors: Dict[str, np.ndarray]) -> HostAnswer:
+        values = [tensors[name].ravel() for name in OUTPUTS if name in tensors and tensors[name].size == 1]
+        if len(values) == len(OUTPUTS):
+            answer = HostAnswer(int(values[0][0]), float(values[1][0]), int(values[2][0]))
+            in_range = 0 <= answer.label < len(self.bundle.labels) and 0 <= answer.confidence <= 1.0001
+            if in_range and self.bundle.split < answer.exit <= len(self.bundle.relative_costs):
+                return answer
+            raise HostError("found {} as its answer; expected a class, a confidence and an exit of this bundle".format(answer))
+        raise HostError("found outputs {}; expected one label, confidence and exit".format(sorted(tensors)))
+
+    def _lost(self, reason: str) -> None:
+        now = time.perf_counter()
+        with self._lock:
+            first = not self._lost_since
+            self._pause_s = FIRST_PAUSE_S if first else min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._try_again_s = now + self._pause_s
+            self._lost_since = self._lost_since or now
+        if first:
+            print("warning: lost the host at {} ({}); frames are answered on the device until it is back".format(
+                self.url, reason), file=sys.stderr)  # fmt: skip
+
+    def _found(self) -> None:
+        if self._lost_since:
+            with self._lock:
+                since, self._lost_since = self._lost_since, 0.0
+            if since:
+                print("the host at {} is back after {:.1f} s".format(self.url, time.perf_counter() - since), file=sys.stderr)
+
+
+class _Connection:
+    """One socket, opened when it is needed, and one exchange at a time over it."""
+
+    def __init__(self, address: Tuple[str, int]) -> None:
+        self._address = address
+        self._socket: Optional[socket.socket] = None
+
+    def is_open(self) -> bool:
+        return self._socket is not None
+
+    def shut(self) -> None:
+        """Close; called from another thread it also ends an exchange that is under way."""
+        open_, self._socket = self._socket, None
+        if open_ is not None:
+            try:
+                open_.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the other side was faster
+            open_.close()
+
+    def exchange(
+        self, request: bytes, deadline_s: float, ticket: Optional[Ticket] = None
+    ) -> Tuple[int, str, bytes]:
+        """Send a whole request in one piece and read the answer: status, length of the JSON header, body."""
+        connection = self._socket
+        if connection is None:
+            connection = socket.create_connection(self._address, _remaining(deadline_s))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = connection
+        connection.settimeout(_remaining(deadline_s))
+        connection.sendall(request)
+        if ticket is not None:
+            ticket.bytes_sent += len(request)
+        connection.settimeout(_remaining(deadline_s))
+        response = http.client.HTTPResponse(connection)
+        try:
+            response.begin()
+            if response.length is not None and response.length > MAX_ANSWER_BYTES:
+                raise HostError("found an answer of {} bytes; expected at most {}".format(response.length, MAX_ANSWER_BYTES))
+            body = response.read(MAX_ANSWER_BYTES + 1) if response.length is None else response.read()
+            if len(body) > MAX_ANSWER_BYTES:
+                raise HostError("found an answer of more than {} bytes".format(MAX_ANSWER_BYTES))
+        finally:
+            response.close()
+        if response.will_close:
+            self.shut()
+        return response.status, response.getheader(HEADER_LENGTH) or "", body
+
+
+def _remaining(deadline_s: float) -> float:
+    left = deadline_s - time.perf_counter()
+    if left <= 0 or math.isnan(left):
+        raise socket.timeout("timed out")
+    return left
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, http.client.HTTPException):
+        return "its answer is not HTTP: {} {}".format(type(error).__name__, str(error)[:80]).strip()
+    return str(error) or type(error).__name__
+
+
+def _address(url: str) -> Tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 80
+    except ValueError:
+        parts, port = urlsplit(""), 0
+    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
+        raise UsageError("found --host {}; expected http://HOST:PORT".format(url))
+    return parts.hostname, port
+
+
+def _get(address: Tuple[str, int], path: str) -> bytes:
+    return "GET {} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n\r\n".format(path, *address).encode("ascii")
+
+
+def _post(address: Tuple[str, int], path: str) -> str:
+    """The head of an infer request, with places for the two lengths."""
+    return (
+        "POST {} HTTP/1.1\r\nHost: {}:{}\r\nContent-Type: application/octet-stream\r\n".format(path, *address)
+        + HEADER_LENGTH
+        + ": {}\r\nContent-Length: {}\r\n\r\n"
+    )

@@ -1,0 +1,214 @@
+"""Writes bundles: what a device and its host need of one network (format: DESIGN, "Bundle"; read by device/bundle.py)."""
+
+import hashlib
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from device.bundle import FORMAT, FORMAT_VERSION, check_table_file, pack_bundle
+from device.errors import DataError, UsageError
+from export import datasets, graphs
+from export.model_card import read_card
+from export.networks import SDN
+from export.parity import check_defq, check_exits
+from export.quantization_table import TABLES
+from export.weights import load_network
+
+# Below this many multiply-accumulates per value that it hands over, a first block is computed twice rather than handed
+# over a cut (graphs.nested_head): VGG-16 has 27, MobileNet 50, ResNet-56 317.
+AGAIN_BELOW = 32
+
+
+class BundleSettings(NamedTuple):
+    """split: exits on the device. rad: default relative accuracy drop, percent. fuse_defq: DefQ inside the head graph.
+    archive: also write the folder as .tar.gz."""
+
+    split: int = 3
+    rad: int = 5
+    fuse_defq: bool = False
+    archive: bool = False
+
+
+def export_bundle(
+    model: str, out: Path, settings: BundleSettings, table_file: Path | None = None, data: str | Path | None = None
+) -> Path:
+    """Export a trained network of models/ with its card and table, check the graphs, and write the bundle.
+
+    Raises:
+        DataError: no weights, card or table, or the table was learned on other weights.
+        UsageError: a split that the network does not have.
+    """
+    table_file = table_file or TABLES / f"{model}.json"
+    frames, origin = check_frames(data)
+    return write_bundle(
+        model, load_network(model), read_card(model), read_table(table_file), out, settings, frames, origin
+    )
+
+
+def read_table(file: Path) -> dict[str, Any]:
+    """A table of tables/, checked."""
+    try:
+        content: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"could not read the table {file} ({error}); bake it with: python -m export table") from error
+    check_table_file(content, str(file))
+    return content
+
+
+def check_frames(data: str | Path | None, count: int = 200) -> tuple[np.ndarray, str]:
+    """Frames to compare the graphs with PyTorch on, uint8 (n, 32, 32, 3), and where they come from: test images of
+    the data set where there is one, else noise smoothed to look like an image."""
+    try:
+        return datasets.load(data, download=False).test.pixels[:count], "test images"
+    except DataError:
+        if data:
+            raise
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (count, 4, 4, 3)).astype(np.float32)
+    fine = generator.normal(0, 12, (count, 32, 32, 3))
+    return np.clip(coarse.repeat(8, axis=1).repeat(8, axis=2) + fine, 0, 255).astype(np.uint8), "synthetic frames"
+
+
+def write_bundle(
+    model: str,
+    network: SDN,
+    card: dict[str, Any],
+    table: dict[str, Any],
+    out: Path,
+    settings: BundleSettings,
+    frames: np.ndarray,
+    origin: str = "frames",
+) -> Path:
+    """Write the bundle of any SDN.
+
+    Args:
+        model: a name for it.
+        network: in evaluation mode.
+        card: ``classes``, ``relative_costs`` and ``thresholds`` (export.model_card.calibrate makes it).
+        table: content of a table file.
+        out: the folder; an existing bundle in it is replaced, anything else is left alone.
+        frames: uint8 (n, h, w, c) to compare the graphs with PyTorch on; ``origin`` names them.
+
+    Raises:
+        DataError: the graphs do not agree with PyTorch, or the table was learned on other weights.
+    """
+    exits = len(card["relative_costs"])
+    if not 1 <= settings.split <= exits - 1:
+        raise UsageError(
+            f"found --split {settings.split}; expected 1 to {exits - 1}, the internal classifiers of {model}"
+        )
+    if table.get("weights_sha256", card.get("weights_sha256")) != card.get("weights_sha256"):
+        raise DataError(
+            f"found a table learned on weights {table['weights_sha256'][:12]}; the weights are {card['weights_sha256'][:12]}; "
+            f"bake it again with: python -m export table --model {model}"
+        )
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"found a file at {out}; expected a folder to write the bundle to; choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file():
+        raise UsageError(
+            f"found a folder with other files at {out}; expected a new or empty one, or an earlier bundle; choose another --out"
+        )
+    steps = np.array(table["table"])
+    thresholds = {rad: float(point["threshold"]) for rad, point in card["thresholds"].items()}
+    models = _models(network, card, settings, thresholds[str(settings.rad)], steps)
+    check_exits(network, models, settings.split, thresholds[str(settings.rad)], frames, origin)
+    if settings.fuse_defq:
+        check_defq(models["head"], steps, frames, origin)
+
+    contents = {f"{name}.onnx": graph.SerializeToString() for name, graph in models.items()}
+    contents["table.json"] = (json.dumps(table, indent=1) + "\n").encode()
+    contents["labels.txt"] = ("\n".join(card["classes"]) + "\n").encode()
+    files: dict[str, Any] = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        for name, content in contents.items()
+    }
+    activation = models["tail"].graph.input[0].type.tensor_type.shape.dim
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "id": f"{model}-split{settings.split}-{files['tail.onnx']['sha256'][:8]}",
+        "model": model,
+        "split": settings.split,
+        "labels": list(card["classes"]),
+        "input": {
+            "name": "image", "shape": list(network.input_shape), "dtype": "float32", "range": [0, 1],
+            "color_order": "RGB", "layout": "NCHW",
+        },
+        "activation": {"name": "activation", "shape": [each.dim_value for each in activation[1:]], "dtype": "float32"},
+        "exits": [
+            {"exit": number, "relative_cost": cost, "side": "device" if number <= settings.split else "host"}
+            for number, cost in enumerate(card["relative_costs"], start=1)
+        ],
+        "thresholds": thresholds,
+        "default_rad": settings.rad,
+        "graphs": {
+            name: {"file": f"{name}.onnx", "opset": graphs.OPSET, "ir_version": graphs.IR_VERSION} for name in models
+        },
+        "defq": {"file": "table.json", "fused": settings.fuse_defq, "table": steps.tolist()},
+        "calibration": {name: card.get(name) for name in ("thresholds", "accuracy_calibration", "images")},
+        "provenance": {"weights_sha256": card.get("weights_sha256"), "table_attack": table.get("attack")},
+        "tools": {
+            "python": platform.python_version(), "torch": torch.__version__, "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+        "files": files,
+    }  # fmt: skip
+    contents["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
+    _replace(out, contents)
+    print(f"wrote {manifest['id']} to {out} ({sum(len(each) for each in contents.values()) / 1e6:.1f} MB)")
+    if settings.archive:
+        archive = out.parent / f"{out.name}.tar.gz"
+        pack_bundle(str(out), str(archive))
+        print(f"wrote {archive}")
+    return out
+
+
+def _models(
+    network: SDN, card: dict[str, Any], settings: BundleSettings, threshold: float, steps: np.ndarray
+) -> dict[str, onnx.ModelProto]:
+    parts = graphs.stages(network)
+    split, shape = settings.split, network.input_shape
+    again = _macs_per_value(parts) < AGAIN_BELOW
+    table = steps if settings.fuse_defq else None
+    return {
+        "head": graphs.nested_head(parts, split, shape, threshold, again=again, table=table),
+        "head_flat": graphs.flat_head(parts, split, shape, threshold),
+        "tail": graphs.tail(parts, split),
+    }
+
+
+def _macs_per_value(parts: graphs.Stages) -> float:
+    """Multiply-accumulates of block 1 for each value of its output: what computing it again costs against a copy."""
+    weights = {weight.name: weight for weight in parts.blocks[0].weights}
+    macs = 0
+    values = int(np.prod(parts.shapes[0]))
+    for node in parts.blocks[0].nodes:
+        if node.op_type == "Conv":
+            outputs, *kernel = weights[node.input[1]].dims
+            # every map of a first block that is not yet strided has as many pixels as its output
+            macs += outputs * int(np.prod(kernel)) * values // parts.shapes[0][0]
+    return macs / values
+
+
+def _replace(out: Path, contents: dict[str, bytes]) -> None:
+    """Write the files beside the folder and swap: a run that is cut off leaves no half bundle under the name."""
+    partial = out.with_name(out.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, content in contents.items():
+            (partial / name).write_bytes(content)
+        shutil.rmtree(out, ignore_errors=True)
+        partial.rename(out)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UsageError(
+            f"could not write the bundle to {out} ({error.strerror}); expected a folder with {sum(map(len, contents.values())) >> 20} MB of space; choose another --out"
+        ) from error

@@ -1,0 +1,165 @@
+"""python -m export: train | calibrate | table | attack | bundle | demo."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from device.errors import UsageError, run_command
+from export import datasets
+from export.attacks import DeepSlothLinf, UniversalLinf
+from export.bundle import BundleSettings, export_bundle
+from export.model_card import calibrate, write_card
+from export.networks import NETWORKS
+from export.quantization_table import TABLES, TableSettings, learn_table, table_provenance, write_table
+from export.training import RECIPES, train
+from export.weights import file_sha256, load_network, save_network, to_tensor, weights_file
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m export", description="Train, calibrate, attack and export early-exit networks."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, model: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        if model:
+            sub.add_argument("--model", required=True, choices=sorted(NETWORKS))
+        sub.add_argument(
+            "--data", metavar="DIR", help="CIFAR-10 or class folders of images (default: $CIFAR10_DIR, else a download)"
+        )
+        sub.add_argument("--debug", action="store_true", help="print the traceback of an error")
+        return sub
+
+    sub = command("train", "Train a network; goes on from its checkpoint after a kill.")
+    sub.add_argument("--epochs", type=int)
+    sub.add_argument("--peak-rate", type=float, help="highest learning rate of the one-cycle schedule")
+    sub.add_argument("--start", type=Path, metavar="FILE", help="safetensors to begin from instead of random weights")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="default: models/MODEL.safetensors")
+    sub.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: build/train/MODEL.checkpoint")
+
+    sub = command("calibrate", "Measure costs, accuracies and thresholds; write the model card.")
+    sub = command("table", "Learn Q_def by Algorithm 1 from DeepSloth L-inf.")
+    sub.add_argument("--samples", type=int, default=1000, help="calibration images (default 1000)")
+    sub.add_argument(
+        "--range", type=int, nargs=2, default=(20, 60), metavar=("LOW", "HIGH"), help="of the steps (default 20 60)"
+    )
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=Path, metavar="FILE", help="default: tables/MODEL.json")
+
+    sub = command("attack", "Write clean and attacked test images as .npz frames for the device.")
+    sub.add_argument("--images", type=int, default=300)
+    sub.add_argument("--form", choices=("linf", "universal"), default="linf")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets clean.npz and attacked.npz")
+
+    sub = command("bundle", "Export head, tail, thresholds and table for a device and its host.")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--split", type=int, default=3, help="exits on the device (default 3)")
+    sub.add_argument("--rad", type=int, choices=(5, 10), default=5, help="default relative accuracy drop in percent")
+    sub.add_argument("--fuse-defq", action="store_true", help="put DefQ into the head graph")
+    sub.add_argument("--table", type=Path, metavar="FILE", help="default: tables/MODEL.json")
+    sub.add_argument("--archive", action="store_true", help="also write DIR.tar.gz")
+
+    sub = command("demo", "Export, attack, serve and run: the whole story in one table.", model=False)
+    sub.add_argument("--model", choices=sorted(NETWORKS), default="vgg16")
+    sub.add_argument("--frames", type=int, default=300)
+    sub.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
+
+    arguments = parser.parse_args(argv)
+    return run_command(lambda: COMMANDS[arguments.command](arguments), arguments.debug)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    model: str = arguments.model
+    recipe = RECIPES[model]
+    recipe = recipe._replace(
+        epochs=arguments.epochs or recipe.epochs, peak_rate=arguments.peak_rate or recipe.peak_rate
+    )
+    checkpoint = arguments.checkpoint or Path("build/train") / f"{model}.checkpoint"
+    data = datasets.load(arguments.data)
+    network = train(model, data, recipe, checkpoint, arguments.start)
+    out = arguments.out or weights_file(model)
+    save_network(network, out, ", ".join(f"{name} {value}" for name, value in recipe._asdict().items()))
+    card = write_card(calibrate(model, load_network(model, out), data, out), out)
+    print(f"wrote {out} and {card}; bake its table with: python -m export table --model {model}")
+    return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    card = calibrate(arguments.model, load_network(arguments.model), datasets.load(arguments.data))
+    print(f"wrote {write_card(card)}")
+    for rad, point in card["thresholds"].items():
+        print(f"RAD {rad} %: " + ", ".join(f"{name} {value}" for name, value in point.items()))
+    return 0
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    low, high = arguments.range
+    if not 1 <= low < high <= 255:
+        raise UsageError(f"found --range {low} {high}; expected 1 <= LOW < HIGH <= 255")
+    if arguments.samples < 1:
+        raise UsageError(f"found --samples {arguments.samples}; expected 1 or more")
+    settings = TableSettings(arguments.samples, low, high, arguments.seed)
+    attack = DeepSlothLinf()
+    network = load_network(arguments.model)
+    table, ratios, ids = learn_table(network, datasets.load(arguments.data).calibration, settings, attack)
+    out = arguments.out or TABLES / f"{arguments.model}.json"
+    sha256 = file_sha256(weights_file(arguments.model))
+    write_table(out, arguments.model, table, table_provenance(settings, attack, ratios, ids, sha256))
+    print(f"wrote {out}: steps {table.min()} to {table.max()}, mean {table.mean():.1f}")
+    return 0
+
+
+def _attack(arguments: argparse.Namespace) -> int:
+    network = load_network(arguments.model)
+    data = datasets.load(arguments.data)
+    images = data.test.take(arguments.images)
+    clean = to_tensor(images.pixels)
+    if arguments.form == "universal":
+        learned_on = to_tensor(data.calibration.take(1000).pixels)
+        attacked = (clean + UniversalLinf()(network, learned_on, arguments.seed)).clamp(0, 1)
+    else:
+        attacked = DeepSlothLinf()(network, clean, arguments.seed)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_frames(arguments.out / "clean.npz", images.pixels, images.labels)
+    write_frames(arguments.out / "attacked.npz", to_pixels(attacked), images.labels)
+    print(f"wrote {len(clean)} frames to {arguments.out}/clean.npz and attacked.npz")
+    return 0
+
+
+def to_pixels(images: torch.Tensor) -> np.ndarray:
+    """float32 (n, 3, h, w) in [0, 1] -> uint8 (n, h, w, 3): what a camera or a file delivers."""
+    pixels: np.ndarray = (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    return pixels
+
+
+def write_frames(file: Path, frames: np.ndarray, labels: np.ndarray | None = None) -> None:
+    """Frames for the device's ``npz:`` source: uint8 (n, h, w, 3), labels int64 (n,)."""
+    arrays = {"frames": frames} if labels is None else {"frames": frames, "labels": labels}
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    settings = BundleSettings(arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive)
+    export_bundle(arguments.model, arguments.out, settings, arguments.table, data=arguments.data)
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from export.demo import run_demo  # draws figures: matplotlib only where it is needed
+
+    return run_demo(arguments.model, arguments.frames, arguments.out, arguments.data)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "train": _train,
+    "calibrate": _calibrate,
+    "table": _table,
+    "attack": _attack,
+    "bundle": _bundle,
+    "demo": _demo,
+}

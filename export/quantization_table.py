@@ -1,0 +1,120 @@
+"""Algorithm 1 of the DefQ paper: the table Q_def learned from how DeepSloth changes the DCT spectrum."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from device.bundle import check_table_file
+from device.errors import DataError
+from device.quantization import BLOCK, dct_matrix
+from export.attacks import DeepSlothLinf
+from export.datasets import Images
+from export.networks import SDN
+from export.weights import to_tensor
+
+TABLES = Path(__file__).resolve().parent.parent / "tables"
+
+
+class TableSettings(NamedTuple):
+    """How a table is learned: number of calibration images, the range of its steps (pixels 0..255), the seed."""
+
+    samples: int = 1000
+    low: int = 20
+    high: int = 60
+    seed: int = 0
+
+
+def block_spectrum(images: np.ndarray) -> np.ndarray:
+    """Orthonormal DCT-II of every 8 x 8 block.
+
+    Args:
+        images: float (n, c, h, w) in 0..255, h and w multiples of 8.
+
+    Returns:
+        float64 (blocks, 8, 8): all channels and blocks of all images.
+    """
+    n, channels, height, width = images.shape
+    if height % BLOCK or width % BLOCK:
+        raise DataError(
+            f"found images of {height} x {width} pixels; expected multiples of {BLOCK} to learn a table from; resize them"
+        )
+    blocks = images.reshape(n * channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK).swapaxes(2, 3)
+    matrix = dct_matrix()
+    spectrum: np.ndarray = matrix @ blocks.reshape(-1, BLOCK, BLOCK).astype(np.float64) @ matrix.T
+    return spectrum
+
+
+def mean_ratios(clean: np.ndarray, attacked: np.ndarray) -> np.ndarray:
+    """D of Algorithm 1: per frequency the mean of (|F(attacked)| + 1) / (|F(clean)| + 1).
+
+    Args:
+        clean, attacked: float (n, c, h, w) in 0..255, image for image.
+
+    Returns:
+        float64 (8, 8).
+    """
+    ratios = (np.abs(block_spectrum(attacked)) + 1) / (np.abs(block_spectrum(clean)) + 1)
+    mean: np.ndarray = ratios.mean(axis=0)
+    return mean
+
+
+def table_from_ratios(ratios: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Q_def = floor((D - min D) / (max D - min D) x (high - low) + low), int64 of the shape of ``ratios``.
+
+    Raises:
+        DataError: all ratios are equal, as when no image was changed.
+    """
+    least, most = float(ratios.min()), float(ratios.max())
+    if not (np.isfinite(ratios).all() and most > least):
+        raise DataError(
+            f"found mean ratios from {least} to {most}; expected an attack that changes some frequencies more than others; check the attacked images"
+        )
+    return np.floor((ratios - least) / (most - least) * (high - low) + low).astype(np.int64)
+
+
+def learn_table(
+    network: SDN, images: Images, settings: TableSettings, attack: DeepSlothLinf
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Attack a random choice of calibration images and derive the table.
+
+    Returns:
+        The table int64 (8, 8), the mean ratios float64 (8, 8), and the ids of the images it was learned from.
+    """
+    count = min(settings.samples, len(images.labels))
+    chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(images.labels))[:count])
+    clean = to_tensor(images.pixels[chosen])
+    attacked = attack(network, clean, seed=settings.seed)
+    ratios = mean_ratios(clean.numpy() * 255.0, attacked.numpy() * 255.0)
+    return (
+        table_from_ratios(ratios, settings.low, settings.high),
+        ratios,
+        [int(each) + images.first_id for each in chosen],
+    )
+
+
+def write_table(path: Path, model: str, table: np.ndarray, provenance: dict[str, Any]) -> None:
+    """Write tables/NAME.json: the steps and where they come from."""
+    content = {"format": "defq-table", "format_version": 1, "model": model, "table": table.tolist(), **provenance}
+    check_table_file(content, str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = ",\n    ".join(json.dumps(row) for row in content.pop("table"))
+    text = json.dumps({"table": [], **content}, indent=2)
+    path.write_text(text.replace('"table": []', f'"table": [\n    {rows}\n  ]', 1) + "\n")
+
+
+def table_provenance(
+    settings: TableSettings, attack: DeepSlothLinf, ratios: np.ndarray, ids: list[int], weights_sha256: str
+) -> dict[str, Any]:
+    """What a table's file says of its making."""
+    return {
+        "range": [settings.low, settings.high],
+        "mean_ratios": [[round(float(each), 6) for each in row] for row in ratios],
+        "attack": {"name": "DeepSloth L-inf", **attack._asdict()},
+        "seed": settings.seed,
+        "weights_sha256": weights_sha256,
+        "torch": torch.__version__,
+        "sample_ids": ids,
+    }

@@ -1,0 +1,1 @@
+"""The host: answers frames that did not exit on a device, over the Open Inference Protocol v2."""

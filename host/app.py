@@ -1,0 +1,230 @@
+"""The routes of the Open Inference Protocol v2, as a Starlette application."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from device import __version__
+from device.errors import WireError
+from device.wire import HEADER_LENGTH, Limits, decode_request, encode_response
+from host.batching import Batcher, Overloaded
+from host.tail import Tail
+
+VERSION = "1"
+
+
+class HostSettings(NamedTuple):
+    """max_batch: frames. max_wait_s: latency that batching may add. max_body_bytes: of a request. body_timeout_s: how
+    long a request's body may take to come. log_requests: one line a request on stderr."""
+
+    max_batch: int = 32
+    max_wait_s: float = 0.002
+    max_body_bytes: int = 64 << 20
+    body_timeout_s: float = 10.0
+    log_requests: bool = False
+
+
+def make_app(tail: Tail, settings: HostSettings = HostSettings()) -> Starlette:  # noqa: B008 (immutable)
+    """The application that serves ``tail`` under its bundle's id.
+
+    Every error is JSON ``{"error": sentence}``: 400 malformed, 404 another model, 408 a body that stops coming, 413 too
+    large, 415 an encoded body, 500 the engine failed, 503 not ready or too many waiting.
+    """
+    routes = _Routes(tail, settings)
+    model = "/v2/models/{name}"
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        routes.start()
+        yield
+        await routes.stop()
+
+    return Starlette(
+        routes=[
+            Route("/v2", routes.server),
+            Route("/v2/health/live", routes.live),
+            Route("/v2/health/ready", routes.ready),
+            *(Route(f"{prefix}", routes.metadata) for prefix in (model, model + "/versions/{version}")),
+            *(Route(f"{prefix}/ready", routes.ready) for prefix in (model, model + "/versions/{version}")),
+            *(
+                Route(f"{prefix}/infer", routes.infer, methods=["POST"])
+                for prefix in (model, model + "/versions/{version}")
+            ),
+        ],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _http_error, WireError: _wire_error},  # type: ignore[dict-item]
+    )
+
+
+class _Routes:
+    def __init__(self, tail: Tail, settings: HostSettings) -> None:
+        self._tail = tail
+        self._settings = settings
+        self._limits = Limits(body_bytes=settings.max_body_bytes)
+        self._batcher: Batcher | None = None
+
+    def start(self) -> None:
+        self._batcher = Batcher(self._tail.run, self._settings.max_batch, self._settings.max_wait_s)
+        self._batcher.start()
+
+    async def stop(self) -> None:
+        batcher, self._batcher = self._batcher, None
+        if batcher:
+            await batcher.stop()
+
+    async def server(self, _request: Request) -> Response:
+        return JSONResponse({"name": "sdn-edge-host", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    async def live(self, _request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        if "name" in request.path_params:
+            self._check_model(request)
+        if self._batcher is None:
+            raise HTTPException(503, "the host is starting or stopping; ask again")
+        return JSONResponse({"ready": True})
+
+    async def metadata(self, request: Request) -> Response:
+        self._check_model(request)
+        bundle = self._tail.bundle
+
+        def tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
+            return {"name": name, "datatype": datatype, "shape": shape}
+
+        return JSONResponse(
+            {
+                "name": bundle.id,
+                "versions": [VERSION],
+                "platform": "onnxruntime_onnx",
+                "inputs": [
+                    tensor("activation", "FP32", [-1, *bundle.activation_shape]),
+                    tensor("threshold", "FP32", [-1, 1]),
+                ],
+                "outputs": [
+                    tensor("label", "INT64", [-1]),
+                    tensor("confidence", "FP32", [-1]),
+                    tensor("exit", "INT64", [-1]),
+                ],
+            }
+        )
+
+    async def infer(self, request: Request) -> Response:
+        started = time.perf_counter()
+        frames = batch = 0
+        request_id, status = "", 500
+        try:
+            self._check_model(request)
+            body = await self._body(request)
+            message = decode_request(body, _header_length(request), self._limits)
+            request_id = message.id
+            activation, threshold = self._tail.checked(message.tensors, self._settings.max_batch)
+            frames = len(activation)
+            wanted = message.outputs or dict.fromkeys(("label", "confidence", "exit"), message.binary_default)
+            unknown = sorted(set(wanted) - {"label", "confidence", "exit"})
+            if unknown:
+                raise WireError(f"found wanted outputs {unknown}; expected label, confidence or exit")
+            if self._batcher is None:
+                raise HTTPException(503, "the host is stopping; ask another or ask again")
+            answers, batch = await self._answer(self._batcher, activation, threshold)
+            tensors = {name: getattr(answers, name) for name in wanted}
+            binary = [name for name, as_binary in wanted.items() if as_binary]
+            encoded = encode_response(self._tail.bundle.id, VERSION, tensors, request_id, binary)
+            status = 200
+            if encoded.header_length is None:
+                return Response(encoded.body, media_type="application/json")
+            headers = {HEADER_LENGTH: str(encoded.header_length)}
+            return Response(encoded.body, headers=headers, media_type="application/octet-stream")
+        except WireError as error:
+            status = error.status
+            raise
+        except HTTPException as error:
+            status = error.status_code
+            raise
+        except ClientDisconnect:
+            status = 499  # nobody is there to read it
+            return Response(status_code=400)
+        finally:
+            if self._settings.log_requests:
+                client = f"{request.client.host}:{request.client.port}" if request.client else "-"
+                elapsed = (time.perf_counter() - started) * 1e3
+                print(
+                    f"{client} id={request_id or '-'} frames={frames} batch={batch} status={status} ms={elapsed:.2f}",
+                    file=sys.stderr,
+                )
+
+    @staticmethod
+    async def _answer(batcher: Batcher, activation: Any, threshold: Any) -> Any:
+        try:
+            return await batcher.infer(activation, threshold)
+        except Overloaded:
+            raise HTTPException(503, "too many frames wait at this host; ask again later or ask another") from None
+        except Exception as error:
+            raise HTTPException(500, f"the engine failed on this batch ({str(error)[:200]}); ask again") from error
+
+    def _check_model(self, request: Request) -> None:
+        name, version = request.path_params["name"], request.path_params.get("version", VERSION)
+        if name != self._tail.bundle.id or version != VERSION:
+            raise HTTPException(
+                404,
+                f"found model {name!r} version {version!r} in the request; this host serves {self._tail.bundle.id!r} version "
+                f"{VERSION!r}; start it with the same bundle as the device",
+            )
+
+    async def _body(self, request: Request) -> bytes:
+        """The whole body, never more than the limit and never later than the time-out."""
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise HTTPException(415, f"found Content-Encoding {encoding}; expected none")
+        limit = self._settings.max_body_bytes
+        length = request.headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > limit:
+            raise HTTPException(
+                413, f"found a request of {length} bytes; expected at most {limit}", {"Connection": "close"}
+            )
+        try:
+            return await asyncio.wait_for(_read_body(request, limit), self._settings.body_timeout_s)
+        except asyncio.TimeoutError:
+            raise HTTPException(
+                408,
+                f"found less than the announced {length} bytes of a request after {self._settings.body_timeout_s:g} s; "
+                "expected all of them; send it again",
+                {"Connection": "close"},
+            ) from None
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise HTTPException(413, f"found a request of more than {limit} bytes", {"Connection": "close"})
+    return b"".join(parts)
+
+
+def _header_length(request: Request) -> int | None:
+    text = request.headers.get(HEADER_LENGTH)
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 12:
+        raise WireError(f"found {HEADER_LENGTH} {text[:40]!r}; expected a whole number of bytes")
+    return int(text)
+
+
+async def _http_error(_request: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _wire_error(_request: Request, error: WireError) -> Response:
+    return JSONResponse({"error": str(error)}, error.status)

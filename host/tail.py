@@ -1,0 +1,87 @@
+"""The tail of a bundle in ONNX Runtime."""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+
+from device.bundle import Bundle
+from device.errors import EngineError, WireError
+
+OUTPUTS = ["label", "confidence", "exit"]
+
+
+class Answers(NamedTuple):
+    """label int64 (n,), confidence float32 (n,), exit int64 (n,), 1-based."""
+
+    label: np.ndarray
+    confidence: np.ndarray
+    exit: np.ndarray
+
+
+class Tail:
+    """Runs exits k+1 to the final classifier for a batch.
+
+    Args:
+        bundle: where the tail comes from.
+        threads: of ONNX Runtime; 0 = all cores.
+
+    Raises:
+        BundleError: the tail was changed.
+        EngineError: ONNX Runtime cannot load it.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        self.bundle = bundle
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.log_severity_level = 3
+        # a server's cores are shared with its own event loop: threads that spin would take them from it
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        model = bundle.read("tail")
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no public base class
+            raise EngineError(
+                f"ONNX Runtime {onnxruntime.__version__} could not load the tail of {bundle.path} ({str(error)[:200]}); install the onnxruntime of requirements-host.txt"
+            ) from error
+
+    def checked(self, tensors: dict[str, np.ndarray], max_batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs of a request, or a sentence on what is wrong with them.
+
+        Args:
+            tensors: ``activation`` float32 (n, ...) and, if wanted, ``threshold`` float32 (n, 1).
+
+        Returns:
+            Both arrays; the threshold of the bundle's default RAD where the request has none.
+
+        Raises:
+            WireError: another name, type or shape, more than ``max_batch`` frames, or values that are not finite.
+        """
+        shape = self.bundle.activation_shape
+        unknown = sorted(set(tensors) - {"activation", "threshold"})
+        if "activation" not in tensors or unknown:
+            raise WireError(f"found inputs {sorted(tensors)}; expected activation and, if wanted, threshold")
+        activation = tensors["activation"]
+        if activation.dtype != np.float32 or activation.shape[1:] != shape or not len(activation):
+            raise WireError(
+                f"found activation of type {activation.dtype} and shape {list(activation.shape)}; expected float32 [n, {', '.join(map(str, shape))}]"
+            )
+        if len(activation) > max_batch:
+            raise WireError(f"found {len(activation)} frames in one request; expected at most {max_batch}", 413)
+        default = self.bundle.thresholds[self.bundle.default_rad]
+        threshold = tensors.get("threshold", np.full((len(activation), 1), default, np.float32))
+        if threshold.dtype != np.float32 or threshold.shape != (len(activation), 1):
+            raise WireError(
+                f"found threshold of type {threshold.dtype} and shape {list(threshold.shape)}; expected float32 [{len(activation)}, 1]"
+            )
+        # one pass instead of three: a sum is finite unless a value is not, or values near the limit of float32 add up
+        for name, array in (("activation", activation), ("threshold", threshold)):
+            if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+                raise WireError(f"found NaN or infinite values in {name}; expected finite ones")
+        return activation, threshold
+
+    def run(self, activation: np.ndarray, threshold: np.ndarray) -> Answers:
+        """Classify. activation: float32 (n, ...); threshold: float32 (n, 1)."""
+        return Answers(*self._session.run(OUTPUTS, {"activation": activation, "threshold": threshold}))
