@@ -20,18 +20,40 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m device", description="The device runtime.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser("run", help="Decide on the frames of a camera or of files.")
-    run.add_argument("--bundle", required=True, metavar="DIR", help="folder or .tar.gz made by: python -m export bundle")
-    run.add_argument("--source", required=True, metavar="URI", help="dir:PATH, npz:FILE, video:FILE, photos: or v4l2:///dev/video0")
-    run.add_argument("--host", metavar="URL", help="http://HOST:PORT of python -m host serve; without it the device answers alone")
-    run.add_argument("--require-host", action="store_true", help="stop with exit code 5 when the host is absent at the start")
+    run.add_argument(
+        "--bundle", required=True, metavar="DIR", help="folder or .tar.gz made by: python -m export bundle"
+    )
+    run.add_argument(
+        "--source", required=True, metavar="URI", help="dir:PATH, npz:FILE, video:FILE, photos: or v4l2:///dev/video0"
+    )
+    run.add_argument(
+        "--host", metavar="URL", help="http://HOST:PORT of python -m host serve; without it the device answers alone"
+    )
+    run.add_argument(
+        "--require-host", action="store_true", help="stop with exit code 5 when the host is absent at the start"
+    )
     run.add_argument("--defq", choices=("on", "off"), default="on", help="quantise frames (default on)")
-    run.add_argument("--rad", type=int, metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)")
+    run.add_argument(
+        "--rad", type=int, metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)"
+    )
     run.add_argument("--jsonl", metavar="FILE", help="one line of JSON a frame; - for stdout")
     run.add_argument("--summary", metavar="FILE", help="the run's figures as JSON")
     run.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     run.add_argument("--threads", type=int, default=0, metavar="N", help="of ONNX Runtime (default: cores, at most 4)")
-    run.add_argument("--connections", type=int, default=4, metavar="N", help="frames on their way to the host at once (default 4)")
-    run.add_argument("--timeout-ms", type=float, default=2000, metavar="MS", help="give up on the host's answer after this (default 2000)")
+    run.add_argument(
+        "--connections",
+        type=int,
+        default=4,
+        metavar="N",
+        help="frames on their way to the host at once (default 4); with 1 files are decided one frame at a time",
+    )
+    run.add_argument(
+        "--timeout-ms",
+        type=float,
+        default=2000,
+        metavar="MS",
+        help="give up on the host's answer after this (default 2000)",
+    )
     run.add_argument("--debug", action="store_true", help="print the traceback of an error")
     arguments = parser.parse_args(argv)
     if not arguments.command:  # Python 3.6 has no required sub-commands
@@ -72,7 +94,9 @@ def _run(arguments: argparse.Namespace) -> int:
             print(pipeline.summary.text(), file=sys.stderr)
             sink.close()
     if arguments.summary:
-        _write_summary(arguments.summary, dict(pipeline.summary.to_dict(), bundle=bundle.id, rad=rad, defq=arguments.defq))
+        _write_summary(
+            arguments.summary, dict(pipeline.summary.to_dict(), bundle=bundle.id, rad=rad, defq=arguments.defq)
+        )
     return 0
 
 

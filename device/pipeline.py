@@ -45,7 +45,12 @@ class Preprocessor:
         Raises:
             FrameError: another type or shape.
         """
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)) or 0 in pixels.shape:
+        if (
+            pixels.dtype != np.uint8
+            or pixels.ndim not in (2, 3)
+            or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3))
+            or 0 in pixels.shape
+        ):
             raise FrameError("found a frame of type {} and shape {}; expected uint8 (height, width, 3) in RGB, or "
                              "(height, width) in grey; convert it in the source".format(pixels.dtype, pixels.shape))  # fmt: skip
         if pixels.shape[:2] != (self._height, self._width):
@@ -161,6 +166,8 @@ class Pipeline:
         ticket = None
         if head.activation is not None and self._uplink is not None:
             ticket = self._uplink.submit(head.activation, wait=not live)
+            if self._uplink.connections == 1 and not live:
+                ticket.wait()  # one frame at a time: no other frame's work in its latency
         else:
             ms["total"] = (now_s - started_s) * 1e3
         self._waiting.append(_Waiting(frame, head, ms, started_s, ticket, now_s))
@@ -193,6 +200,4 @@ class Pipeline:
             if ticket.answer is not None:
                 label, confidence, exit_ = ticket.answer
                 source = "host"
-        return Decision(
-            frame.index, label, self.bundle.labels[label], confidence, exit_, source, ms, sent, frame.label
-        )
+        return Decision(frame.index, label, self.bundle.labels[label], confidence, exit_, source, ms, sent, frame.label)

@@ -135,7 +135,7 @@ class DefQ:
             np.multiply(coefficients, steps, coefficients)
             np.dot(coefficients, self._inverse, pixels)
             np.rint(pixels, pixels)
-            np.maximum(pixels, zeros, pixels)
+            np.maximum(pixels, zeros, out=pixels)
             cv2.convertScaleAbs(pixels, chunk)  # whole numbers from 0 on: stops at 255 and casts, in one pass
 
     def _split_into_chunks(self, blocks: np.ndarray) -> List[Tuple[np.ndarray, ...]]:

@@ -82,10 +82,13 @@ class Uplink:
         UsageError: not such a URL.
     """
 
-    def __init__(self, url: str, bundle: Bundle, threshold: float, connections: int = 4, timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, url: str, bundle: Bundle, threshold: float, connections: int = 4, timeout_s: float = 2.0
+    ) -> None:
         self.url = url
         self.address = _address(url)
         self.bundle = bundle
+        self.connections = connections
         self.timeout_s = timeout_s
         self._threshold = np.full((1, 1), threshold, np.float32)
         self._queue: "queue.Queue[Optional[Ticket]]" = queue.Queue()
@@ -115,7 +118,9 @@ class Uplink:
         finally:
             connection.shut()
         if status == 404:
-            raise BundleError("the host at {} does not serve bundle {}: {}".format(self.url, self.bundle.id, error_message(body)))
+            raise BundleError(
+                "the host at {} does not serve bundle {}: {}".format(self.url, self.bundle.id, error_message(body))
+            )
         if status != 200:
             raise HostError("found status {} from the host at {}: {}; expected 200; is it a host of this bundle?".format(
                 status, self.url, error_message(body)))  # fmt: skip
@@ -134,7 +139,9 @@ class Uplink:
         with self._lock:
             refused = bool(self._lost_since) and time.perf_counter() < self._try_again_s
             if self._lost_since and not refused:
-                self._try_again_s = time.perf_counter() + self._pause_s  # this frame tries; the others do not wait for it
+                self._try_again_s = (
+                    time.perf_counter() + self._pause_s
+                )  # this frame tries; the others do not wait for it
         if refused or not self._free.acquire(timeout=self.timeout_s if wait else 0):
             ticket.finish(None)
         else:
@@ -192,7 +199,9 @@ class Uplink:
             in_range = 0 <= answer.label < len(self.bundle.labels) and 0 <= answer.confidence <= 1.0001
             if in_range and self.bundle.split < answer.exit <= len(self.bundle.relative_costs):
                 return answer
-            raise HostError("found {} as its answer; expected a class, a confidence and an exit of this bundle".format(answer))
+            raise HostError(
+                "found {} as its answer; expected a class, a confidence and an exit of this bundle".format(answer)
+            )
         raise HostError("found outputs {}; expected one label, confidence and exit".format(sorted(tensors)))
 
     def _lost(self, reason: str) -> None:
@@ -211,7 +220,10 @@ class Uplink:
             with self._lock:
                 since, self._lost_since = self._lost_since, 0.0
             if since:
-                print("the host at {} is back after {:.1f} s".format(self.url, time.perf_counter() - since), file=sys.stderr)
+                print(
+                    "the host at {} is back after {:.1f} s".format(self.url, time.perf_counter() - since),
+                    file=sys.stderr,
+                )
 
 
 class _Connection:
@@ -234,9 +246,7 @@ class _Connection:
                 pass  # the other side was faster
             open_.close()
 
-    def exchange(
-        self, request: bytes, deadline_s: float, ticket: Optional[Ticket] = None
-    ) -> Tuple[int, str, bytes]:
+    def exchange(self, request: bytes, deadline_s: float, ticket: Optional[Ticket] = None) -> Tuple[int, str, bytes]:
         """Send a whole request in one piece and read the answer: status, length of the JSON header, body."""
         connection = self._socket
         if connection is None:
@@ -252,7 +262,9 @@ class _Connection:
         try:
             response.begin()
             if response.length is not None and response.length > MAX_ANSWER_BYTES:
-                raise HostError("found an answer of {} bytes; expected at most {}".format(response.length, MAX_ANSWER_BYTES))
+                raise HostError(
+                    "found an answer of {} bytes; expected at most {}".format(response.length, MAX_ANSWER_BYTES)
+                )
             body = response.read(MAX_ANSWER_BYTES + 1) if response.length is None else response.read()
             if len(body) > MAX_ANSWER_BYTES:
                 raise HostError("found an answer of more than {} bytes".format(MAX_ANSWER_BYTES))

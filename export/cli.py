@@ -4,13 +4,11 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from device.errors import UsageError, run_command
 from export import datasets
 from export.attacks import DeepSlothLinf, UniversalLinf
 from export.bundle import BundleSettings, export_bundle
+from export.frames import to_pixels, write_frames
 from export.model_card import calibrate, write_card
 from export.networks import NETWORKS
 from export.quantization_table import TABLES, TableSettings, learn_table, table_provenance, write_table
@@ -124,23 +122,10 @@ def _attack(arguments: argparse.Namespace) -> int:
         attacked = (clean + UniversalLinf()(network, learned_on, arguments.seed)).clamp(0, 1)
     else:
         attacked = DeepSlothLinf()(network, clean, arguments.seed)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     write_frames(arguments.out / "clean.npz", images.pixels, images.labels)
     write_frames(arguments.out / "attacked.npz", to_pixels(attacked), images.labels)
     print(f"wrote {len(clean)} frames to {arguments.out}/clean.npz and attacked.npz")
     return 0
-
-
-def to_pixels(images: torch.Tensor) -> np.ndarray:
-    """float32 (n, 3, h, w) in [0, 1] -> uint8 (n, h, w, 3): what a camera or a file delivers."""
-    pixels: np.ndarray = (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    return pixels
-
-
-def write_frames(file: Path, frames: np.ndarray, labels: np.ndarray | None = None) -> None:
-    """Frames for the device's ``npz:`` source: uint8 (n, h, w, 3), labels int64 (n,)."""
-    arrays = {"frames": frames} if labels is None else {"frames": frames, "labels": labels}
-    np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _bundle(arguments: argparse.Namespace) -> int:

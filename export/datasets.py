@@ -61,13 +61,19 @@ class Dataset(NamedTuple):
     source: str
 
 
-def load(directory: str | Path | None = None, size: tuple[int, int] = (32, 32), download: bool = True) -> Dataset:
+def load(
+    directory: str | Path | None = None,
+    size: tuple[int, int] = (32, 32),
+    download: bool = True,
+    download_limit_s: float = 1800,
+) -> Dataset:
     """Find and read the data: ``directory``, else $CIFAR10_DIR, else the cache, else download the official archive.
 
     Args:
         directory: CIFAR-10 in the binary or python layout, or a folder with one sub-folder of images a class.
         size: (height, width) that images of a folder are resized to; CIFAR-10 is 32 x 32.
         download: fetch the archive (170 MB, once, checked by hash) when nothing else is there.
+        download_limit_s: give the download up after this.
 
     Raises:
         DataError: no data, an incomplete file, a wrong hash.
@@ -84,7 +90,7 @@ def load(directory: str | Path | None = None, size: tuple[int, int] = (32, 32), 
     if not cached.is_dir():
         if not download:
             raise DataError("found no CIFAR-10; name its folder with --data DIR or CIFAR10_DIR")
-        fetch_archive(cached.parent)
+        fetch_archive(cached.parent, limit_s=download_limit_s)
     return _read(cached, size)
 
 

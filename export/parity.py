@@ -34,7 +34,9 @@ def run_split(
     """
     answers = []
     limit = np.array([threshold], np.float32)
-    extra = {"defq": np.array([False])} if any(each.name == "defq" for each in head.get_overridable_initializers()) else {}
+    extra = (
+        {"defq": np.array([False])} if any(each.name == "defq" for each in head.get_overridable_initializers()) else {}
+    )
     for image in images:
         label, confidence, exit_, activation = head.run(None, {"image": image[None], "threshold": limit, **extra})
         if exit_[0] == 0:

@@ -26,7 +26,9 @@ class FolderCamera(Camera):
         super().__init__()
         self._path = path
         if not os.path.isdir(path):
-            raise DataError("found no folder {}; expected images in it; name another with --source dir:PATH".format(path))
+            raise DataError(
+                "found no folder {}; expected images in it; name another with --source dir:PATH".format(path)
+            )
         self._files: List[str] = []
         for folder, folders, names in os.walk(path):
             folders.sort()
@@ -47,7 +49,10 @@ class FolderCamera(Camera):
             if pixels is not None and pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS:
                 return Frame(index, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), None, time.monotonic())
             self.skipped += 1
-            print("warning: could not read {} as an image; expected PNG, JPEG, BMP or PPM; it is skipped".format(name), file=sys.stderr)
+            print(
+                "warning: could not read {} as an image; expected PNG, JPEG, BMP or PPM; it is skipped".format(name),
+                file=sys.stderr,
+            )
         if self.skipped == len(self._files):
             raise DataError("could not read any of the {} image files in {}; expected PNG, JPEG, BMP or PPM; copy them again".format(
                 self.skipped, self._path))  # fmt: skip
@@ -72,7 +77,9 @@ class NpzCamera(Camera):
             raise DataError("could not read frames from {} ({}); {}".format(path, error, advice)) from error
         frames, labels = self._frames, self._labels
         if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or not len(frames):
-            raise DataError("found frames of type {} and shape {} in {}; {}".format(frames.dtype, frames.shape, path, advice))
+            raise DataError(
+                "found frames of type {} and shape {} in {}; {}".format(frames.dtype, frames.shape, path, advice)
+            )
         if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (len(frames),)):
             raise DataError("found labels of type {} and shape {} for {} frames in {}; {}".format(
                 labels.dtype, labels.shape, len(frames), path, advice))  # fmt: skip

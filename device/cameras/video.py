@@ -114,7 +114,9 @@ class V4L2Camera(Camera):
 def _check_device(name: str) -> None:
     """Tell the two usual reasons apart before OpenCV, which tells neither."""
     if not os.path.exists(name):
-        raise CameraError("found no {}; expected a camera; plug it in, or list what is there with: ls /dev/video*".format(name))
+        raise CameraError(
+            "found no {}; expected a camera; plug it in, or list what is there with: ls /dev/video*".format(name)
+        )
     if not os.access(name, os.R_OK | os.W_OK):
         raise CameraError("found {} but may not open it; expected access for this user; add it to the group video: "
                           "sudo usermod -aG video $USER, and log in again".format(name))  # fmt: skip

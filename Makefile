@@ -1,0 +1,59 @@
+# make demo   sets up and runs the main job           make bench  the measurements behind README's tables
+# make test   sets up and passes the tests            make lint   ruff and mypy
+# Needs Python >= 3.10 as $(PYTHON) and a package index. PYTHON36=... also runs tests/device on Python 3.6.
+
+PYTHON ?= python3
+VENV ?= .venv
+VENV36 ?= .venv36
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test test36 bench lint clean
+
+demo: $(VENV)/.host
+	$(RUN) -m export demo
+
+test: $(VENV)/.tests lint
+	$(RUN) -m pytest
+	@$(MAKE) --no-print-directory test36
+
+test36:
+ifdef PYTHON36
+	@$(MAKE) --no-print-directory $(VENV36)/.device
+	$(VENV36)/bin/python -m pytest -p no:cacheprovider tests/device
+else
+	@echo "tests/device were not run on Python 3.6: set PYTHON36 to such an interpreter to do so"
+endif
+
+bench: $(VENV)/.bench
+	$(RUN) -m bench
+
+lint: $(VENV)/.tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf build demo $(VENV) $(VENV36)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "found Python %d.%d; expected 3.10 or newer: make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.host: requirements-host.txt requirements-device.txt | $(VENV)/bin/python
+	$(VENV)/bin/pip install -q -r requirements-host.txt
+	touch $@
+
+$(VENV)/.tests: tests/requirements.txt $(VENV)/.host
+	$(VENV)/bin/pip install -q -r tests/requirements.txt
+	touch $@
+
+$(VENV)/.bench: bench/requirements.txt $(VENV)/.host
+	$(VENV)/bin/pip install -q -r bench/requirements.txt
+	touch $@
+
+# pip 21.3.1 is the last for Python 3.6; what ships with it sees no wheels
+$(VENV36)/.device: requirements-device.txt
+	$(PYTHON36) -m venv $(VENV36)
+	$(VENV36)/bin/pip install -q pip==21.3.1
+	$(VENV36)/bin/pip install -q -r requirements-device.txt pytest==7.0.1
+	touch $@

@@ -1,0 +1,41 @@
+"""Pictures of results."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.patches import Rectangle
+
+TITLES = {"clean": "clean", "clean_defq": "clean + DefQ", "attacked": "attacked", "attacked_defq": "attacked + DefQ"}
+DEVICE, HOST = "#2a9d8f", "#e76f51"
+
+
+def exit_histograms(report: dict[str, Any], file: Path) -> None:
+    """The share of frames that leave at each exit, one panel a condition, as Figure 6 of the paper.
+
+    Args:
+        report: as written to demo/report.json.
+        file: PNG to write.
+    """
+    figure, panels = plt.subplots(1, 4, figsize=(14, 3.6), sharey=True, constrained_layout=True)
+    split = report["split"]
+    for panel, (name, title) in zip(panels, TITLES.items(), strict=True):
+        condition = report["conditions"][name]
+        histogram = condition["exit_histogram"]
+        shares = [count / condition["frames"] for count in histogram]
+        numbers = range(1, len(histogram) + 1)
+        panel.bar(numbers, shares, color=[DEVICE if number <= split else HOST for number in numbers])
+        panel.axvline(split + 0.5, color="grey", linewidth=1, linestyle="--")
+        panel.set_title(
+            f"{title}\n{condition['edge_exit_ratio']:.0%} on the device, EFCY {condition['efcy']:.2f}", fontsize=11
+        )
+        panel.set_xlabel("exit")
+    panels[0].set_ylabel("share of frames")
+    bars = [Rectangle((0, 0), 1, 1, color=colour) for colour in (DEVICE, HOST)]
+    panels[-1].legend(bars, ["left on the device", "sent to the host"], frameon=False, fontsize=9)
+    figure.suptitle(f"SDN {report['model']}, {report['source']}", fontsize=10)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)

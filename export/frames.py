@@ -1,0 +1,19 @@
+"""Frames for the device's ``npz:`` source."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def to_pixels(images: torch.Tensor) -> np.ndarray:
+    """float32 (n, 3, h, w) in [0, 1] -> uint8 (n, h, w, 3): what a camera or a file delivers."""
+    pixels: np.ndarray = (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    return pixels
+
+
+def write_frames(file: Path, frames: np.ndarray, labels: np.ndarray | None = None) -> None:
+    """Write frames uint8 (n, h, w, 3) and, if known, labels int64 (n,)."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {"frames": frames} if labels is None else {"frames": frames, "labels": labels}
+    np.savez(file, **arrays)  # type: ignore[arg-type]

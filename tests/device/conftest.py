@@ -1,0 +1,174 @@
+"""A committed bundle with what PyTorch says of its frames, and a host that misbehaves on demand."""
+
+import os
+import shutil
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+from device.bundle import load_bundle
+from device.wire import HEADER_LENGTH, decode_request, encode_response, error_body
+
+DATA = os.path.join(os.path.dirname(__file__), "data")
+
+
+@pytest.fixture()
+def bundle_folder(tmp_path):
+    """A copy that a test may spoil."""
+    folder = str(tmp_path / "bundle")
+    shutil.copytree(os.path.join(DATA, "tiny_bundle"), folder)
+    return folder
+
+
+@pytest.fixture()
+def bundle():
+    return load_bundle(os.path.join(DATA, "tiny_bundle"))
+
+
+@pytest.fixture(scope="session")
+def frames():
+    """uint8 (60, 16, 16, 3)."""
+    with np.load(os.path.join(DATA, "frames.npz")) as arrays:
+        return arrays["frames"]
+
+
+@pytest.fixture(scope="session")
+def expected():
+    """exit (1-based), label and confidence of every frame, from PyTorch."""
+    with np.load(os.path.join(DATA, "expected.npz")) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+@pytest.fixture()
+def frames_file():
+    return os.path.join(DATA, "frames.npz")
+
+
+class FakeHost:
+    """An HTTP server that answers infer requests in one of several ways.
+
+    mode: right | silent | drip | garbage | not_http | wrong_shape | out_of_range | nan | status_500 | wrong_model | close_after (each answer)
+    """
+
+    ANSWER = {"label": np.array([2]), "confidence": np.array([0.75], np.float32), "exit": np.array([4])}
+
+    def __init__(self, bundle, port=0):
+        self.bundle = bundle
+        self.mode = "right"
+        self.requests = 0
+        self.connections = []
+        self._stopped = threading.Event()
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("127.0.0.1", port))
+        self._listener.listen(16)
+        self.port = self._listener.getsockname()[1]
+        self.url = "http://127.0.0.1:{}".format(self.port)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self):
+        self._stopped.set()
+        for connection in [self._listener, *self.connections]:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            connection.close()
+
+    def _accept(self):
+        while not self._stopped.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            connection.settimeout(20)
+            self.connections.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        stream = connection.makefile("rb")
+        try:
+            while self._one(connection, stream):
+                pass
+        except (OSError, ValueError):
+            pass
+        finally:
+            connection.close()
+
+    def _one(self, connection, stream):
+        first = stream.readline().decode()
+        if not first:
+            return False
+        headers = {}
+        for line in iter(stream.readline, b"\r\n"):
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        body = stream.read(int(headers.get("content-length", 0)))
+        known = "/v2/models/{}".format(self.bundle.id) in first
+        if self.mode == "wrong_model" or not known:
+            message = "found model 'a' in the request; this host serves 'b'"
+            self._send(connection, "404 Not Found", error_body(message), None)
+            return True
+        if first.startswith("GET"):
+            self._send(connection, "200 OK", b"{}", None)
+            return True
+        self.requests += 1
+        request = decode_request(body, int(headers[HEADER_LENGTH.lower()]))
+        assert request.tensors["activation"].shape == (1, *self.bundle.activation_shape)
+        return self._answer(connection)
+
+    def _answer(self, connection):
+        mode, answer = self.mode, dict(self.ANSWER)
+        if mode == "silent":
+            return not self._stopped.wait(20)
+        if mode == "drip":
+            while not self._stopped.wait(0.05):
+                connection.sendall(b"H")
+        if mode == "not_http":
+            connection.sendall(b"\x00\x01\x02\x03\r\n\r\n")
+            return False
+        if mode == "garbage":
+            self._send(connection, "200 OK", b"\xff" * 40, 20)
+            return True
+        if mode == "status_500":
+            self._send(connection, "500 Internal Server Error", error_body("the engine failed"), None)
+            return True
+        if mode == "wrong_shape":
+            answer["label"] = np.array([1, 2])
+        if mode == "out_of_range":
+            answer["label"] = np.array([99])
+        if mode == "nan":
+            answer["confidence"] = np.array([float("nan")], np.float32)
+        encoded = encode_response(self.bundle.id, "1", answer)
+        self._send(connection, "200 OK", encoded.body, encoded.header_length)
+        return mode != "close_after"
+
+    @staticmethod
+    def _send(connection, status, body, header_length):
+        head = "HTTP/1.1 {}\r\nContent-Length: {}\r\n".format(status, len(body))
+        if header_length is not None:
+            head += "{}: {}\r\n".format(HEADER_LENGTH, header_length)
+        connection.sendall(head.encode() + b"\r\n" + body)
+
+
+@pytest.fixture()
+def fake_host(bundle):
+    host = FakeHost(bundle)
+    yield host
+    host.stop()
+
+
+@pytest.fixture()
+def host_at(bundle):
+    """Start a fake host on a given port."""
+    started = []
+
+    def start(port):
+        started.append(FakeHost(bundle, port))
+        return started[-1]
+
+    yield start
+    for host in started:
+        host.stop()

@@ -1,0 +1,133 @@
+import json
+import os
+import tarfile
+
+import numpy as np
+import pytest
+
+from device.bundle import load_bundle, pack_bundle
+from device.errors import BundleError, UsageError
+
+
+def manifest_of(folder):
+    with open(os.path.join(folder, "manifest.json")) as file:
+        return json.load(file)
+
+
+def write_manifest(folder, manifest):
+    with open(os.path.join(folder, "manifest.json"), "w") as file:
+        json.dump(manifest, file)
+
+
+def test_reads_what_the_export_wrote(bundle):
+    assert bundle.id.startswith("tiny-split2-")
+    assert (bundle.input_shape, bundle.activation_shape) == ((3, 16, 16), (6, 8, 8))
+    assert bundle.labels == ["circle", "square", "star"]
+    assert bundle.table.shape == (8, 8)
+    assert bundle.relative_costs[-1] == pytest.approx(1)
+    assert bundle.threshold(5) == pytest.approx(0.62)
+    assert len(bundle.read("head")) > 1000
+
+
+def test_unknown_rad_names_the_known_ones(bundle):
+    with pytest.raises(UsageError, match=r"found --rad 7; expected 5 or 10"):
+        bundle.threshold(7)
+
+
+def test_archive_is_the_same(bundle, bundle_folder, tmp_path):
+    archive = str(tmp_path / "bundle.tar.gz")
+    pack_bundle(bundle_folder, archive)
+    packed = load_bundle(archive)
+    assert packed.id == bundle.id
+    np.testing.assert_array_equal(packed.table, bundle.table)
+    assert all(packed.read(graph) == bundle.read(graph) for graph in ("head", "head_flat", "tail"))
+
+
+@pytest.mark.parametrize("name", ["head.onnx", "head_flat.onnx", "tail.onnx", "table.json", "labels.txt"])
+def test_one_changed_byte(bundle_folder, name):
+    path = os.path.join(bundle_folder, name)
+    with open(path, "r+b") as file:
+        file.seek(5)
+        byte = file.read(1)
+        file.seek(5)
+        file.write(bytes([byte[0] ^ 1]))
+    graphs = {"head.onnx": "head", "head_flat.onnx": "head_flat", "tail.onnx": "tail"}
+    with pytest.raises(BundleError, match="SHA-256 .* in {} of bundle .* its manifest says".format(name)):
+        load_bundle(bundle_folder).read(graphs[name])
+
+
+@pytest.mark.parametrize("name", ["head.onnx", "labels.txt", "manifest.json"])
+def test_missing_file(bundle_folder, name):
+    os.remove(os.path.join(bundle_folder, name))
+    with pytest.raises(BundleError, match="could not read .*" + name):
+        load_bundle(bundle_folder).read("head")
+
+
+def test_truncated_head(bundle_folder):
+    with open(os.path.join(bundle_folder, "head.onnx"), "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(BundleError, match="found 100 bytes"):
+        load_bundle(bundle_folder).read("head")
+
+
+def test_newer_version_names_both(bundle_folder):
+    write_manifest(bundle_folder, dict(manifest_of(bundle_folder), format_version=2))
+    with pytest.raises(BundleError, match="found format version 2 .* reads version 1"):
+        load_bundle(bundle_folder)
+
+
+def test_tail_of_another_bundle(bundle_folder):
+    manifest = manifest_of(bundle_folder)
+    manifest["files"]["tail.onnx"]["sha256"] = "ab" * 32
+    write_manifest(bundle_folder, manifest)
+    with pytest.raises(BundleError, match="found the tail abababab in bundle .* whose id is tiny-split2-"):
+        load_bundle(bundle_folder)
+
+
+CHANGES = {
+    "no split": lambda m: m.pop("split"),
+    "split too high": lambda m: m.update(split=9),
+    "no thresholds": lambda m: m.update(thresholds={}),
+    "threshold above one": lambda m: m.update(thresholds={"5": 1.5, "10": 0.5}),
+    "costs that fall": lambda m: m["exits"][0].update(relative_cost=0.99),
+    "labels of another": lambda m: m.update(labels=["a", "b", "c"]),
+    "shape of two": lambda m: m["input"].update(shape=[3, 32]),
+    "huge shape": lambda m: m["input"].update(shape=[3, 1 << 40, 32]),
+    "exits no list": lambda m: m.update(exits=3),
+    "file outside": lambda m: m["defq"].update(file="../table.json"),
+}
+
+
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_malformed_manifests_give_one_sentence(bundle_folder, change):
+    manifest = manifest_of(bundle_folder)
+    CHANGES[change](manifest)
+    write_manifest(bundle_folder, manifest)
+    with pytest.raises(BundleError, match="export it again"):
+        load_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe", b"[" * 100000])
+def test_manifests_that_are_none(bundle_folder, content):
+    with open(os.path.join(bundle_folder, "manifest.json"), "wb") as file:
+        file.write(content)
+    with pytest.raises(BundleError, match="manifest"):
+        load_bundle(bundle_folder)
+
+
+def test_archives_that_are_none(tmp_path, bundle_folder):
+    with pytest.raises(BundleError, match="found no bundle"):
+        load_bundle(str(tmp_path / "absent"))
+    path = tmp_path / "bad.tar.gz"
+    path.write_bytes(b"garbage")
+    with pytest.raises(BundleError, match="could not read"):
+        load_bundle(str(path))
+    whole = tmp_path / "whole.tar.gz"
+    pack_bundle(bundle_folder, str(whole))
+    path.write_bytes(whole.read_bytes()[:2000])
+    with pytest.raises(BundleError, match="could not read"):
+        load_bundle(str(path))
+    with tarfile.open(str(path), "w:gz") as archive:
+        archive.add(os.path.join(bundle_folder, "labels.txt"), "labels.txt")
+    with pytest.raises(BundleError, match=r"no manifest\.json"):
+        load_bundle(str(path))

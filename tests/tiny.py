@@ -1,0 +1,71 @@
+"""A network small enough to be committed as a bundle: python -m tests.tiny writes tests/device/data/tiny_bundle."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from export.bundle import BundleSettings, write_bundle
+from export.calibration import early_exit, relative_costs, score
+from export.frames import write_frames
+from export.networks import SDN, InternalClassifier
+from export.weights import to_tensor
+
+DATA = Path(__file__).parent / "device" / "data"
+CLASSES = ["circle", "square", "star"]
+THRESHOLDS = {"5": {"threshold": 0.62}, "10": {"threshold": 0.55}}
+TABLE = {"table": (np.add.outer(np.arange(8), np.arange(8)) * 2 + 20).tolist()}
+SHAPE = (3, 16, 16)
+
+
+def network() -> SDN:
+    """Four blocks on 3 x 16 x 16 images, three classes; random weights, scaled so that frames leave at all exits."""
+    torch.manual_seed(5)
+
+    def block(inputs: int, channels: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(inputs, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
+
+    blocks = [block(3, 4), nn.Sequential(*block(4, 6), nn.MaxPool2d(2)), block(6, 6), block(6, 6)]
+    ics = [InternalClassifier(channels, size, 3) for channels, size in ((4, 16), (6, 8), (6, 8), (6, 8))]
+    end = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(6, 3))
+    tiny = SDN(nn.Identity(), blocks, ics, end, SHAPE)
+    with torch.no_grad():
+        for layer in tiny.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = None  # take the statistics of the frames as they are
+        tiny.train()(to_tensor(frames()))
+        for parameter in tiny.ics.parameters():
+            parameter.mul_(2)
+    return tiny.eval()
+
+
+def frames(count: int = 60) -> np.ndarray:
+    """uint8 (n, 16, 16, 3): patches of colour with noise."""
+    generator = np.random.default_rng(3)
+    coarse = generator.integers(0, 256, (count, 4, 4, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    return np.clip(coarse + generator.normal(0, 10, coarse.shape), 0, 255).astype(np.uint8)
+
+
+def card(tiny: SDN) -> dict[str, object]:
+    return {"classes": CLASSES, "relative_costs": relative_costs(tiny), "thresholds": THRESHOLDS}
+
+
+def write(folder: Path, settings: BundleSettings = BundleSettings(split=2)) -> Path:  # noqa: B008 (immutable)
+    tiny = network()
+    return write_bundle("tiny", tiny, card(tiny), TABLE, folder, settings, frames())
+
+
+def main() -> None:
+    write(DATA / "tiny_bundle")
+    tiny, pixels = network(), frames()
+    scores = score(tiny, pixels)
+    exits, labels = early_exit(scores, 0.62)
+    print("exits", np.bincount(exits, minlength=5))
+    write_frames(DATA / "frames.npz", pixels, labels)
+    confidences = scores.confidences[exits, np.arange(len(exits))]
+    np.savez(DATA / "expected.npz", exit=exits + 1, label=labels, confidence=confidences)
+
+
+if __name__ == "__main__":
+    main()
