@@ -14,7 +14,7 @@ from device.wire import HEADER_LENGTH, decode_request, encode_response, error_bo
 DATA = os.path.join(os.path.dirname(__file__), "data")
 
 
-@pytest.fixture()
+@pytest.fixture
 def bundle_folder(tmp_path):
     """A copy that a test may spoil."""
     folder = str(tmp_path / "bundle")
@@ -22,7 +22,7 @@ def bundle_folder(tmp_path):
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def bundle():
     return load_bundle(os.path.join(DATA, "tiny_bundle"))
 
@@ -41,7 +41,7 @@ def expected():
         return {name: arrays[name] for name in arrays.files}
 
 
-@pytest.fixture()
+@pytest.fixture
 def frames_file():
     return os.path.join(DATA, "frames.npz")
 
@@ -153,14 +153,14 @@ class FakeHost:
         connection.sendall(head.encode() + b"\r\n" + body)
 
 
-@pytest.fixture()
+@pytest.fixture
 def fake_host(bundle):
     host = FakeHost(bundle)
     yield host
     host.stop()
 
 
-@pytest.fixture()
+@pytest.fixture
 def host_at(bundle):
     """Start a fake host on a given port."""
     started = []

@@ -104,7 +104,14 @@ def test_frames_that_cannot_be_used(frame):
 
 @pytest.mark.parametrize(
     "table",
-    [np.ones((8, 7)), np.zeros((8, 8)), np.full((8, 8), np.nan), np.full((8, 8), -3), np.array([["a"] * 8] * 8), np.full((8, 8), 1e6)],
+    [
+        np.ones((8, 7)),
+        np.zeros((8, 8)),
+        np.full((8, 8), np.nan),
+        np.full((8, 8), -3),
+        np.array([["a"] * 8] * 8),
+        np.full((8, 8), 1e6),
+    ],
 )
 def test_tables_that_cannot_be_used(table):
     with pytest.raises(DataError, match="found .*expected"):

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from device.errors import WireError
-from device.wire import Limits, decode_request, decode_response, encode_request, encode_response, error_body, error_message
+from device.wire import (
+    Limits,
+    decode_request,
+    decode_response,
+    encode_request,
+    encode_response,
+    error_body,
+    error_message,
+)
 
 FLOATS = np.array([[1.0, -2.5]], np.float32)
 FLOAT_BYTES = b"\x00\x00\x80\x3f\x00\x00\x20\xc0"

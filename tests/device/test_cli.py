@@ -1,0 +1,136 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from device.cli import main
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@pytest.fixture
+def run(bundle_folder, frames_file, monkeypatch):
+    # main() installs signal handlers; pytest's own should survive
+    monkeypatch.setattr("device.cli._stop_on_signals", lambda: None)
+
+    def go(*options, bundle=bundle_folder, source="npz:" + frames_file):
+        return main(["run", "--bundle", bundle, "--source", source, "--threads", "1", *options])
+
+    return go
+
+
+def lines_of(path):
+    with open(str(path)) as file:
+        return [json.loads(line) for line in file]
+
+
+def test_one_line_a_frame(run, tmp_path, capsys):
+    assert run("--jsonl", str(tmp_path / "out.jsonl"), "--summary", str(tmp_path / "s.json"), "--defq", "off") == 0
+    lines = lines_of(tmp_path / "out.jsonl")
+    assert [line["index"] for line in lines] == list(range(60))
+    assert set(lines[0]) == {"index", "label", "label_id", "confidence", "exit", "source", "ms", "bytes_sent", "truth"}
+    assert set(lines[0]["ms"]) == {"capture", "resize", "defq", "head", "total"}
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert summary["frames"] == 60
+    assert summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+    assert "41 left on the device" in capsys.readouterr().err
+
+
+def test_against_a_host(run, fake_host, tmp_path):
+    assert run("--host", fake_host.url, "--jsonl", str(tmp_path / "out.jsonl"), "--defq", "off", "--rad", "5") == 0
+    assert sum(line["source"] == "host" for line in lines_of(tmp_path / "out.jsonl")) == 19
+
+
+def test_frames_and_stdout(run, capsys):
+    assert run("--frames", "3", "--jsonl", "-") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_absent_host_is_a_warning_or_exit_5(run, fake_host, capsys):
+    fake_host.stop()
+    assert run("--host", fake_host.url) == 0
+    captured = capsys.readouterr().err
+    assert "warning: found no host at" in captured
+    assert "19 fallback" in captured or "fallback" in captured
+    assert run("--host", fake_host.url, "--require-host") == 5
+
+
+def test_host_of_another_bundle_is_exit_3(run, fake_host, capsys):
+    fake_host.mode = "wrong_model"
+    assert run("--host", fake_host.url) == 3
+    assert "this host serves 'b'" in capsys.readouterr().err
+
+
+def broken_image(tmp_path):
+    (tmp_path / "frame.png").write_bytes(b"no image")
+    return {"source": "dir:" + str(tmp_path)}
+
+
+def pickled(tmp_path):
+    np.savez(str(tmp_path / "p.npz"), frames=np.array([{}], dtype=object))
+    return {"source": "npz:" + str(tmp_path / "p.npz")}
+
+
+def swapped_head(tmp_path):
+    data = os.path.join(ROOT, "tests", "device", "data", "tiny_bundle")
+    shutil.copytree(data, str(tmp_path / "b"))
+    shutil.copy(os.path.join(data, "head_flat.onnx"), str(tmp_path / "b" / "head.onnx"))
+    return {"bundle": str(tmp_path / "b")}
+
+
+BAD = {
+    "no bundle": (lambda tmp: {"bundle": str(tmp / "absent")}, [], 3, "found no bundle"),
+    "head of another bundle": (swapped_head, [], 3, "belongs to another bundle"),
+    "unknown source": (lambda tmp: {"source": "ftp:x"}, [], 2, "expected one of dir:"),
+    "no scheme": (lambda tmp: {"source": "x.npz"}, [], 2, "as in dir:images"),
+    "no folder": (lambda tmp: {"source": "dir:" + str(tmp / "absent")}, [], 3, "found no folder"),
+    "empty folder": (lambda tmp: {"source": "dir:" + str(tmp)}, [], 3, "found no image"),
+    "no image in the folder": (broken_image, [], 3, "could not read any"),
+    "no npz": (lambda tmp: {"source": "npz:" + str(tmp / "absent")}, [], 3, "could not read frames"),
+    "pickled npz": (pickled, [], 3, "could not read frames"),
+    "no video": (lambda tmp: {"source": "video:" + str(tmp / "absent")}, [], 3, "found no file"),
+    "no camera": (lambda tmp: {"source": "v4l2:///dev/video987"}, [], 4, "found no /dev/video987"),
+    "unknown rad": (lambda tmp: {}, ["--rad", "7"], 2, "expected 5 or 10"),
+    "bad url": (lambda tmp: {}, ["--host", "nonsense"], 2, "expected http://HOST:PORT"),
+    "no frames": (lambda tmp: {}, ["--frames", "0"], 2, "expected 1 or more"),
+    "no place for lines": (lambda tmp: {}, ["--jsonl", "/nowhere/out.jsonl"], 3, "could not open /nowhere"),
+    "no place for the summary": (lambda tmp: {}, ["--summary", "/nowhere/s.json"], 3, "could not write /nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_bad_input_gives_one_sentence_and_its_exit_code(run, tmp_path, capsys, case):
+    make, options, code, words = BAD[case]
+    assert run(*options, **make(tmp_path)) == code
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert words in errors[0]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk_loses_no_decision(run, capsys):
+    assert run("--jsonl", "/dev/full") == 3
+    captured = capsys.readouterr()
+    assert [json.loads(line)["index"] for line in captured.out.splitlines()] == list(range(60))
+    assert "free space" in captured.err
+
+
+def test_sigterm_ends_a_real_process_with_its_figures(bundle_folder, frames, tmp_path):
+    folder = tmp_path / "many.npz"
+    np.savez(str(folder), frames=np.concatenate([frames] * 2000))
+    out = tmp_path / "out.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "device", "run", "--bundle", bundle_folder, "--source", "npz:" + str(folder), "--jsonl", str(out)],
+        cwd=ROOT, stderr=subprocess.PIPE, universal_newlines=True,
+    )  # fmt: skip
+    assert "tiny-split2" in process.stderr.readline()  # the run has begun
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    count = len(lines_of(out))
+    assert "{} frames:".format(count) in errors
+    assert count < 120000

@@ -1,0 +1,158 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from device.cameras import Camera, Frame
+from device.engines import HeadResult, OnnxRuntimeEngine
+from device.pipeline import Pipeline, Preprocessor
+from device.sinks import Sink
+from device.uplink import Uplink
+
+
+class ListCamera(Camera):
+    def __init__(self, frames, live=False, labels=None):
+        super().__init__()
+        self.live = live
+        self._items = [
+            Frame(index, frame, None if labels is None else int(labels[index]), time.monotonic())
+            for index, frame in enumerate(frames)
+        ]
+
+    def read(self):
+        return self._items.pop(0) if self._items else None
+
+
+class ListSink(Sink):
+    def __init__(self):
+        self.decisions = []
+
+    def write(self, decision):
+        self.decisions.append(decision)
+
+
+@pytest.fixture
+def run(bundle):
+    opened = []
+
+    def go(camera, url=None, defq=False, stop=None, limit=None, **options):
+        uplink = None
+        if url:
+            uplink = Uplink(url, bundle, 0.62, **options)
+            opened.append(uplink)
+        sink = ListSink()
+        pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, defq, uplink, sink)
+        summary = pipeline.run(camera, limit, stop)
+        return sink.decisions, summary.to_dict()
+
+    yield go
+    for uplink in opened:
+        uplink.close()
+
+
+def test_edge_only_answers_with_the_last_device_exit_as_fallback(run, bundle, frames, expected):
+    decisions, figures = run(ListCamera(frames, labels=expected["label"]))
+    assert [decision.index for decision in decisions] == list(range(len(frames)))
+    for decision, exit_ in zip(decisions, expected["exit"]):
+        assert (decision.source, decision.exit) == (("edge", exit_) if exit_ <= 2 else ("fallback", 2))
+        assert decision.label == bundle.labels[decision.label_id]
+        assert decision.bytes_sent == 0
+    assert figures["sources"] == {"edge": 41, "host": 0, "fallback": 19}
+    assert figures["edge_exit_ratio"] == pytest.approx(41 / 60)
+    assert figures["t3_er"] == pytest.approx(41 / 60)  # a fallback frame did not leave
+    assert figures["exit_histogram"] == [30, 30, 0, 0, 0]
+    assert 0.5 < figures["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+def test_host_answers_in_frame_order(run, fake_host, frames, expected, connections):
+    decisions, figures = run(ListCamera(frames), fake_host.url, connections=connections)
+    assert [decision.index for decision in decisions] == list(range(60))
+    assert figures["sources"] == {"edge": 41, "host": 19, "fallback": 0}
+    assert figures["frames_to_host"] == 19 == fake_host.requests
+    assert figures["bytes_to_host"] == sum(decision.bytes_sent for decision in decisions)
+    host = [decision for decision in decisions if decision.source == "host"]
+    assert {(decision.label_id, decision.exit) for decision in host} == {(2, 4)}
+    assert all(decision.ms["total"] >= decision.ms["host"] > 0 for decision in host)
+
+
+def test_host_that_dies_mid_run_loses_no_frame(run, fake_host, frames):
+    class Dying(ListCamera):
+        def read(self):
+            if len(self._items) == 30:
+                fake_host.stop()
+            return super().read()
+
+    decisions, figures = run(Dying(frames), fake_host.url, connections=2)
+    assert [decision.index for decision in decisions] == list(range(60))
+    assert figures["sources"]["fallback"] > 0
+    assert figures["sources"]["host"] > 0
+    assert sum(figures["sources"].values()) == 60
+
+
+def test_live_frames_never_wait_for_a_silent_host(run, fake_host, frames):
+    fake_host.mode = "silent"
+    started = time.perf_counter()
+    decisions, figures = run(ListCamera(frames, live=True), fake_host.url, connections=1, timeout_s=0.5)
+    assert time.perf_counter() - started < 3
+    assert [decision.index for decision in decisions] == list(range(60))
+    assert figures["sources"] == {"edge": 41, "host": 0, "fallback": 19}
+
+
+def test_frames_that_cannot_be_used_are_skipped_and_named_once(run, frames, capsys):
+    odd = [np.zeros((16, 16, 4), np.uint8), np.full((16, 16, 3), np.nan), np.zeros((2, 2, 2, 3), np.uint8)]
+    decisions, figures = run(ListCamera([frames[0], *odd, frames[1]]))
+    assert [decision.index for decision in decisions] == [0, 4]
+    assert figures["skipped"] == 3
+    assert capsys.readouterr().err.count("is skipped: found a frame of type uint8 and shape (16, 16, 4)") == 1
+
+
+def test_black_frames_are_frames(run):
+    decisions, _ = run(ListCamera([np.zeros((480, 640, 3), np.uint8)] * 3), defq=True)
+    assert len(decisions) == 3
+
+
+def test_limit_and_stop(run, frames):
+    assert len(run(ListCamera(frames), limit=7)[0]) == 7
+    stop = threading.Event()
+    stop.set()
+    assert run(ListCamera(frames), stop=stop)[1]["frames"] == 0
+
+
+def test_defq_changes_what_the_head_sees(bundle, frames):
+    with_, without = Preprocessor(bundle, defq=True), Preprocessor(bundle, defq=False)
+    image = without.to_image(frames[0])
+    assert image.shape == (1, 3, 16, 16)
+    assert image.dtype == np.float32
+    np.testing.assert_array_equal(image[0], frames[0].transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+    assert 0.001 < np.abs(with_.to_image(frames[0]) - image).mean() < 0.2
+
+
+@pytest.mark.parametrize("shape", [(480, 640, 3), (8, 8, 3), (100, 16), (16, 16, 1), (16, 16, 3)])
+def test_any_size_and_grey_become_the_input(bundle, shape):
+    pixels = Preprocessor(bundle, defq=False).resize(np.full(shape, 77, np.uint8))
+    assert pixels.shape == (16, 16, 3)
+    assert (pixels == 77).all()
+
+
+def test_colour_becomes_grey_for_a_grey_network(bundle):
+    grey = bundle._replace(input_shape=(1, 16, 16))
+    assert Preprocessor(grey, defq=True).to_image(
+        Preprocessor(grey, False).resize(np.full((20, 20, 3), 50, np.uint8))
+    ).shape == (1, 1, 16, 16)
+
+
+def test_fused_heads_are_told_whether_to_quantise(bundle, frames):
+    class Engine:
+        seen = []
+
+        def run(self, image, threshold, defq=False):
+            self.seen.append((float(image[0, 0, 0, 0]), defq))
+            return HeadResult(0, 1.0, 1, None)
+
+    fused = bundle._replace(defq_fused=True)
+    for defq in (True, False):
+        Pipeline(fused, Engine(), 0.5, defq).run(ListCamera(frames[:1]))
+    value = frames[0][0, 0, 0] / np.float32(255)
+    assert [(pytest.approx(seen), defq) for seen, defq in Engine.seen] == [(value, True), (value, False)]

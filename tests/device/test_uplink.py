@@ -1,0 +1,141 @@
+import time
+
+import numpy as np
+import pytest
+
+from device.errors import BundleError, HostError, UsageError
+from device.uplink import Uplink
+
+
+@pytest.fixture
+def activation(bundle):
+    return np.ones((1, *bundle.activation_shape), np.float32)
+
+
+@pytest.fixture
+def uplink_to(bundle):
+    opened = []
+
+    def connect(url, **options):
+        opened.append(Uplink(url, bundle, 0.5, **options))
+        return opened[-1]
+
+    yield connect
+    for uplink in opened:
+        uplink.close()
+
+
+def ask(uplink, activation):
+    ticket = uplink.submit(activation, wait=True)
+    ticket.wait()
+    return ticket
+
+
+def test_answer_and_bytes(uplink_to, fake_host, activation):
+    uplink = uplink_to(fake_host.url)
+    uplink.check()
+    ticket = ask(uplink, activation)
+    assert ticket.answer == (2, 0.75, 4)
+    assert activation.nbytes < ticket.bytes_sent < activation.nbytes + 700
+    assert ticket.finished_s > 0
+
+
+def test_connection_is_kept(uplink_to, fake_host, activation):
+    uplink = uplink_to(fake_host.url, connections=1)
+    assert all(ask(uplink, activation).answer for _ in range(5))
+    assert len(fake_host.connections) == 1
+
+
+def test_connections_that_the_host_closed_are_opened_again_without_a_loss(uplink_to, fake_host, activation, capfd):
+    fake_host.mode = "close_after"
+    uplink = uplink_to(fake_host.url, connections=1)
+    assert all(ask(uplink, activation).answer for _ in range(5))
+    assert "lost" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("garbage", "could not read the JSON header"),
+        ("not_http", "not HTTP"),
+        ("wrong_shape", "expected one label"),
+        ("out_of_range", "expected a class"),
+        ("nan", "expected a class"),
+        ("status_500", "the engine failed"),
+        ("wrong_model", "this host serves 'b'"),
+    ],
+)
+def test_wrong_answers_become_no_answer_and_one_sentence(uplink_to, fake_host, activation, capfd, mode, words):
+    fake_host.mode = mode
+    uplink = uplink_to(fake_host.url, connections=1)
+    assert ask(uplink, activation).answer is None
+    assert ask(uplink, activation).answer is None
+    uplink.close()  # the sentence is printed by the connection's thread
+    errors = capfd.readouterr().err
+    assert words in errors
+    assert errors.count("lost the host") == 1
+
+
+@pytest.mark.parametrize("mode", ["silent", "drip"])
+def test_slow_hosts_are_given_up_in_time(uplink_to, fake_host, activation, mode):
+    fake_host.mode = mode
+    uplink = uplink_to(fake_host.url, connections=1, timeout_s=0.3)
+    started = time.perf_counter()
+    ticket = ask(uplink, activation)
+    assert ticket.answer is None
+    assert time.perf_counter() - started < 1.0
+    # and the only connection is free again for the next frame
+    fake_host.mode = "right"
+    deadline = time.perf_counter() + 5
+    while ask(uplink, activation).answer is None:
+        assert time.perf_counter() < deadline
+
+
+def test_absent_host_refuses_at_once_and_is_found_within_two_seconds(uplink_to, fake_host, host_at, activation, capfd):
+    port = fake_host.port
+    uplink = uplink_to(fake_host.url, connections=1)
+    assert ask(uplink, activation).answer
+    fake_host.stop()
+    deadline = time.perf_counter() + 3
+    while ask(uplink, activation).answer:
+        assert time.perf_counter() < deadline
+    ask(uplink, activation)
+    started = time.perf_counter()
+    assert uplink.submit(activation, wait=False).done()
+    assert time.perf_counter() - started < 0.1
+    host_at(port)
+    back = time.perf_counter()
+    while ask(uplink, activation).answer is None:
+        assert time.perf_counter() - back < 2
+    uplink.close()
+    errors = capfd.readouterr().err
+    assert errors.count("lost the host") == 1
+    assert errors.count("is back after") == 1
+
+
+def test_busy_connections_refuse_a_live_frame(uplink_to, fake_host, activation):
+    fake_host.mode = "silent"
+    uplink = uplink_to(fake_host.url, connections=1, timeout_s=1)
+    first = uplink.submit(activation, wait=False)
+    second = uplink.submit(activation, wait=False)
+    assert second.done()
+    assert second.answer is None
+    assert not first.done()
+
+
+def test_check_tells_absent_from_wrong(uplink_to, fake_host):
+    uplink = uplink_to(fake_host.url)
+    fake_host.mode = "wrong_model"
+    with pytest.raises(BundleError, match="does not serve bundle tiny-split2-.*this host serves 'b'"):
+        uplink.check()
+    fake_host.stop()
+    with pytest.raises(HostError, match="found no host at http://127"):
+        uplink.check()
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "https://a:1", "http://", "http://a:99999", "http://a/b", "http://[x"]
+)
+def test_urls_that_cannot_work(bundle, url):
+    with pytest.raises(UsageError, match="expected http://HOST:PORT"):
+        Uplink(url, bundle, 0.5)
