@@ -4,6 +4,7 @@ Splits of CIFAR-10 by training index: 0..42999 train, 43000..46999 calibration (
 left alone; the test batch is for evaluation.
 """
 
+import codecs
 import hashlib
 import importlib
 import os
@@ -194,23 +195,17 @@ def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
 class _ArrayUnpickler(pickle.Unpickler):
     """Reads the pickled dictionaries of the python layout and nothing but plain NumPy arrays in them."""
 
-    ALLOWED = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        }
-    )
+    # numpy.core became numpy._core in NumPy 2; Python 3 writes bytes of protocol 2 as _codecs.encode of text
+    MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"the file asks for {module}.{name}")
-        if name == "_reconstruct":
-            return importlib.import_module(
-                "numpy.core.multiarray" if np.__version__[0] == "1" else "numpy._core.multiarray"
-            )._reconstruct
-        return getattr(np, name)
+        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
+            return getattr(np, name)
+        if module in self.MODULES and name == "_reconstruct":
+            return importlib.import_module(self.MODULES[np.__version__[0] != "1"])._reconstruct
+        if (module, name) == ("_codecs", "encode"):
+            return codecs.encode
+        raise pickle.UnpicklingError(f"the file asks for {module}.{name}")
 
 
 def _read_python(path: Path) -> tuple[np.ndarray, np.ndarray]:

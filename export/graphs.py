@@ -263,8 +263,15 @@ def tail(parts: Stages, split: int) -> ModelProto:
     """Exits split+1 to the final classifier, for any batch. Inputs: activation float32 (n, ...), threshold (n, 1).
     Outputs: label, confidence, exit (1-based), each (n,)."""
     first, last = split, len(parts.exits) - 1
-    # the final classifier answers whatever its confidence: just what "none is confident" gives, but for the number
-    whole = _joined(parts.span(first, last), _first_confident(first, last, "tail/", otherwise=last + 1))
+    if first == last:  # the final classifier alone: no threshold to ask
+        number = constant("tail/number", np.array([last + 1], np.int64))
+        zeros = helper.make_node("Sub", ["tail/label", "tail/label"], ["tail/zeros"])
+        add = helper.make_node("Add", ["tail/zeros", number.name], ["tail/exit"])
+        choice = Piece([*_best(last, "tail/"), zeros, add], [number])
+    else:
+        # the final classifier answers whatever its confidence: what "none is confident" gives, but for the number
+        choice = _first_confident(first, last, "tail/", otherwise=last + 1)
+    whole = _joined(parts.span(first, last), choice)
     whole = _renaming(_answering(whole, "tail/"), {f"features{first - 1}": "activation"})
     graph = helper.make_graph(
         whole.nodes,

@@ -1,8 +1,8 @@
 """python -m host: serve."""
 
 import argparse
-import contextlib
 import errno
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -83,8 +83,10 @@ class _Server(uvicorn.Server):
             self._announce()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has stopped
-            super().run(sockets)
+        # uvicorn raises the signal that stopped it once more at the end; it has done its work by then
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        super().run(sockets)
 
 
 def _listen(address: str, port: int) -> socket.socket:

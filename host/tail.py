@@ -78,7 +78,9 @@ class Tail:
             )
         # one pass instead of three: a sum is finite unless a value is not, or values near the limit of float32 add up
         for name, array in (("activation", activation), ("threshold", threshold)):
-            if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+            with np.errstate(over="ignore", invalid="ignore"):
+                total = array.sum()
+            if not np.isfinite(total) and not np.isfinite(array).all():
                 raise WireError(f"found NaN or infinite values in {name}; expected finite ones")
         return activation, threshold
 

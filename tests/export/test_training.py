@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from device.errors import DataError
+from export import training
+from export.datasets import LABELS, Dataset, Images
+from export.training import Recipe, augment, train
+from export.weights import load_network, save_network, weights_file
+from tests import tiny
+
+
+@pytest.fixture
+def data(monkeypatch):
+    pixels = tiny.frames(60)
+    labels = np.arange(60) % 3
+    monkeypatch.setitem(training.NETWORKS, "tiny", lambda classes: tiny.network())
+    part = Images(pixels, labels.astype(np.int64))
+    return Dataset(part, part.take(20), part.take(20), LABELS[:3], "test")
+
+
+def test_a_killed_run_goes_on_where_it_was(data, tmp_path, capsys):
+    recipe = Recipe(epochs=3, batch=20, peak_rate=0.01)
+    whole = train("tiny", data, recipe, tmp_path / "a")
+    with pytest.MonkeyPatch.context() as patch:  # killed after two epochs
+        real = training._epoch
+
+        def dies(*arguments):
+            if arguments[7] == 2:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        patch.setattr(training, "_epoch", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train("tiny", data, recipe, tmp_path / "b")
+    resumed = train("tiny", data, recipe, tmp_path / "b")
+    assert "goes on after epoch 2 of 3" in capsys.readouterr().out
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, atol=2e-3, rtol=2e-2)
+
+
+def test_augmentation_moves_and_mirrors_but_keeps_pixels():
+    images = torch.rand(50, 3, 16, 16) + 0.5
+    out = augment(images, torch.Generator().manual_seed(0))
+    assert out.shape == images.shape
+    assert not torch.equal(out, images)
+    inner = out[:, :, 4:12, 4:12]
+    assert inner.min() >= 0.5  # a crop of at most 4 pixels leaves the middle filled
+
+
+def test_weights_survive_the_file(tmp_path):
+    network = load_network("resnet56")
+    save_network(network, tmp_path / "w.safetensors", "recipe")
+    again = load_network("resnet56", tmp_path / "w.safetensors")
+    for name, value in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(again.state_dict()[name], value)
+
+
+def test_weights_that_cannot_be_used(tmp_path):
+    with pytest.raises(DataError, match="could not load"):
+        load_network("vgg16", tmp_path / "absent.safetensors")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(weights_file("resnet56").read_bytes()[:100000])
+    with pytest.raises(DataError, match="could not load"):
+        load_network("resnet56", cut)
+    with pytest.raises(DataError, match="another network|could not load"):
+        load_network("vgg16", weights_file("resnet56"))

@@ -1,0 +1,80 @@
+"""Real processes over loopback, with the committed networks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device.bundle import load_bundle
+from device.errors import DataError
+from export import datasets
+from export.bundle import BundleSettings, check_frames, export_bundle
+from export.calibration import early_exit, score
+from export.demo import CONDITIONS, host_process, run_demo
+from export.frames import write_frames
+from export.weights import load_network
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("model", ["vgg16", "resnet56", "mobilenet"])
+def test_device_and_host_processes_decide_as_pytorch_does(model, tmp_path):
+    bundle = load_bundle(str(export_bundle(model, tmp_path / "bundle", BundleSettings())))
+    frames, _ = check_frames(None, 60)
+    exits, labels = early_exit(score(load_network(model), frames), bundle.threshold(5))
+    write_frames(tmp_path / "frames.npz", frames, labels)
+    with host_process(tmp_path / "bundle") as url:
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "device", "run", "--bundle", str(tmp_path / "bundle"), "--host", url, "--require-host",
+                "--source", f"npz:{tmp_path / 'frames.npz'}", "--defq", "off", "--jsonl", "-", "--timeout-ms", "20000",
+            ],
+            cwd=ROOT, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["index"] for line in lines] == list(range(60))
+    same = [
+        line["exit"] == exit_ + 1 and line["label_id"] == label
+        for line, exit_, label in zip(lines, exits, labels, strict=True)
+    ]
+    assert np.mean(same) >= 0.98  # a tie at the threshold may fall either way
+    for line in lines:
+        assert line["source"] == ("edge" if line["exit"] <= bundle.split else "host")
+        assert (line["bytes_sent"] > 0) == (line["source"] == "host")
+
+
+def test_demo_tells_the_story(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(datasets.fetch_archive, "__defaults__", ("http://127.0.0.1:1/absent", "", 1))
+    assert run_demo("mobilenet", 40, tmp_path / "demo", None) == 0
+    report = json.loads((tmp_path / "demo" / "report.json").read_text())
+    assert (report["model"], report["split"]) == ("mobilenet", 3)
+    assert list(report["conditions"]) == list(CONDITIONS)
+    measure = "accuracy" if report["source"].startswith("CIFAR-10") else "agreement"
+    for figures in report["conditions"].values():
+        assert set(figures) == {
+            "frames", "edge_exit_ratio", "t3_er", "efcy", measure, "latency_ms", "frames_to_host", "bytes_to_host", "exit_histogram",
+        }  # fmt: skip
+        assert figures["frames"] == sum(figures["exit_histogram"]) == 40
+        assert set(figures["latency_ms"]) == {"mean", "p50", "p99"}
+        assert figures["frames_to_host"] == 40 - sum(figures["exit_histogram"][:3])
+    clean, attacked, defended = (report["conditions"][name] for name in ("clean", "attacked", "attacked_defq"))
+    assert attacked["efcy"] < 0.2 < clean["efcy"]
+    assert attacked["efcy"] + 0.1 < defended["efcy"]
+    assert attacked["frames_to_host"] > clean["frames_to_host"]
+    assert (tmp_path / "demo" / "exit_histograms.png").stat().st_size > 10000
+
+
+@pytest.mark.parametrize("model", ["vgg16", "resnet56", "mobilenet"])
+def test_committed_networks_reach_their_accuracy(model):
+    try:
+        data = datasets.load(download=False)
+    except DataError:
+        pytest.skip("no CIFAR-10 here: set CIFAR10_DIR")
+    images = data.test.take(1000)
+    accuracy = (score(load_network(model), images.pixels).classes[-1] == images.labels).mean()
+    assert accuracy >= {"vgg16": 0.88, "resnet56": 0.85, "mobilenet": 0.85}[model]
