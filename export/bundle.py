@@ -152,7 +152,7 @@ def write_bundle(
             name: {"file": f"{name}.onnx", "opset": graphs.OPSET, "ir_version": graphs.IR_VERSION} for name in models
         },
         "defq": {"file": "table.json", "fused": settings.fuse_defq, "table": steps.tolist()},
-        "calibration": {name: card.get(name) for name in ("thresholds", "accuracy_calibration", "images")},
+        "calibration": {name: card.get(name) for name in ("thresholds", "accuracy_calibration", "images", "shares")},
         "provenance": {"weights_sha256": card.get("weights_sha256"), "table_attack": table.get("attack")},
         "tools": {
             "python": platform.python_version(), "torch": torch.__version__, "onnx": onnx.__version__,

@@ -1,0 +1,1 @@
+"""The measurements behind README's performance tables: python -m bench."""

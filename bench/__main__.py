@@ -1,0 +1,48 @@
+"""python -m bench [--only defq|head|loop|host] [--models NAME ...]: print the tables, save build/bench.json."""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy loads: DefQ is measured on one thread
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bench import defq, head, host, loop
+from bench.measure import machine
+from export.bundle import BundleSettings, export_bundle, read_table
+from export.networks import NETWORKS
+from export.quantization_table import TABLES
+
+BUNDLES = Path("build/bundles")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument(
+        "--only", nargs="*", choices=("defq", "head", "loop", "host"), default=["defq", "head", "loop", "host"]
+    )
+    parser.add_argument("--models", nargs="*", choices=sorted(NETWORKS), default=sorted(NETWORKS))
+    parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    for model in arguments.models:
+        export_bundle(model, BUNDLES / model, BundleSettings())
+    results = {"machine": machine()}
+    if "defq" in arguments.only:
+        results["defq"] = defq.run(np.array(read_table(TABLES / "vgg16.json")["table"]))
+        print("\n" + defq.report(results["defq"]), flush=True)
+    for name, part in (("head", head), ("loop", loop), ("host", host)):
+        if name in arguments.only:
+            results[name] = part.run(BUNDLES, arguments.models)
+            print("\n" + part.report(results[name]), flush=True)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"\nwrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""DefQ on one frame against what else takes a frame through a block DCT and back."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import Image
+from scipy import fft
+
+from bench.measure import interleaved, table
+from device.quantization import DefQ
+
+SIZES = ((32, 32), (224, 224), (480, 640))
+
+
+def contenders(frame: np.ndarray, steps: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """Calls that quantise ``frame`` (uint8 (h, w, 3)); the last two are JPEG, which also packs and unpacks a file."""
+    defq = DefQ(steps)
+    rows = [steps.reshape(-1).tolist()] * 3
+    image = Image.fromarray(frame)
+    height, width, _ = frame.shape
+    single = steps.astype(np.float32)
+
+    def scipy_dct() -> np.ndarray:
+        blocks = frame.reshape(height // 8, 8, width // 8, 8, 3).transpose(0, 2, 4, 1, 3).astype(np.float32)
+        coefficients = np.rint(fft.dctn(blocks, axes=(-2, -1), norm="ortho") / single) * single
+        back = np.clip(np.rint(fft.idctn(coefficients, axes=(-2, -1), norm="ortho")), 0, 255).astype(np.uint8)
+        out: np.ndarray = back.transpose(0, 3, 1, 4, 2).reshape(frame.shape)
+        return out
+
+    def cv2_loop() -> np.ndarray:
+        out = np.empty_like(frame)
+        planes = frame.astype(np.float32)
+        for channel in range(3):
+            for top in range(0, height, 8):
+                for left in range(0, width, 8):
+                    block = cv2.dct(np.ascontiguousarray(planes[top : top + 8, left : left + 8, channel]))
+                    back = cv2.idct(np.rint(block / single) * single)
+                    out[top : top + 8, left : left + 8, channel] = np.clip(np.rint(back), 0, 255)
+        return out
+
+    def pillow() -> np.ndarray:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", qtables=rows, subsampling=0, keep_rgb=True)
+        return np.asarray(Image.open(buffer))
+
+    def turbo() -> np.ndarray:
+        out: np.ndarray = simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(frame, quality=50, colorsubsampling="444"))
+        return out
+
+    return {
+        "DefQ": lambda: defq(frame),
+        "DefQ, colour planes": lambda: defq.planes(frame),
+        "scipy.fft block DCT": scipy_dct,
+        "cv2.dct loop": cv2_loop,
+        "Pillow JPEG, same table": pillow,
+        "libjpeg-turbo, quality 50": turbo,
+    }
+
+
+def run(steps: np.ndarray) -> dict[str, Any]:
+    """Microseconds of every contender at three sizes, one thread."""
+    results: dict[str, Any] = {}
+    for height, width in SIZES:
+        y, x = np.mgrid[:height, :width]
+        waves = 128 + 60 * np.sin(x / 9)[..., None] + 50 * np.cos(y / 7)[..., None]
+        frame = np.clip(waves + np.random.default_rng(0).normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
+        rounds = 25 if height < 100 else 9
+        results[f"{width}x{height}x3"] = interleaved(contenders(frame, steps), rounds)
+    return results
+
+
+def report(results: dict[str, Any]) -> str:
+    names = list(next(iter(results.values())))
+    rows = [["one thread, µs a frame (times DefQ)", *results]]
+    for name in names:
+        cells = [f"{times[name]:.0f} ({times[name] / times['DefQ']:.2f}x)" for times in results.values()]
+        rows.append([name, *cells])
+    return table(rows)

@@ -1,0 +1,88 @@
+"""The host at saturation against the tail alone in ONNX Runtime."""
+
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.measure import table
+from device.bundle import Bundle, load_bundle
+from device.wire import HEADER_LENGTH, encode_request
+from export.demo import host_process
+from host.tail import Tail
+
+CONNECTIONS = 4
+SECONDS = 1.5
+ROUNDS = 5
+
+
+def run(bundles: Path, models: list[str]) -> dict[str, Any]:
+    """Frames a second: the bare tail at a batch of 4, and the host with 4 connections that ask without a pause.
+
+    Both have all cores; they take turns. The clients' own work is part of what the host's figure pays.
+    """
+    results = {}
+    for model in models:
+        bundle = load_bundle(str(bundles / model))
+        tail = Tail(bundle)
+        activation = np.random.default_rng(0).random((CONNECTIONS, *bundle.activation_shape), np.float32)
+        threshold = np.full((CONNECTIONS, 1), bundle.threshold(bundle.default_rad), np.float32)
+        bare, served = [], []
+        with host_process(bundles / model) as url:
+            for _ in range(ROUNDS):
+                bare.append(_bare(tail, activation, threshold))
+                served.append(_served(bundle, url, activation[:1], threshold[:1]))
+        results[model] = {"bare": float(np.median(bare)), "host": float(np.median(served))}
+        results[model]["ratio"] = float(np.median([a / b for a, b in zip(served, bare, strict=True)]))
+    return results
+
+
+def _bare(tail: Tail, activation: np.ndarray, threshold: np.ndarray) -> float:
+    tail.run(activation, threshold)
+    frames, started = 0, time.perf_counter()
+    while time.perf_counter() - started < SECONDS:
+        tail.run(activation, threshold)
+        frames += len(activation)
+    return frames / (time.perf_counter() - started)
+
+
+def _served(bundle: Bundle, url: str, activation: np.ndarray, threshold: np.ndarray) -> float:
+    encoded = encode_request({"activation": activation, "threshold": threshold}, ("label", "confidence", "exit"))
+    head = f"POST /v2/models/{bundle.id}/infer HTTP/1.1\r\nHost: bench\r\n{HEADER_LENGTH}: {encoded.header_length}\r\nContent-Length: {len(encoded.body)}\r\n\r\n"
+    request = head.encode() + encoded.body
+    address = url.removeprefix("http://").split(":")
+    counts = [0] * CONNECTIONS
+    stop = threading.Event()
+
+    def client(number: int) -> None:
+        with socket.create_connection((address[0], int(address[1]))) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while not stop.is_set():
+                connection.sendall(request)
+                answer = connection.recv(65536)  # an answer is far smaller than one segment
+                if not answer.startswith(b"HTTP/1.1 200"):
+                    raise RuntimeError(answer[:200])
+                counts[number] += 1
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    before, started = sum(counts), time.perf_counter()
+    time.sleep(SECONDS)
+    frames, elapsed = sum(counts) - before, time.perf_counter() - started
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    return frames / elapsed
+
+
+def report(results: dict[str, Any]) -> str:
+    rows = [["4 connections", "bare tail, batch 4, frames/s", "host, frames/s", "host / bare"]]
+    rows += [
+        [model, f"{each['bare']:.0f}", f"{each['host']:.0f}", f"{each['ratio']:.2f}"] for model, each in results.items()
+    ]
+    return table(rows)
