@@ -78,20 +78,24 @@ def _run(arguments: argparse.Namespace) -> int:
         except HostError as error:
             if arguments.require_host:
                 raise
-            print("warning: {}; frames are answered on the device until it is there".format(error), file=sys.stderr)
+            print(
+                "warning: {}; frames are answered on the device until it is there".format(error),
+                file=sys.stderr,
+                flush=True,
+            )
     stop = _stop_on_signals()
     with open_camera(arguments.source) as camera:
         sink = JsonLinesSink(arguments.jsonl, line_buffered=camera.live) if arguments.jsonl else Sink()
         pipeline = Pipeline(bundle, engine, threshold, arguments.defq == "on", uplink, sink)
         print("{} on {}, {}, DefQ {}, RAD {} % (threshold {:.2f}), {}".format(
             bundle.id, engine.name, camera.describe(), arguments.defq, rad, threshold,
-            "host " + arguments.host if arguments.host else "no host"), file=sys.stderr)  # fmt: skip
+            "host " + arguments.host if arguments.host else "no host"), file=sys.stderr, flush=True)  # fmt: skip
         try:
             pipeline.run(camera, arguments.frames, stop)
         finally:
             if uplink is not None:
                 uplink.close()
-            print(pipeline.summary.text(), file=sys.stderr)
+            print(pipeline.summary.text(), file=sys.stderr, flush=True)
             sink.close()
     if arguments.summary:
         _write_summary(

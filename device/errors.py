@@ -86,7 +86,7 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
     except EdgeError as error:
         if debug:
             traceback.print_exc()
-        print("error: {}".format(error), file=sys.stderr)
+        print("error: {}".format(error), file=sys.stderr, flush=True)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -150,7 +150,7 @@ class Pipeline:
         except FrameError as error:
             self.summary.skipped += 1
             if self.summary.skipped == 1:
-                print("warning: frame {} is skipped: {}".format(frame.index, error), file=sys.stderr)
+                print("warning: frame {} is skipped: {}".format(frame.index, error), file=sys.stderr, flush=True)
             return
         resized_s = time.perf_counter()
         image = self._prepare.to_image(pixels)

@@ -98,7 +98,7 @@ class JsonLinesSink(Sink):
                 raise
             self._problem = error
             print("warning: could not write {} ({}); decisions go to stdout from here on; free space on that disk".format(
-                self.name, error.strerror), file=sys.stderr)  # fmt: skip
+                self.name, error.strerror), file=sys.stderr, flush=True)  # fmt: skip
             try:
                 self._file.close()
             except OSError:

@@ -213,7 +213,7 @@ class Uplink:
             self._lost_since = self._lost_since or now
         if first:
             print("warning: lost the host at {} ({}); frames are answered on the device until it is back".format(
-                self.url, reason), file=sys.stderr)  # fmt: skip
+                self.url, reason), file=sys.stderr, flush=True)  # fmt: skip
 
     def _found(self) -> None:
         if self._lost_since:

@@ -89,7 +89,7 @@ class V4L2Camera(Camera):
         got = [(name, value, int(self._capture.get(setting))) for name, setting, value in wanted]
         other = ["{} {} (asked for {})".format(name, found, value) for name, value, found in got if found != value]
         if other:
-            print("warning: {} chose {}".format(self._name, ", ".join(other)), file=sys.stderr)
+            print("warning: {} chose {}".format(self._name, ", ".join(other)), file=sys.stderr, flush=True)
         self._newest = NewestFrame(self._grab, self._name, stall_s)
 
     def describe(self) -> str:

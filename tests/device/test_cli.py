@@ -126,11 +126,12 @@ def test_sigterm_ends_a_real_process_with_its_figures(bundle_folder, frames, tmp
     process = subprocess.Popen(
         [sys.executable, "-m", "device", "run", "--bundle", bundle_folder, "--source", "npz:" + str(folder), "--jsonl", str(out)],
         cwd=ROOT, stderr=subprocess.PIPE, universal_newlines=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     )  # fmt: skip
     assert "tiny-split2" in process.stderr.readline()  # the run has begun
     process.terminate()
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
     count = len(lines_of(out))
-    assert "{} frames:".format(count) in errors
+    assert "{} frames".format(count) in errors  # the figures came, whatever was decided by then
     assert count < 120000
