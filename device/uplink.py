@@ -223,6 +223,7 @@ class Uplink:
                 print(
                     "the host at {} is back after {:.1f} s".format(self.url, time.perf_counter() - since),
                     file=sys.stderr,
+                    flush=True,
                 )
 
 

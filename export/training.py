@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from device.errors import DataError
 from export.calibration import exit_accuracies, relative_costs, score
 from export.datasets import Dataset
 from export.networks import NETWORKS, SDN
@@ -51,6 +52,7 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
     optimiser = torch.optim.SGD(
         _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
     )
+    recipe = recipe._replace(batch=min(recipe.batch, len(data.train.labels)))
     steps = len(data.train.labels) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=0.3
@@ -111,7 +113,7 @@ def _epoch(
         optimiser.step()
         schedule.step()
         if not torch.isfinite(loss):
-            raise FloatingPointError(
+            raise DataError(
                 f"the loss became {loss.item()} in epoch {epoch + 1}, step {step}; lower the peak learning rate"
             )
         total += loss.item()

@@ -26,10 +26,11 @@ def load_network(model: str, file: Path | None = None) -> SDN:
         DataError: no such file, a truncated file, or tensors that do not fit the network.
     """
     path = file or weights_file(model)
-    network = NETWORKS[model]()
     try:
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
-        # number of batches seen: needed to go on training with momentum None alone, and not stored
+        # the last linear layer tells how many classes the network was trained for
+        last = max((name for name in state if name.startswith("end.") and name.endswith(".weight")), default="")
+        network = NETWORKS[model](len(state[last]) if last else 10)
         missing, unexpected = network.load_state_dict(state, strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise DataError(

@@ -52,6 +52,7 @@ class FolderCamera(Camera):
             print(
                 "warning: could not read {} as an image; expected PNG, JPEG, BMP or PPM; it is skipped".format(name),
                 file=sys.stderr,
+                flush=True,
             )
         if self.skipped == len(self._files):
             raise DataError("could not read any of the {} image files in {}; expected PNG, JPEG, BMP or PPM; copy them again".format(
