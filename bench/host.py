@@ -62,9 +62,7 @@ def _served(bundle: Bundle, url: str, activation: np.ndarray, threshold: np.ndar
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while not stop.is_set():
                 connection.sendall(request)
-                answer = connection.recv(65536)  # an answer is far smaller than one segment
-                if not answer.startswith(b"HTTP/1.1 200"):
-                    raise RuntimeError(answer[:200])
+                _read_answer(connection)
                 counts[number] += 1
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(CONNECTIONS)]
@@ -78,6 +76,19 @@ def _served(bundle: Bundle, url: str, activation: np.ndarray, threshold: np.ndar
     for thread in threads:
         thread.join(10)
     return frames / elapsed
+
+
+def _read_answer(connection: socket.socket) -> None:
+    """One whole answer, which may come in two pieces."""
+    answer = connection.recv(65536)
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(65536)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(answer[:200])
+    length = int(head.lower().split(b"\r\ncontent-length:")[1].split(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
 
 
 def report(results: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ extension".
 """
 
 import json
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -135,6 +135,12 @@ def error_message(body: bytes) -> str:
         return repr(body[:80])
 
 
+def shown(value: Any) -> str:
+    """What a peer wrote, for a sentence: quoted, on one line and not longer than fits there."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:80] + "..."
+
+
 def _described(tensors: Dict[str, np.ndarray], binary: Any) -> Tuple[List[Dict[str, Any]], List[bytes]]:
     """The JSON description of each tensor, and the raw bytes of those that go as binary."""
     described, blobs = [], []
@@ -150,6 +156,12 @@ def _described(tensors: Dict[str, np.ndarray], binary: Any) -> Tuple[List[Dict[s
             entry["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
         else:
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise WireError(
+                    "found NaN or infinite values in tensor {}; JSON has no such numbers; ask for binary data".format(
+                        shown(name)
+                    )
+                )
             entry["data"] = array.ravel().tolist()
         described.append(entry)
     return described, blobs
@@ -210,7 +222,7 @@ def _text(holder: Dict[str, Any], key: str, default: Optional[str] = None) -> st
     if value is None and default is not None:
         return default
     if not isinstance(value, str):
-        raise WireError("found {!r} as {!r}; expected a string".format(value, key)[:300])
+        raise WireError("found {} as {!r}; expected a string".format(shown(value), key))
     return value
 
 
@@ -222,16 +234,16 @@ def _tensors(entries: List[Dict[str, Any]], rest: memoryview, limits: Limits) ->
         dtype, shape, count = _layout(entry, name, limits)
         size = _object(entry, "parameters").get("binary_data_size")
         if name in tensors:
-            raise WireError("found two tensors named {!r}; expected each name once".format(name))
+            raise WireError("found two tensors named {}; expected each name once".format(shown(name)))
         if size is None:
             tensors[name] = _from_json(entry, name, dtype, shape, count)
             continue
         if type(size) is not int or size != count * dtype.itemsize:
-            raise WireError("found binary_data_size {!r} for tensor {!r}; its shape {} of {} has {} bytes".format(
-                size, name, list(shape), dtype, count * dtype.itemsize))  # fmt: skip
+            raise WireError("found binary_data_size {} for tensor {}; its shape {} of {} has {} bytes".format(
+                shown(size), shown(name), list(shape), dtype, count * dtype.itemsize))  # fmt: skip
         if offset + size > len(rest):
-            raise WireError("found {} bytes after the JSON header; tensor {!r} ends at byte {}; was the message cut off?".format(
-                len(rest), name, offset + size))  # fmt: skip
+            raise WireError("found {} bytes after the JSON header; tensor {} ends at byte {}; was the message cut off?".format(
+                len(rest), shown(name), offset + size))  # fmt: skip
         tensors[name] = np.frombuffer(rest, dtype, count, offset).reshape(shape)
         offset += size
     if offset != len(rest):
@@ -244,23 +256,27 @@ def _layout(entry: Dict[str, Any], name: str, limits: Limits) -> Tuple[np.dtype,
     code = DTYPES.get(_text(entry, "datatype"))
     if code is None:
         raise WireError(
-            "found datatype {!r} for tensor {!r}; expected one of {}".format(entry["datatype"], name, ", ".join(DTYPES))
+            "found datatype {} for tensor {}; expected one of {}".format(
+                shown(entry["datatype"]), shown(name), ", ".join(DTYPES)
+            )
         )
     shape = entry.get("shape")
     if not isinstance(shape, list) or len(shape) > limits.rank:
-        raise WireError("found no shape of at most {} dimensions for tensor {!r}".format(limits.rank, name))
+        raise WireError("found no shape of at most {} dimensions for tensor {}".format(limits.rank, shown(name)))
     dtype, count = np.dtype(code), 1
     for dimension in shape:
         if type(dimension) is not int or dimension < 0:
             raise WireError(
-                "found {!r} in the shape of tensor {!r}; expected whole numbers from 0 on".format(dimension, name)[:300]
+                "found {} in the shape of tensor {}; expected whole numbers from 0 on".format(
+                    shown(dimension), shown(name)
+                )
             )
         count *= dimension
         if count * dtype.itemsize > limits.body_bytes or dimension > limits.body_bytes:
             raise WireError(
-                "found a shape of {!r} for tensor {!r}; expected at most {} bytes".format(
-                    shape, name, limits.body_bytes
-                )[:300],
+                "found a shape of {} for tensor {}; expected at most {} bytes".format(
+                    shown(shape), shown(name), limits.body_bytes
+                ),
                 413,
             )
     return dtype, tuple(shape), count
@@ -270,17 +286,21 @@ def _from_json(entry: Dict[str, Any], name: str, dtype: np.dtype, shape: Tuple[i
     """A tensor whose elements stand in the header, as a flat or nested list."""
     data = entry.get("data")
     if not isinstance(data, list):
-        raise WireError("found neither data nor binary_data_size for tensor {!r}; expected one of them".format(name))
-    kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[dtype.kind]
-    try:
-        plain = np.array(data) if data else np.zeros(0, dtype)
-        fits = plain.size == count and (plain.dtype.kind in kinds or not count)
-        array = plain.astype(dtype) if fits else plain
-    except (ValueError, OverflowError, TypeError, DeprecationWarning):
-        fits = False
-    if not fits or (dtype.kind in "iu" and count and not np.array_equal(array, plain)):
         raise WireError(
-            "found data for tensor {!r} that are not {} values of type {}".format(name, count, entry["datatype"])
+            "found neither data nor binary_data_size for tensor {}; expected one of them".format(shown(name))
+        )
+    kinds: Dict[str, Set[type]] = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, float}}
+    try:
+        cells = np.array(data, object).ravel().tolist()  # lists of unequal length stay lists, without a warning
+        fits = len(cells) == count and set(map(type, cells)) <= kinds[dtype.kind]
+        with np.errstate(over="ignore"):
+            array = np.array(cells if fits else [], dtype)
+    except (ValueError, OverflowError):
+        fits = False
+    # a number beyond its type's range wraps, or becomes infinite
+    if not fits or not (np.isfinite(array).all() if dtype.kind == "f" else array.tolist() == cells):
+        raise WireError(
+            "found data for tensor {} that are not {} values of type {}".format(shown(name), count, entry["datatype"])
         )
     array = array.reshape(shape)
     array.flags.writeable = False

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -15,11 +16,13 @@ from starlette.routing import Route
 
 from device import __version__
 from device.errors import WireError
-from device.wire import HEADER_LENGTH, Limits, decode_request, encode_response
+from device.wire import HEADER_LENGTH, Limits, decode_request, encode_response, shown
 from host.batching import Batcher, Overloaded
 from host.tail import Tail
 
 VERSION = "1"
+MAX_WAITING = 1024  # frames; the first answer of 503
+PLAIN_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 
 
 class HostSettings(NamedTuple):
@@ -61,7 +64,7 @@ def make_app(tail: Tail, settings: HostSettings = HostSettings()) -> Starlette: 
             ),
         ],
         lifespan=lifespan,
-        exception_handlers={HTTPException: _http_error, WireError: _wire_error},  # type: ignore[dict-item]
+        exception_handlers={HTTPException: _http_error, WireError: _wire_error, Exception: _other_error},  # type: ignore[dict-item]
     )
 
 
@@ -73,7 +76,8 @@ class _Routes:
         self._batcher: Batcher | None = None
 
     def start(self) -> None:
-        self._batcher = Batcher(self._tail.run, self._settings.max_batch, self._settings.max_wait_s)
+        max_batch = self._settings.max_batch
+        self._batcher = Batcher(self._tail.run, max_batch, self._settings.max_wait_s, max(MAX_WAITING, max_batch))
         self._batcher.start()
 
     async def stop(self) -> None:
@@ -132,7 +136,7 @@ class _Routes:
             wanted = message.outputs or dict.fromkeys(("label", "confidence", "exit"), message.binary_default)
             unknown = sorted(set(wanted) - {"label", "confidence", "exit"})
             if unknown:
-                raise WireError(f"found wanted outputs {unknown}; expected label, confidence or exit")
+                raise WireError(f"found wanted outputs {shown(unknown)}; expected label, confidence or exit")
             if self._batcher is None:
                 raise HTTPException(503, "the host is stopping; ask another or ask again")
             answers, batch = await self._answer(self._batcher, activation, threshold)
@@ -157,8 +161,10 @@ class _Routes:
             if self._settings.log_requests:
                 client = f"{request.client.host}:{request.client.port}" if request.client else "-"
                 elapsed = (time.perf_counter() - started) * 1e3
+                # a client's text must not pass for other fields, nor start a line of its own
+                name = request_id if PLAIN_ID.fullmatch(request_id) else shown(request_id) if request_id else "-"
                 print(
-                    f"{client} id={request_id or '-'} frames={frames} batch={batch} status={status} ms={elapsed:.2f}",
+                    f"{client} id={name} frames={frames} batch={batch} status={status} ms={elapsed:.2f}",
                     file=sys.stderr,
                 )
 
@@ -176,15 +182,15 @@ class _Routes:
         if name != self._tail.bundle.id or version != VERSION:
             raise HTTPException(
                 404,
-                f"found model {name!r} version {version!r} in the request; this host serves {self._tail.bundle.id!r} version "
+                f"found model {shown(name)} version {shown(version)} in the request; this host serves {self._tail.bundle.id!r} version "
                 f"{VERSION!r}; start it with the same bundle as the device",
             )
 
     async def _body(self, request: Request) -> bytes:
         """The whole body, never more than the limit and never later than the time-out."""
         encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise HTTPException(415, f"found Content-Encoding {encoding}; expected none")
+        if encoding.strip().lower() not in ("", "identity"):
+            raise HTTPException(415, f"found Content-Encoding {shown(encoding)}; expected none")
         limit = self._settings.max_body_bytes
         length = request.headers.get("content-length", "0")
         if not length.isdigit() or int(length) > limit:
@@ -217,8 +223,8 @@ def _header_length(request: Request) -> int | None:
     text = request.headers.get(HEADER_LENGTH)
     if text is None:
         return None
-    if not text.isdigit() or len(text) > 12:
-        raise WireError(f"found {HEADER_LENGTH} {text[:40]!r}; expected a whole number of bytes")
+    if not (text.isascii() and text.isdigit()) or len(text) > 12:
+        raise WireError(f"found {HEADER_LENGTH} {shown(text)}; expected a whole number of bytes")
     return int(text)
 
 
@@ -228,3 +234,8 @@ async def _http_error(_request: Request, error: HTTPException) -> Response:
 
 async def _wire_error(_request: Request, error: WireError) -> Response:
     return JSONResponse({"error": str(error)}, error.status)
+
+
+async def _other_error(_request: Request, _error: Exception) -> Response:
+    """A fault of this program: the server logs its traceback, the client gets a sentence all the same."""
+    return JSONResponse({"error": "the host failed on this request; its log on stderr says why; ask again"}, 500)

@@ -2,9 +2,10 @@
 
 import argparse
 import errno
+import importlib.util
+import math
 import signal
 import socket
-import sys
 from collections.abc import Callable
 
 import uvicorn
@@ -39,12 +40,13 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     if (
         arguments.max_batch < 1
-        or arguments.max_wait_ms < 0
+        or not 0 <= arguments.max_wait_ms < math.inf
         or arguments.max_body_mb < 1
+        or arguments.threads < 0
         or not 0 <= arguments.port < 65536
     ):
         raise UsageError(
-            "found --max-batch, --max-wait-ms, --max-body-mb or --port out of range; expected at least 1, 0, 1 and a port up to 65535"
+            "found --max-batch, --max-wait-ms, --max-body-mb, --threads or --port out of range; expected at least 1, 0, 1, 0 and a port up to 65535"
         )
     tail = Tail(load_bundle(arguments.bundle), arguments.threads)
     settings = HostSettings(
@@ -55,6 +57,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     )
     listener = _listen(arguments.address, arguments.port)
     address, port = listener.getsockname()[:2]
+    if ":" in address:
+        address = f"[{address}]"  # IPv6 in a URL
 
     def announce() -> None:
         print(
@@ -96,6 +100,10 @@ def _listen(address: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen(1024)
+    except UnicodeError as error:
+        raise UsageError(
+            f"found --address {address!r}; expected a host name or an IP address of this machine"
+        ) from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(
@@ -108,6 +116,4 @@ def _listen(address: str, port: int) -> socket.socket:
 
 
 def _loop() -> str:
-    if sys.platform == "win32":
-        return "asyncio"
-    return "uvloop"
+    return "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"  # there is none for Windows

@@ -8,6 +8,7 @@ import onnxruntime
 
 from device.bundle import Bundle
 from device.errors import EngineError, WireError
+from device.wire import shown
 
 OUTPUTS = ["label", "confidence", "exit"]
 
@@ -62,7 +63,7 @@ class Tail:
         shape = self.bundle.activation_shape
         unknown = sorted(set(tensors) - {"activation", "threshold"})
         if "activation" not in tensors or unknown:
-            raise WireError(f"found inputs {sorted(tensors)}; expected activation and, if wanted, threshold")
+            raise WireError(f"found inputs {shown(sorted(tensors))}; expected activation and, if wanted, threshold")
         activation = tensors["activation"]
         if activation.dtype != np.float32 or activation.shape[1:] != shape or not len(activation):
             raise WireError(

@@ -111,6 +111,17 @@ BAD = {
     "strings": (*one(b'{"name":"a","shape":[1],"datatype":"FP32","data":["x"]}'), 400, "not 1 values"),
     "ragged": (*one(b'{"name":"a","shape":[3],"datatype":"FP32","data":[[1],[2,3]]}'), 400, "not 3 values"),
     "out of range": (*one(b'{"name":"a","shape":[1],"datatype":"UINT8","data":[300]}'), 400, "not 1 values"),
+    "out of range of a float": (*one(b'{"name":"a","shape":[1],"datatype":"FP32","data":[1e39]}'), 400, "not 1 values"),
+    "out of range of any float": (*one(b'{"name":"a","shape":[1],"datatype":"FP64","data":[1e999]}'), 400, "not 1 values"),
+    "more digits than a float has": (*one(b'{"name":"a","shape":[1],"datatype":"FP64","data":[' + b"9" * 400 + b"]}"), 400, "not 1 values"),
+    "one more than INT64 has": (*one(b'{"name":"a","shape":[1],"datatype":"INT64","data":[9223372036854775808]}'), 400, "not 1 values"),
+    "fractions as integers": (*one(b'{"name":"a","shape":[1],"datatype":"INT32","data":[1.0]}'), 400, "not 1 values"),
+    "bools as numbers": (*one(b'{"name":"a","shape":[2],"datatype":"FP32","data":[true,1]}'), 400, "not 2 values"),
+    "null": (*one(b'{"name":"a","shape":[1],"datatype":"FP32","data":[null]}'), 400, "not 1 values"),
+    "long name": (*one(b'{"name":"' + b"x" * 60000 + b'","shape":[1],"datatype":"FP32"}'), 400, "neither data"),
+    "long type": (*one(b'{"name":"a","shape":[1],"datatype":"' + b"x" * 60000 + b'"}'), 400, "found datatype"),
+    "long size": (*one(b'{"name":"a","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":"' + b"x" * 60000 + b'"}}'), 400, "has 4 bytes"),
+    "line break in a name": (*one(b'{"name":"a\\nb","shape":[1],"datatype":"FP32"}'), 400, "neither data"),
     "twice": (*one(b'{"name":"a","shape":[0],"datatype":"FP32","data":[]},{"name":"a","shape":[0],"datatype":"FP32","data":[]}'), 400, "two tensors"),
 }  # fmt: skip
 
@@ -138,6 +149,33 @@ def test_limits():
 def test_types_that_cannot_be_sent():
     with pytest.raises(WireError, match="complex"):
         encode_request({"a": np.zeros(1, np.complex64)})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_cannot_carry_what_is_not_finite(value):
+    array = np.array([value], np.float32)
+    with pytest.raises(WireError, match="ask for binary data"):
+        encode_response("m", "1", {"confidence": array}, binary_names=[])
+    encoded = encode_response("m", "1", {"confidence": array})
+    np.testing.assert_array_equal(decode_response(encoded.body, encoded.header_length).tensors["confidence"], array)
+
+
+def test_the_largest_integers_survive_json():
+    array = np.array([2**64 - 1, 1], np.uint64)
+    assert decode_request(encode_request({"a": array}, binary=False).body, None).tensors["a"].tolist() == array.tolist()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("data", ["[[1],[2,3]]", "[1,[2,3]]", "[1e39,1,1]"])
+def test_bad_json_data_raise_no_warning(data):
+    body = '{"inputs":[{"name":"a","shape":[3],"datatype":"FP32","data":' + data + "}]}"
+    with pytest.raises(WireError, match="not 3 values"):
+        decode_request(body.encode(), None)
+
+
+def test_an_empty_binary_tensor():
+    encoded = encode_request({"a": np.zeros((0, 4), np.float32)})
+    assert decode_request(encoded.body, encoded.header_length).tensors["a"].shape == (0, 4)
 
 
 def test_error_answers():

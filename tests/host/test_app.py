@@ -170,7 +170,12 @@ def head(length, extra=""):
         (head(4 << 30), b"413"),
         (head(2, f"{HEADER_LENGTH}: 4294967296\r\n") + b"{}", b"400"),
         (head(2, f"{HEADER_LENGTH}: -1\r\n") + b"{}", b"400"),
+        (
+            head(2).replace(b"\r\n\r\n", b"\r\n" + HEADER_LENGTH.encode() + b": \xb2\r\n\r\n") + b"{}",
+            b"400",
+        ),  # str.isdigit, but no int
         (head(2, "Content-Encoding: gzip\r\n") + b"{}", b"415"),
+        (head(2, "Content-Encoding: Identity\r\n") + b"{}", b"400"),  # read, and found to have no inputs
         (head(9) + b"not json!", b"400"),
         (b"\x16\x03\x01garbage\r\n\r\n", b"400"),
     ],
@@ -210,9 +215,13 @@ def test_log_line_without_content(own_host):
     host = own_host("--log-requests")
     assert infer(host, {"activation": activations(3)})[0] == 200
     assert infer(host, {"image": activations(1)})[0] == 400
+    encoded = encode_request({"activation": activations(1)}, request_id="a\nb")
+    assert request(host, "POST", INFER, encoded.body, {HEADER_LENGTH: str(encoded.header_length)})[0] == 200
     code, errors = host.stop()
     assert code == 0
     lines = errors.splitlines()
+    assert len(lines) == 3
+    assert "id='a\\nb' frames=1" in lines[2]  # a client's text starts no line of its own
     assert "id=id-1 frames=3 batch=3 status=200" in lines[0]
     assert "status=400" in lines[1]
 
@@ -225,6 +234,18 @@ def test_port_in_use(host):
     assert done.returncode == 2
     assert f"found port {host.port} of 127.0.0.1 in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--max-wait-ms=nan", "--max-wait-ms=inf", "--max-batch=0", "--threads=-1", "--port=65536", "--address=a..b"],
+)
+def test_options_out_of_range(option):
+    done = subprocess.run(
+        [sys.executable, "-m", "host", "serve", "--bundle", str(BUNDLE), "--port", "0", option],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
 
 
 def test_bad_bundle():
