@@ -8,6 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 TITLES = {"clean": "clean", "clean_defq": "clean + DefQ", "attacked": "attacked", "attacked_defq": "attacked + DefQ"}
 DEVICE, HOST = "#2a9d8f", "#e76f51"
@@ -33,6 +34,7 @@ def exit_histograms(report: dict[str, Any], file: Path) -> None:
             f"{title}\n{condition['edge_exit_ratio']:.0%} on the device, EFCY {condition['efcy']:.2f}", fontsize=11
         )
         panel.set_xlabel("exit")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("share of frames")
     bars = [Rectangle((0, 0), 1, 1, color=colour) for colour in (DEVICE, HOST)]
     panels[-1].legend(bars, ["left on the device", "sent to the host"], frameon=False, fontsize=9)
