@@ -9,6 +9,7 @@ of 0.1 s that doubles up to 1 s.
 import http.client
 import math
 import queue
+import re
 import socket
 import sys
 import threading
@@ -168,7 +169,7 @@ class Uplink:
                 answer = self._ask(connection, head, ticket)
                 ticket.finish(answer)
                 self._found()
-            except (OSError, http.client.HTTPException, HostError, WireError) as error:
+            except (OSError, http.client.HTTPException, HostError, WireError, ValueError, OverflowError) as error:
                 connection.shut()
                 self._lost(_reason(error) if not ticket.done() else "no answer within {:.1f} s".format(self.timeout_s))
                 ticket.finish(None)
@@ -189,7 +190,7 @@ class Uplink:
             status, length, body = connection.exchange(request, ticket.deadline_s, ticket)
         if status != 200:
             raise HostError("status {}: {}".format(status, error_message(body)))
-        response = decode_response(body, int(length) if length.isdigit() else None)
+        response = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None)
         return self._checked(response.tensors)
 
     def _checked(self, tensors: Dict[str, np.ndarray]) -> HostAnswer:

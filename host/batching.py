@@ -32,7 +32,8 @@ class Batcher:
     """Runs requests together. One thread runs the engine; while it is busy requests gather.
 
     A batch starts when the engine is free and ``max_batch`` frames wait, or as many requests wait as connections have
-    sent one lately (nobody is left to wait for), or the first has waited ``max_wait_s``.
+    sent one lately (nobody is left to wait for), or ``max_wait_s`` has passed. That time counts from when the engine is
+    free and a request is there: requests that waited for a busy engine may still wait this long for others.
 
     Args:
         run: (activation float32 (n, ...), threshold float32 (n, 1)) -> Answers of n frames.

@@ -49,7 +49,7 @@ def frames_file():
 class FakeHost:
     """An HTTP server that answers infer requests in one of several ways.
 
-    mode: right | silent | drip | garbage | not_http | wrong_shape | out_of_range | nan | status_500 | wrong_model | close_after (each answer)
+    mode: right | silent | drip | garbage | not_http | wrong_shape | out_of_range | nan | nan_label | odd_length | status_500 | wrong_model | close_after (each answer)
     """
 
     ANSWER = {"label": np.array([2]), "confidence": np.array([0.75], np.float32), "exit": np.array([4])}
@@ -139,9 +139,14 @@ class FakeHost:
             answer["label"] = np.array([1, 2])
         if mode == "out_of_range":
             answer["label"] = np.array([99])
+        if mode == "nan_label":
+            answer["label"] = np.array([float("nan")], np.float32)
         if mode == "nan":
             answer["confidence"] = np.array([float("nan")], np.float32)
         encoded = encode_response(self.bundle.id, "1", answer)
+        if mode == "odd_length":
+            self._send(connection, "200 OK", encoded.body, "\xb2")  # a digit, but no number
+            return True
         self._send(connection, "200 OK", encoded.body, encoded.header_length)
         return mode != "close_after"
 
@@ -150,7 +155,7 @@ class FakeHost:
         head = "HTTP/1.1 {}\r\nContent-Length: {}\r\n".format(status, len(body))
         if header_length is not None:
             head += "{}: {}\r\n".format(HEADER_LENGTH, header_length)
-        connection.sendall(head.encode() + b"\r\n" + body)
+        connection.sendall(head.encode("latin-1") + b"\r\n" + body)
 
 
 @pytest.fixture

@@ -61,6 +61,8 @@ def test_connections_that_the_host_closed_are_opened_again_without_a_loss(uplink
         ("wrong_shape", "expected one label"),
         ("out_of_range", "expected a class"),
         ("nan", "expected a class"),
+        ("nan_label", "NaN"),
+        ("odd_length", "could not read the JSON header"),
         ("status_500", "the engine failed"),
         ("wrong_model", "this host serves 'b'"),
     ],
