@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from bench.measure import interleaved, table
 from device.bundle import Bundle, load_bundle
 from device.engines.onnx_runtime import session_options
-from export import graphs
+from export import pieces
 from export.weights import load_network
 
 
@@ -20,7 +20,7 @@ def session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, session_options(1), providers=["CPUExecutionProvider"])
 
 
-def bare_layers(parts: graphs.Stages, exits: int) -> onnxruntime.InferenceSession:
+def bare_layers(parts: pieces.Stages, exits: int) -> onnxruntime.InferenceSession:
     """Blocks and classifiers up to an exit and nothing else: no rule, no cut."""
     span = parts.span(0, exits - 1)
     enter = helper.make_node("Identity", ["image"], ["pixels"])
@@ -28,7 +28,7 @@ def bare_layers(parts: graphs.Stages, exits: int) -> onnxruntime.InferenceSessio
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 32, 32])]
     graph = helper.make_graph([enter, *span.nodes], "bare", inputs, outputs, span.weights)
     model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", graphs.OPSET)], ir_version=graphs.IR_VERSION
+        graph, opset_imports=[helper.make_opsetid("", pieces.OPSET)], ir_version=pieces.IR_VERSION
     )
     return session(onnx.ModelProto.SerializeToString(model))
 
@@ -47,7 +47,7 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
 
 
 def _run_one(bundle: Bundle) -> dict[str, Any]:
-    parts = graphs.stages(load_network(bundle.model))
+    parts = pieces.stages(load_network(bundle.model))
     nested, flat = session(bundle.read("head")), session(bundle.read("head_flat"))
     bare = {exits: bare_layers(parts, exits) for exits in range(1, bundle.split + 1)}
     result: dict[str, Any] = {}

@@ -14,7 +14,7 @@ import torch
 
 from device.bundle import FORMAT, FORMAT_VERSION, check_table_file, pack_bundle
 from device.errors import DataError, UsageError
-from export import datasets, graphs
+from export import datasets, graphs, pieces
 from export.model_card import read_card
 from export.networks import SDN
 from export.parity import check_defq, check_exits
@@ -149,7 +149,7 @@ def write_bundle(
         "thresholds": thresholds,
         "default_rad": settings.rad,
         "graphs": {
-            name: {"file": f"{name}.onnx", "opset": graphs.OPSET, "ir_version": graphs.IR_VERSION} for name in models
+            name: {"file": f"{name}.onnx", "opset": pieces.OPSET, "ir_version": pieces.IR_VERSION} for name in models
         },
         "defq": {"file": "table.json", "fused": settings.fuse_defq, "table": steps.tolist()},
         "calibration": {name: card.get(name) for name in ("thresholds", "accuracy_calibration", "images", "shares")},
@@ -173,7 +173,7 @@ def write_bundle(
 def _models(
     network: SDN, card: dict[str, Any], settings: BundleSettings, threshold: float, steps: np.ndarray
 ) -> dict[str, onnx.ModelProto]:
-    parts = graphs.stages(network)
+    parts = pieces.stages(network)
     split, shape = settings.split, network.input_shape
     again = _macs_per_value(parts) < AGAIN_BELOW
     table = steps if settings.fuse_defq else None
@@ -184,7 +184,7 @@ def _models(
     }
 
 
-def _macs_per_value(parts: graphs.Stages) -> float:
+def _macs_per_value(parts: pieces.Stages) -> float:
     """Multiply-accumulates of block 1 for each value of its output: what computing it again costs against a copy."""
     weights = {weight.name: weight for weight in parts.blocks[0].weights}
     macs = 0

@@ -11,120 +11,16 @@ joined by hand. Three graphs come out:
 Opset 13 and IR 7: read by ONNX Runtime 1.10 to the newest and by TensorRT 8.2 to 10.
 """
 
-import io
-import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import torch
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
-from torch import nn
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-from device.quantization import BLOCK, block_dct_matrix
-from export.networks import SDN
+from export.graph_defq import defq_switch
+from export.pieces import IR_VERSION, OPSET, Piece, Stages, constant, joined, renaming
 
-OPSET = 13
-IR_VERSION = 7
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
-
-
-class Piece(NamedTuple):
-    """Part of a graph: nodes in order and the weights they name."""
-
-    nodes: list[NodeProto]
-    weights: list[TensorProto]
-
-
-def piece(module: nn.Module, example: torch.Tensor, source: str, target: str) -> Piece:
-    """Export ``module`` as nodes that read tensor ``source`` and write tensor ``target``; batch norm is folded away.
-
-    Args:
-        module: one tensor in and one out; it is put into evaluation mode.
-        example: float32 (1, ...) of the input's shape.
-    """
-    module.eval()  # the exporter puts a module back into the mode it found it in, its parts with it
-    buffer: Any = io.BytesIO()
-    with warnings.catch_warnings():  # the exporter without onnxscript and with opset 13 is the older one
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module, (example,), buffer, dynamo=False, opset_version=OPSET,
-            input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
-        )  # fmt: skip
-    graph = onnx.load_from_string(buffer.getvalue()).graph
-    names = {"x": source, "y": target}
-    weights = []
-    for weight in graph.initializer:
-        names[weight.name] = f"{target}/{weight.name}"
-        weight.name = names[weight.name]
-        weights.append(weight)
-    nodes = []
-    for node in graph.node:
-        if node.op_type == "Identity" and node.input[0] in names and node.output[0] != "y":
-            names[node.output[0]] = names[node.input[0]]  # one weight under two names
-            continue
-        for output in node.output:
-            names.setdefault(output, f"{target}/{output}")
-        nodes.append(
-            _renamed(node, [names.get(each, each) for each in node.input], [names[each] for each in node.output])
-        )
-    if not nodes:
-        nodes = [helper.make_node("Identity", [source], [target])]
-    return Piece(nodes, weights)
-
-
-def _renamed(node: NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    copy.name = outputs[0]
-    copy.ClearField("input")
-    copy.ClearField("output")
-    copy.input.extend(inputs)
-    copy.output.extend(outputs)
-    return copy
-
-
-def constant(name: str, values: np.ndarray) -> TensorProto:
-    return numpy_helper.from_array(np.asarray(values), name)
-
-
-def _joined(*pieces: Piece) -> Piece:
-    return Piece(
-        [node for each in pieces for node in each.nodes], [weight for each in pieces for weight in each.weights]
-    )
-
-
-class Stages(NamedTuple):
-    """A network as pieces. Block i (from 0) reads ``features{i-1}`` (block 0: ``pixels``) and writes ``features{i}``;
-    exit i reads that and writes ``softmax{i}`` (n, classes). The last exit is the final classifier, behind an empty
-    block. shapes: of ``features{i}``, without the batch axis."""
-
-    blocks: list[Piece]
-    exits: list[Piece]
-    shapes: list[tuple[int, ...]]
-
-    def span(self, first: int, last: int) -> Piece:
-        """Blocks and exits ``first`` to ``last``, inclusive."""
-        return _joined(*(part for index in range(first, last + 1) for part in (self.blocks[index], self.exits[index])))
-
-
-@torch.no_grad()
-def stages(network: SDN) -> Stages:
-    """Export every block and classifier of a network in evaluation mode."""
-    network.eval()
-    blocks, exits, shapes = [], [], []
-    features, source = torch.zeros(1, *network.input_shape), "pixels"
-    for index, (block, classifier) in enumerate(zip(network.blocks, network.ics, strict=True)):
-        whole = nn.Sequential(network.stem, block) if index == 0 else block
-        blocks.append(piece(whole, features, source, f"features{index}"))
-        features, source = whole(features), f"features{index}"
-        exits.append(piece(nn.Sequential(classifier, nn.Softmax(1)), features, source, f"softmax{index}"))
-        shapes.append(tuple(features.shape[1:]))
-    last = len(blocks)
-    blocks.append(Piece([], []))
-    exits.append(piece(nn.Sequential(network.end, nn.Softmax(1)), features, source, f"softmax{last}"))
-    return Stages(blocks, exits, shapes)
 
 
 def _best(index: int, prefix: str, keepdims: int = 0, label: bool = True) -> list[NodeProto]:
@@ -201,32 +97,12 @@ def _output_infos(batch: str | None, activation: tuple[int, ...] | None, suffix:
     return infos
 
 
-def _renaming(part: Piece, names: dict[str, str]) -> Piece:
-    """The same nodes and weights with tensors renamed; ``a`` -> ``b`` also turns ``a/x`` into ``b/x``."""
-
-    def rename(name: str) -> str:
-        root, slash, rest = name.partition("/")
-        return names.get(name) or (f"{names[root]}/{rest}" if slash and root in names else name)
-
-    nodes = [
-        _renamed(node, [rename(each) for each in node.input], [rename(each) for each in node.output])
-        for node in part.nodes
-    ]
-    weights = []
-    for weight in part.weights:
-        copy = TensorProto()
-        copy.CopyFrom(weight)
-        copy.name = rename(weight.name)
-        weights.append(copy)
-    return Piece(nodes, weights)
-
-
 def _answering(part: Piece, prefix: str, features: str | None = None, suffix: str = "") -> Piece:
     """Rename a scope's answer ({prefix}label, ...) and its ``features`` to the names of the outputs."""
     names = {f"{prefix}{name}": name + suffix for name in OUTPUTS[:3]}
     if features:
         names[features] = OUTPUTS[3] + suffix
-    return _renaming(part, names)
+    return renaming(part, names)
 
 
 def _model(graph: GraphProto, note: str) -> ModelProto:
@@ -246,8 +122,8 @@ def _threshold(value: float) -> tuple[ValueInfoProto, TensorProto]:
 def flat_head(parts: Stages, split: int, input_shape: tuple[int, ...], threshold: float) -> ModelProto:
     """Exits 1..split computed always, for any batch. Inputs: image float32 (n, c, h, w) in [0, 1], threshold (1,).
     Outputs: label, confidence, exit (0 = did not leave), each (n,), and activation float32 (n, ...)."""
-    whole = _joined(parts.span(0, split - 1), _first_confident(0, split - 1, "head/"))
-    whole = _renaming(_answering(whole, "head/", f"features{split - 1}"), {"pixels": "image"})
+    whole = joined(parts.span(0, split - 1), _first_confident(0, split - 1, "head/"))
+    whole = renaming(_answering(whole, "head/", f"features{split - 1}"), {"pixels": "image"})
     info, default = _threshold(threshold)
     graph = helper.make_graph(
         whole.nodes,
@@ -271,8 +147,8 @@ def tail(parts: Stages, split: int) -> ModelProto:
     else:
         # the final classifier answers whatever its confidence: what "none is confident" gives, but for the number
         choice = _first_confident(first, last, "tail/", otherwise=last + 1)
-    whole = _joined(parts.span(first, last), choice)
-    whole = _renaming(_answering(whole, "tail/"), {f"features{first - 1}": "activation"})
+    whole = joined(parts.span(first, last), choice)
+    whole = renaming(_answering(whole, "tail/"), {f"features{first - 1}": "activation"})
     graph = helper.make_graph(
         whole.nodes,
         "tail",
@@ -317,11 +193,11 @@ def nested_head(
         innermost = last == split - 1
         one_exit = first == last and not innermost
         choice = _only_confidence(last, prefix) if one_exit else _first_confident(first, last, prefix)
-        here = _joined(parts.span(first, last), choice)
+        here = joined(parts.span(first, last), choice)
         if again and first == 1:
-            here = _renaming(_joined(parts.blocks[0], here), {"features0": "features0_again"})
+            here = renaming(joined(parts.blocks[0], here), {"features0": "features0_again"})
         if table is None:
-            here = _renaming(here, {"pixels": "image"})
+            here = renaming(here, {"pixels": "image"})
         if innermost:
             return _answering(here, prefix, f"features{last}", suffix)
         rest = scope(last + 1, inner)
@@ -329,13 +205,13 @@ def nested_head(
         leave = _leaving(last, prefix, f"{inner}_left", shape, one_exit)
         outputs = [name + suffix for name in OUTPUTS]
         branch = helper.make_node("If", [f"{prefix}stays"], outputs, then_branch=stay, else_branch=leave)
-        return _joined(here, Piece([branch], []))
+        return joined(here, Piece([branch], []))
 
     info, default = _threshold(threshold)
     inputs = [helper.make_tensor_value_info("image", FLOAT, [1, *input_shape]), info]
     whole = scope(0, "")
     if table is not None:
-        whole = _joined(defq_switch(table, input_shape), whole)
+        whole = joined(defq_switch(table, input_shape), whole)
         inputs.append(helper.make_tensor_value_info("defq", BOOL, [1]))
     graph = helper.make_graph(whole.nodes, "nested_head", inputs, _output_infos(None, shape), [default, *whole.weights])
     return _model(graph, "Exits of the device; blocks behind an exit run only when the frame has not left.")
@@ -359,67 +235,3 @@ def _leaving(last: int, prefix: str, suffix: str, shape: tuple[int, ...], one_ex
     ]
     weights = [empty, number] if one_exit else [empty]
     return helper.make_graph(nodes, f"leave{last + 1}", [], _output_infos(None, shape, suffix), weights)
-
-
-def defq_switch(table: np.ndarray, input_shape: tuple[int, ...]) -> Piece:
-    """``image`` -> ``pixels``, through DefQ where the input ``defq`` (default true) says so."""
-    shape = [1, *input_shape]
-    body = defq_nodes(table, input_shape)
-    quantise = helper.make_graph(
-        body.nodes, "defq_on", [], [helper.make_tensor_value_info("quantised", FLOAT, shape)], body.weights
-    )
-    same = helper.make_graph(
-        [helper.make_node("Identity", ["image"], ["unchanged"])],
-        "defq_off", [], [helper.make_tensor_value_info("unchanged", FLOAT, shape)],
-    )  # fmt: skip
-    switch = helper.make_node("If", ["defq"], ["pixels"], then_branch=quantise, else_branch=same)
-    return Piece([switch], [constant("defq", np.array([True]))])
-
-
-def defq_nodes(table: np.ndarray, input_shape: tuple[int, ...]) -> Piece:
-    """DefQ (device/quantization.py) as nodes: ``image`` float32 (1, c, h, w) in [0, 1] -> ``quantised``, the same shape."""
-    channels, height, width = input_shape
-    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
-    matrix = block_dct_matrix()
-    weights = {
-        "scale": np.array(255, np.float32),
-        "forward": np.ascontiguousarray(matrix.T),
-        "inverse": matrix,
-        "steps": np.asarray(table, np.float32).reshape(1, 64),
-        "low": np.array(0, np.float32),
-        "high": np.array(255, np.float32),
-        "pads": np.array([0, 0, 0, 0, 0, 0, rows * BLOCK - height, columns * BLOCK - width], np.int64),
-        "grid": np.array([channels, rows, BLOCK, columns, BLOCK], np.int64),
-        "lines": np.array([channels * rows * columns, BLOCK * BLOCK], np.int64),
-        "cells": np.array([channels, rows, columns, BLOCK, BLOCK], np.int64),
-        "padded": np.array([1, channels, rows * BLOCK, columns * BLOCK], np.int64),
-        "crop_start": np.array([0, 0], np.int64),
-        "crop_end": np.array([height, width], np.int64),
-        "crop_axes": np.array([2, 3], np.int64),
-    }
-    steps: list[tuple[str, list[str], dict[str, Any]]] = [
-        ("Mul", ["image", "scale"], {}),
-        ("Round", ["0"], {}),
-        ("Pad", ["1", "pads"], {"mode": "edge"}),
-        ("Reshape", ["2", "grid"], {}),
-        ("Transpose", ["3"], {"perm": [0, 1, 3, 2, 4]}),
-        ("Reshape", ["4", "lines"], {}),
-        ("MatMul", ["5", "forward"], {}),
-        ("Div", ["6", "steps"], {}),
-        ("Round", ["7"], {}),
-        ("Mul", ["8", "steps"], {}),
-        ("MatMul", ["9", "inverse"], {}),
-        ("Round", ["10"], {}),
-        ("Clip", ["11", "low", "high"], {}),
-        ("Reshape", ["12", "cells"], {}),
-        ("Transpose", ["13"], {"perm": [0, 1, 3, 2, 4]}),
-        ("Reshape", ["14", "padded"], {}),
-        ("Slice", ["15", "crop_start", "crop_end", "crop_axes"], {}),
-        ("Div", ["16", "scale"], {}),
-    ]
-    nodes = []
-    for index, (operator, inputs, attributes) in enumerate(steps):
-        names = [each if each == "image" else f"defq/{each}" for each in inputs]
-        output = "quantised" if index == len(steps) - 1 else f"defq/{index}"
-        nodes.append(helper.make_node(operator, names, [output], **attributes))
-    return Piece(nodes, [constant(f"defq/{name}", values) for name, values in weights.items()])

@@ -4,9 +4,11 @@ import pytest
 
 from device.bundle import load_bundle
 from device.errors import DataError, UsageError
-from export import graphs
+from device.quantization import DefQ
+from export import graphs, pieces
 from export.bundle import BundleSettings, _macs_per_value, write_bundle
 from export.calibration import early_exit, score
+from export.graph_defq import defq_nodes
 from export.networks import NETWORKS
 from export.parity import check_defq, check_exits, run_split, session
 from export.weights import to_tensor
@@ -23,7 +25,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def parts(network):
-    return graphs.stages(network)
+    return pieces.stages(network)
 
 
 @pytest.mark.parametrize("split", [1, 2, 3, 4])
@@ -92,15 +94,13 @@ def test_defq_inside_the_head_equals_numpy_and_can_be_switched_off(network, part
 def test_defq_inside_the_head_pads_sizes_that_are_no_multiple_of_eight():
     table = np.array(tiny.TABLE["table"])
     frames = np.random.default_rng(0).integers(0, 256, (5, 13, 21, 3)).astype(np.uint8)
-    piece = graphs.defq_nodes(table, (3, 13, 21))
+    nodes = defq_nodes(table, (3, 13, 21))
     info = [
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 13, 21])
         for name in ("image", "quantised")
     ]
-    graph = onnx.helper.make_graph(piece.nodes, "defq", info[:1], info[1:], piece.weights)
+    graph = onnx.helper.make_graph(nodes.nodes, "defq", info[:1], info[1:], nodes.weights)
     run = session(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=7))
-    from device.quantization import DefQ
-
     for frame in frames:
         out = run.run(None, {"image": to_tensor(frame[None]).numpy()})[0][0]
         np.testing.assert_array_equal(np.rint(out * 255).astype(np.uint8), DefQ(table).planes(frame))
@@ -108,7 +108,7 @@ def test_defq_inside_the_head_pads_sizes_that_are_no_multiple_of_eight():
 
 def test_export_leaves_the_network_in_evaluation_mode_and_unchanged(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    graphs.stages(network)
+    pieces.stages(network)
     assert not any(module.training for module in network.modules())
     assert all((before[name] == value).all() for name, value in network.state_dict().items())
 
@@ -155,5 +155,5 @@ def test_bundles_of_other_tables_splits_and_folders(tmp_path, network):
 
 
 def test_only_vgg_computes_its_first_block_twice():
-    cost = {name: _macs_per_value(graphs.stages(make())) for name, make in NETWORKS.items()}
+    cost = {name: _macs_per_value(pieces.stages(make())) for name, make in NETWORKS.items()}
     assert cost == {"vgg16": 27, "resnet56": 315, "mobilenet": 50}

@@ -1,0 +1,134 @@
+"""Parts of ONNX graphs: what PyTorch exports of one module, renamed and joined by hand."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import torch
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from torch import nn
+
+from export.networks import SDN
+
+OPSET = 13
+IR_VERSION = 7
+
+
+class Piece(NamedTuple):
+    """Part of a graph: nodes in order and the weights they name."""
+
+    nodes: list[NodeProto]
+    weights: list[TensorProto]
+
+
+def piece(module: nn.Module, example: torch.Tensor, source: str, target: str) -> Piece:
+    """Export ``module`` as nodes that read tensor ``source`` and write tensor ``target``; batch norm is folded away.
+
+    Args:
+        module: one tensor in and one out; it is put into evaluation mode.
+        example: float32 (1, ...) of the input's shape.
+    """
+    module.eval()  # the exporter puts a module back into the mode it found it in, its parts with it
+    buffer: Any = io.BytesIO()
+    with warnings.catch_warnings():  # the exporter without onnxscript and with opset 13 is the older one
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module, (example,), buffer, dynamo=False, opset_version=OPSET,
+            input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
+        )  # fmt: skip
+    graph = onnx.load_from_string(buffer.getvalue()).graph
+    names = {"x": source, "y": target}
+    weights = []
+    for weight in graph.initializer:
+        names[weight.name] = f"{target}/{weight.name}"
+        weight.name = names[weight.name]
+        weights.append(weight)
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in names and node.output[0] != "y":
+            names[node.output[0]] = names[node.input[0]]  # one weight under two names
+            continue
+        for output in node.output:
+            names.setdefault(output, f"{target}/{output}")
+        nodes.append(
+            _renamed(node, [names.get(each, each) for each in node.input], [names[each] for each in node.output])
+        )
+    if not nodes:
+        nodes = [helper.make_node("Identity", [source], [target])]
+    return Piece(nodes, weights)
+
+
+def _renamed(node: NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    copy.name = outputs[0]
+    copy.ClearField("input")
+    copy.ClearField("output")
+    copy.input.extend(inputs)
+    copy.output.extend(outputs)
+    return copy
+
+
+def constant(name: str, values: np.ndarray) -> TensorProto:
+    return numpy_helper.from_array(np.asarray(values), name)
+
+
+def joined(*pieces: Piece) -> Piece:
+    return Piece(
+        [node for each in pieces for node in each.nodes], [weight for each in pieces for weight in each.weights]
+    )
+
+
+class Stages(NamedTuple):
+    """A network as pieces. Block i (from 0) reads ``features{i-1}`` (block 0: ``pixels``) and writes ``features{i}``;
+    exit i reads that and writes ``softmax{i}`` (n, classes). The last exit is the final classifier, behind an empty
+    block. shapes: of ``features{i}``, without the batch axis."""
+
+    blocks: list[Piece]
+    exits: list[Piece]
+    shapes: list[tuple[int, ...]]
+
+    def span(self, first: int, last: int) -> Piece:
+        """Blocks and exits ``first`` to ``last``, inclusive."""
+        return joined(*(part for index in range(first, last + 1) for part in (self.blocks[index], self.exits[index])))
+
+
+@torch.no_grad()
+def stages(network: SDN) -> Stages:
+    """Export every block and classifier of a network in evaluation mode."""
+    network.eval()
+    blocks, exits, shapes = [], [], []
+    features, source = torch.zeros(1, *network.input_shape), "pixels"
+    for index, (block, classifier) in enumerate(zip(network.blocks, network.ics, strict=True)):
+        whole = nn.Sequential(network.stem, block) if index == 0 else block
+        blocks.append(piece(whole, features, source, f"features{index}"))
+        features, source = whole(features), f"features{index}"
+        exits.append(piece(nn.Sequential(classifier, nn.Softmax(1)), features, source, f"softmax{index}"))
+        shapes.append(tuple(features.shape[1:]))
+    last = len(blocks)
+    blocks.append(Piece([], []))
+    exits.append(piece(nn.Sequential(network.end, nn.Softmax(1)), features, source, f"softmax{last}"))
+    return Stages(blocks, exits, shapes)
+
+
+def renaming(part: Piece, names: dict[str, str]) -> Piece:
+    """The same nodes and weights with tensors renamed; ``a`` -> ``b`` also turns ``a/x`` into ``b/x``."""
+
+    def rename(name: str) -> str:
+        root, slash, rest = name.partition("/")
+        return names.get(name) or (f"{names[root]}/{rest}" if slash and root in names else name)
+
+    nodes = [
+        _renamed(node, [rename(each) for each in node.input], [rename(each) for each in node.output])
+        for node in part.nodes
+    ]
+    weights = []
+    for weight in part.weights:
+        copy = TensorProto()
+        copy.CopyFrom(weight)
+        copy.name = rename(weight.name)
+        weights.append(copy)
+    return Piece(nodes, weights)
