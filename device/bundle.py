@@ -9,6 +9,7 @@ import io
 import json
 import os
 import tarfile
+import zlib
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
@@ -227,7 +228,7 @@ def _read_archive(path: str) -> Dict[str, bytes]:
                         MAX_FILE_BYTES, path, EXPORT_AGAIN))  # fmt: skip
                 stream = archive.extractfile(member)
                 contents[name] = stream.read() if stream else b""
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         raise BundleError(
             "could not read {} ({}); expected a bundle as .tar.gz; copy it again".format(path, error)
         ) from error

@@ -62,10 +62,13 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    for name, least in (("frames", 1), ("threads", 0), ("connections", 1), ("timeout_ms", 1)):
+    bounds = {"frames": (1, 1 << 62), "threads": (0, 1024), "connections": (1, 256), "timeout_ms": (1, 3600000)}
+    for name, (least, most) in bounds.items():
         value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise UsageError("found --{} {}; expected {} or more".format(name.replace("_", "-"), value, least))
+        if value is not None and not least <= value <= most:  # false for NaN too
+            raise UsageError(
+                "found --{} {}; expected {} or more, at most {}".format(name.replace("_", "-"), value, least, most)
+            )
     bundle = load_bundle(arguments.bundle)
     rad = bundle.default_rad if arguments.rad is None else arguments.rad
     threshold = bundle.threshold(rad)
@@ -96,11 +99,12 @@ def _run(arguments: argparse.Namespace) -> int:
             if uplink is not None:
                 uplink.close()
             print(pipeline.summary.text(), file=sys.stderr, flush=True)
-            sink.close()
-    if arguments.summary:
-        _write_summary(
-            arguments.summary, dict(pipeline.summary.to_dict(), bundle=bundle.id, rad=rad, defq=arguments.defq)
-        )
+            try:
+                if arguments.summary:
+                    figures = dict(pipeline.summary.to_dict(), bundle=bundle.id, rad=rad, defq=arguments.defq)
+                    _write_summary(arguments.summary, figures)
+            finally:
+                sink.close()
     return 0
 
 

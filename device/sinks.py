@@ -1,6 +1,7 @@
 """Where decisions go: JSON lines in a file or on stdout."""
 
 import json
+import os
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, TextIO
 
@@ -77,6 +78,7 @@ class JsonLinesSink(Sink):
         self._line_buffered = line_buffered
         self._pending: List[str] = []  # lines that are not known to be written
         self._problem: Optional[OSError] = None
+        self._lost = 0
         try:
             self._file: TextIO = sys.stdout if name == "-" else open(name, "w")  # noqa: SIM115
         except OSError as error:
@@ -94,8 +96,11 @@ class JsonLinesSink(Sink):
             self._file.write("".join(lines))
             self._file.flush()
         except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise  # the reader has seen enough: the run ends
             if self._file is sys.stdout:
-                raise
+                self._no_place_left(error, len(lines))
+                return
             self._problem = error
             print("warning: could not write {} ({}); decisions go to stdout from here on; free space on that disk".format(
                 self.name, error.strerror), file=sys.stderr, flush=True)  # fmt: skip
@@ -104,11 +109,26 @@ class JsonLinesSink(Sink):
             except OSError:
                 pass  # what it still held is printed below
             self._file = sys.stdout
-            sys.stdout.write("".join(lines))
-            sys.stdout.flush()
+            self._pending = lines
+            self._flush()
+
+    def _no_place_left(self, error: OSError, count: int) -> None:
+        """stdout cannot be written either: count what is lost and go on deciding."""
+        if not self._lost:
+            print("warning: could not write to stdout ({}); decisions are lost from here on; free space there".format(
+                error.strerror), file=sys.stderr, flush=True)  # fmt: skip
+            # Python would try once more at its end, and fail with a traceback
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        self._lost += count
+        self._problem = self._problem or error
 
     def close(self) -> None:
         self._flush()
+        if self._lost and self._problem is not None:
+            raise OutputError("could not write {} or stdout ({}); at least {} decisions are in neither; free space there".format(
+                self.name, self._problem.strerror, self._lost))  # fmt: skip
         if self._file is not sys.stdout:
             self._file.close()
         if self._problem is not None:

@@ -131,3 +131,18 @@ def test_archives_that_are_none(tmp_path, bundle_folder):
         archive.add(os.path.join(bundle_folder, "labels.txt"), "labels.txt")
     with pytest.raises(BundleError, match=r"no manifest\.json"):
         load_bundle(str(path))
+
+
+def test_any_flipped_bit_of_an_archive_is_one_sentence_or_harmless(bundle, bundle_folder, tmp_path):
+    path = tmp_path / "whole.tar.gz"
+    pack_bundle(bundle_folder, str(path))
+    raw = path.read_bytes()
+    refused = 0
+    for position in range(0, len(raw), 41):
+        path.write_bytes(raw[:position] + bytes([raw[position] ^ 16]) + raw[position + 1 :])
+        try:
+            read = load_bundle(str(path))
+            assert all(read.read(graph) == bundle.read(graph) for graph in ("head", "head_flat", "tail"))
+        except BundleError:
+            refused += 1
+    assert refused > 0.9 * len(raw) / 41

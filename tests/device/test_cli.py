@@ -97,6 +97,8 @@ BAD = {
     "unknown rad": (lambda tmp: {}, ["--rad", "7"], 2, "expected 5 or 10"),
     "bad url": (lambda tmp: {}, ["--host", "nonsense"], 2, "expected http://HOST:PORT"),
     "no frames": (lambda tmp: {}, ["--frames", "0"], 2, "expected 1 or more"),
+    "timeout that is no number": (lambda tmp: {}, ["--timeout-ms", "nan"], 2, "--timeout-ms nan; expected 1 or more"),
+    "endless timeout": (lambda tmp: {}, ["--timeout-ms", "inf"], 2, "at most 3600000"),
     "no place for lines": (lambda tmp: {}, ["--jsonl", "/nowhere/out.jsonl"], 3, "could not open /nowhere"),
     "no place for the summary": (lambda tmp: {}, ["--summary", "/nowhere/s.json"], 3, "could not write /nowhere"),
 }
@@ -117,6 +119,27 @@ def test_full_disk_loses_no_decision(run, capsys):
     captured = capsys.readouterr()
     assert [json.loads(line)["index"] for line in captured.out.splitlines()] == list(range(60))
     assert "free space" in captured.err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk_keeps_the_summary(run, tmp_path):
+    assert run("--jsonl", "/dev/full", "--summary", str(tmp_path / "s.json")) == 3
+    assert json.loads((tmp_path / "s.json").read_text())["frames"] == 60
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("lines", ["-", "/dev/full"])
+def test_full_stdout_is_one_sentence_and_no_traceback(bundle_folder, frames_file, lines):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "device", "run", "--bundle", bundle_folder, "--source", "npz:" + frames_file, "--jsonl", lines],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, universal_newlines=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert "60 frames" in done.stderr
+    assert "at least 60 decisions are in neither" in done.stderr
 
 
 def test_sigterm_ends_a_real_process_with_its_figures(bundle_folder, frames, tmp_path):
