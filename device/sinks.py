@@ -92,6 +92,9 @@ class JsonLinesSink(Sink):
 
     def _flush(self) -> None:
         lines, self._pending = self._pending, []
+        if self._lost:
+            self._lost += len(lines)
+            return
         try:
             self._file.write("".join(lines))
             self._file.flush()
@@ -127,7 +130,7 @@ class JsonLinesSink(Sink):
     def close(self) -> None:
         self._flush()
         if self._lost and self._problem is not None:
-            raise OutputError("could not write {} or stdout ({}); at least {} decisions are in neither; free space there".format(
+            raise OutputError("could not write {} or stdout ({}); {} decisions are in neither; free space there".format(
                 self.name, self._problem.strerror, self._lost))  # fmt: skip
         if self._file is not sys.stdout:
             self._file.close()

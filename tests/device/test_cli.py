@@ -129,17 +129,19 @@ def test_full_disk_keeps_the_summary(run, tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("lines", ["-", "/dev/full"])
-def test_full_stdout_is_one_sentence_and_no_traceback(bundle_folder, frames_file, lines):
+def test_full_stdout_is_one_sentence_and_no_traceback(bundle_folder, frames, tmp_path, lines):
+    many = tmp_path / "many.npz"
+    np.savez(str(many), frames=np.concatenate([frames] * 3)[:150])  # more than one block of lines
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "device", "run", "--bundle", bundle_folder, "--source", "npz:" + frames_file, "--jsonl", lines],
+            [sys.executable, "-m", "device", "run", "--bundle", bundle_folder, "--source", "npz:" + str(many), "--jsonl", lines],
             cwd=ROOT, stdout=full, stderr=subprocess.PIPE, universal_newlines=True, timeout=60,
         )  # fmt: skip
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
-    assert "60 frames" in done.stderr
-    assert "at least 60 decisions are in neither" in done.stderr
+    assert "150 frames" in done.stderr
+    assert "150 decisions are in neither" in done.stderr
 
 
 def test_sigterm_ends_a_real_process_with_its_figures(bundle_folder, frames, tmp_path):
