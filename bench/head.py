@@ -36,8 +36,8 @@ def bare_layers(parts: pieces.Stages, exits: int) -> onnxruntime.InferenceSessio
 def run(bundles: Path, models: list[str]) -> dict[str, Any]:
     """Microseconds for a frame that leaves at each exit of the device and for one that does not leave.
 
-    A frame is sent to an exit by the threshold: 0 leaves at exit 1, 1 does not leave; exits between are found among
-    random frames with a threshold between two of their confidences.
+    Random frames are tried with random thresholds until one leaves where it should; what a frame shows does not
+    change what a layer costs.
     """
     results = {}
     for model in models:

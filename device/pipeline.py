@@ -13,7 +13,7 @@ from device.bundle import Bundle
 from device.cameras import Camera, Frame
 from device.engines import Engine, HeadResult
 from device.errors import FrameError
-from device.quantization import DefQ
+from device.quantization import DefQ, check_frame
 from device.sinks import Decision, Sink
 from device.summary import Summary
 from device.uplink import Ticket, Uplink
@@ -45,14 +45,7 @@ class Preprocessor:
         Raises:
             FrameError: another type or shape.
         """
-        if (
-            pixels.dtype != np.uint8
-            or pixels.ndim not in (2, 3)
-            or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3))
-            or 0 in pixels.shape
-        ):
-            raise FrameError("found a frame of type {} and shape {}; expected uint8 (height, width, 3) in RGB, or "
-                             "(height, width) in grey; convert it in the source".format(pixels.dtype, pixels.shape))  # fmt: skip
+        check_frame(pixels)
         if pixels.shape[:2] != (self._height, self._width):
             shrinks = pixels.shape[0] >= self._height and pixels.shape[1] >= self._width
             pixels = cv2.resize(

@@ -158,15 +158,20 @@ def _split(frame: np.ndarray, buffers: _Buffers) -> None:
     planes[:, :, width:] = planes[:, :, width - 1 : width]
 
 
-def _buffers_for(frame: np.ndarray) -> _Buffers:
-    if (
-        frame.dtype != np.uint8
-        or frame.ndim not in (2, 3)
-        or (frame.ndim == 3 and frame.shape[2] not in (1, 3))
-        or 0 in frame.shape
-    ):
+def check_frame(frame: np.ndarray) -> None:
+    """Refuse what is not a frame.
+
+    Raises:
+        FrameError: not uint8 (h, w), (h, w, 1) or (h, w, 3), or no pixels.
+    """
+    known = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (1, 3))
+    if frame.dtype != np.uint8 or not known or 0 in frame.shape:
         raise FrameError("found a frame of type {} and shape {}; expected uint8 (height, width), (height, width, 1) or "
-                         "(height, width, 3); convert it before DefQ".format(frame.dtype, frame.shape))  # fmt: skip
+                         "(height, width, 3); convert it in the source".format(frame.dtype, frame.shape))  # fmt: skip
+
+
+def _buffers_for(frame: np.ndarray) -> _Buffers:
+    check_frame(frame)
     height, width = frame.shape[:2]
     channels = frame.shape[2] if frame.ndim == 3 else 1
     block_rows, block_columns = -(-height // BLOCK), -(-width // BLOCK)

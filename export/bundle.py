@@ -22,7 +22,7 @@ from export.quantization_table import TABLES
 from export.weights import load_network
 
 # Below this many multiply-accumulates per value that it hands over, a first block is computed twice rather than handed
-# over a cut (graphs.nested_head): VGG-16 has 27, MobileNet 50, ResNet-56 317.
+# over a cut (graphs.nested_head): VGG-16 has 27, MobileNet 50, ResNet-56 315.
 AGAIN_BELOW = 32
 
 

@@ -50,7 +50,7 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
     clean, labels, source = demo_frames(model, frames, data)
     print(f"    {len(clean)} frames: {source}", flush=True)
     print("2/4 bundle", flush=True)
-    rad = 5 if labels is not None else PHOTO_RAD
+    rad, measure = (PHOTO_RAD, "agreement") if labels is None else (5, "accuracy")
     bundle = load_bundle(str(export_bundle(model, out / "bundle", BundleSettings(rad=rad), data=data)))
     print("3/4 attack: DeepSloth L-inf, eps 8/256, 30 iterations, rounded to 8 bits", flush=True)
     network = load_network(model)
@@ -62,7 +62,6 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
     write_frames(out / "clean.npz", clean, labels)
     write_frames(out / "attacked.npz", attacked, labels)
     print("4/4 the device, four times, against the host", flush=True)
-    measure = "accuracy" if source.startswith("CIFAR-10") or data else "agreement"
     report: dict[str, Any] = {"model": model, "split": bundle.split, "source": source, "rad": rad, "conditions": {}}
     with host_process(out / "bundle") as url:
         for name, (which, defq) in CONDITIONS.items():

@@ -33,8 +33,8 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     "vgg16": Recipe(),
-    "resnet56": Recipe(peak_rate=0.06, compile=True),
-    "mobilenet": Recipe(peak_rate=0.1, compile=True),
+    "resnet56": Recipe(epochs=11, peak_rate=0.06, compile=True),
+    "mobilenet": Recipe(epochs=13, compile=True),
 }
 
 

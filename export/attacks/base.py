@@ -14,14 +14,13 @@ def uniformity_loss(logits: Tensor) -> Tensor:
     return -logits.log_softmax(-1).mean(-1).sum(0)
 
 
-def slowdown_gradient(network: SDN, images: Tensor, exits: int | None = None) -> Tensor:
+def slowdown_gradient(network: SDN, images: Tensor) -> Tensor:
     """Gradient of the loss with respect to every image, float32 (n, c, h, w).
 
     Args:
         network: in evaluation mode.
         images: float32 (n, c, h, w) in [0, 1].
-        exits: how many of the first exits count; by default every internal classifier.
     """
     images = images.detach().requires_grad_()
-    logits = network.exits(images, exits or len(network.blocks))
+    logits = network.exits(images, len(network.blocks))  # not the final classifier
     return torch.autograd.grad(uniformity_loss(logits).sum(), images)[0]

@@ -14,7 +14,7 @@ class UniversalLinf(NamedTuple):
     """DeepSloth, universal L-inf: one perturbation learned over many images, to be added to any.
 
     Hong et al., ICLR 2021, section 3 (universal DeepSloth). Distance measure: L-inf. Pixels in [0, 1].
-    Weak next to the per-image form: at eps 8/256 the clean exits of SDN-VGG-16 hardly move.
+    Weak next to the per-image form: at eps 8/256 it costs SDN-VGG-16 accuracy but no early exits.
 
     Args:
         eps: largest change of a pixel (8/256).
