@@ -13,9 +13,9 @@ import numpy as np
 
 from bench import defq, head, host, loop
 from bench.measure import machine
-from export.bundle import BundleSettings, export_bundle, read_table
+from export.bundle import BundleSettings, export_bundle
 from export.networks import NETWORKS
-from export.quantization_table import TABLES
+from export.quantization_table import shipped_table
 
 BUNDLES = Path("build/bundles")
 
@@ -33,7 +33,7 @@ def main() -> None:
         export_bundle(model, BUNDLES / model, BundleSettings())
     results = {"machine": machine()}
     if "defq" in arguments.only:
-        results["defq"] = defq.run(np.array(read_table(TABLES / "vgg16.json")["table"]))
+        results["defq"] = defq.run(shipped_table("vgg16"))
         print("\n" + defq.report(results["defq"]), flush=True)
     for name, part in (("head", head), ("loop", loop), ("host", host)):
         if name in arguments.only:

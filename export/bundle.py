@@ -12,13 +12,13 @@ import onnx
 import onnxruntime
 import torch
 
-from device.bundle import FORMAT, FORMAT_VERSION, check_table_file, pack_bundle
+from device.bundle import FORMAT, FORMAT_VERSION, pack_bundle
 from device.errors import DataError, UsageError
 from export import datasets, graphs, pieces
 from export.model_card import read_card
 from export.networks import SDN
 from export.parity import check_defq, check_exits
-from export.quantization_table import TABLES
+from export.quantization_table import TABLES, read_table
 from export.weights import load_network
 
 # Below this many multiply-accumulates per value that it hands over, a first block is computed twice rather than handed
@@ -50,16 +50,6 @@ def export_bundle(
     return write_bundle(
         model, load_network(model), read_card(model), read_table(table_file), out, settings, frames, origin
     )
-
-
-def read_table(file: Path) -> dict[str, Any]:
-    """A table of tables/, checked."""
-    try:
-        content: dict[str, Any] = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"could not read the table {file} ({error}); bake it with: python -m export table") from error
-    check_table_file(content, str(file))
-    return content
 
 
 def check_frames(data: str | Path | None, count: int = 200) -> tuple[np.ndarray, str]:

@@ -1,6 +1,7 @@
 """Algorithm 1 of the DefQ paper: the table Q_def learned from how DeepSloth changes the DCT spectrum."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,6 +96,26 @@ def learn_table(
     )
 
 
+def shipped_table(model: str) -> np.ndarray:
+    """Q_def of tables/, int64 (8, 8)."""
+    return np.array(read_table(TABLES / f"{model}.json")["table"])
+
+
+def bake(model: str, low: int, high: int) -> np.ndarray:
+    """Q_def of ``model`` with another range of steps, from the mean ratios that tables/ keeps. int64 (8, 8)."""
+    return table_from_ratios(np.array(read_table(TABLES / f"{model}.json")["mean_ratios"]), low, high)
+
+
+def read_table(file: Path) -> dict[str, Any]:
+    """A table of tables/, checked."""
+    try:
+        content: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"could not read the table {file} ({error}); bake it with: python -m export table") from error
+    check_table_file(content, str(file))
+    return content
+
+
 def write_table(path: Path, model: str, table: np.ndarray, provenance: dict[str, Any]) -> None:
     """Write tables/NAME.json: the steps and where they come from."""
     content = {"format": "defq-table", "format_version": 1, "model": model, "table": table.tolist(), **provenance}
@@ -112,7 +133,7 @@ def table_provenance(
     return {
         "range": [settings.low, settings.high],
         "mean_ratios": [[round(float(each), 6) for each in row] for row in ratios],
-        "attack": {"name": "DeepSloth L-inf", **attack._asdict()},
+        "attack": {"name": "DeepSloth L-inf", **asdict(attack)},
         "seed": settings.seed,
         "weights_sha256": weights_sha256,
         "torch": torch.__version__,

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from export.networks.mobilenet import mobilenet
 from export.networks.resnet import resnet56
-from export.networks.sdn import SDN, InternalClassifier
+from export.networks.sdn import SDN, InternalClassifier, folded
 from export.networks.vgg import vgg16
 
 NETWORKS: dict[str, Callable[..., SDN]] = {"vgg16": vgg16, "resnet56": resnet56, "mobilenet": mobilenet}
 
-__all__ = ["NETWORKS", "SDN", "InternalClassifier", "mobilenet", "resnet56", "vgg16"]
+__all__ = ["NETWORKS", "SDN", "InternalClassifier", "folded", "mobilenet", "resnet56", "vgg16"]

@@ -3,10 +3,12 @@
 Kaya, Hong, Dumitras, "Shallow-Deep Networks: Understanding and Mitigating Network Overthinking", ICML 2019.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class SDN(nn.Module):
@@ -84,3 +86,15 @@ def conv_batch_norm(
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias),
         nn.BatchNorm2d(outputs),
     ]
+
+
+def folded(network: SDN) -> SDN:
+    """A copy for inference and gradients with respect to images: every batch norm is folded into the convolution
+    before it. Same answers up to rounding, a tenth to a third faster. ``network`` must be in evaluation mode."""
+    network = copy.deepcopy(network).requires_grad_(False)
+    for layers in [each for each in network.modules() if isinstance(each, nn.Sequential)]:
+        for index in range(len(layers) - 1):
+            conv, norm = layers[index], layers[index + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                layers[index], layers[index + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return network.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,72 @@
+"""Attacks x defences x thresholds: one row of figures for each."""
+
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from device.exits import exit_histogram
+from export.calibration import ExitScores, early_exit, operating_point, rad_threshold, score
+from export.datasets import Dataset, Images
+from export.defences import Defence, defence_named
+from export.evaluation.subject import Subject, attacked
+from export.weights import to_tensor
+
+LOOP = "@loop"
+"""A defence's name with this at its end: the same defence, with thresholds calibrated behind it."""
+
+
+def evaluate(
+    subject: Subject,
+    data: Dataset,
+    images: Images,
+    attacks: Iterable[str],
+    defences: Iterable[str],
+    rads: Iterable[int] = (5, 10),
+    eight_bit: bool = True,
+    tables_of: str | None = None,
+) -> list[dict[str, Any]]:
+    """Figures of every combination, JSON-ready.
+
+    Args:
+        images: those to attack and classify.
+        attacks, defences: names (export.evaluation.subject, export.defences); a defence that ends in ``@loop`` gets
+            thresholds calibrated behind it.
+        eight_bit: attacked images are rounded to 8 bits, as a camera or a file delivers them.
+        tables_of: the model whose tables DefQ takes, if not the subject's own.
+    """
+    rows = []
+    for name in defences:
+        defence = defence_named(name.removesuffix(LOOP), tables_of or subject.model)
+        thresholds = subject.thresholds
+        if name.endswith(LOOP):
+            thresholds = thresholds_behind(defence, subject, data.calibration)
+        for attack in attacks:
+            shown = attacked(attack, subject, data, images, defence)
+            scores = score(subject.network, defence(shown, eight_bit))
+            about = {
+                "model": subject.model,
+                "attack": attack,
+                "defence": name,
+                "pixels": "8 bit" if eight_bit else "float",
+                "images": len(images.labels),
+            }
+            rows += [{**about, **figures(scores, images.labels, subject, thresholds[rad], rad)} for rad in rads]
+    return rows
+
+
+def figures(scores: ExitScores, labels: np.ndarray, subject: Subject, threshold: float, rad: int) -> dict[str, Any]:
+    """T3-ER, EFCY, accuracy, mean cost and exit histogram at one threshold."""
+    point = operating_point(scores, labels, subject.costs, threshold)
+    exits, _ = early_exit(scores, threshold)
+    kept = {name: round(value, 4) for name, value in point._asdict().items()}
+    return {"rad": rad, **kept, "exit_histogram": exit_histogram(exits, len(subject.costs)).tolist()}
+
+
+def thresholds_behind(defence: Defence, subject: Subject, calibration: Images) -> dict[int, float]:
+    """RAD thresholds with the defence in the loop, from calibration images alone: relative to the accuracy that the
+    final classifier has behind the defence."""
+    scores = score(subject.network, to_tensor(defence.pixels(calibration.pixels, seed=zlib.crc32(b"calibration"))))
+    points = {rad: rad_threshold(scores, calibration.labels, subject.costs, rad) for rad in subject.thresholds}
+    return {rad: point.threshold for rad, point in points.items()}

@@ -1,0 +1,89 @@
+"""What is evaluated: a network with its weights, costs and thresholds, and the images that attacks make of others."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from device.errors import UsageError
+from export.attacks import ClassUniversalLinf, DeepSlothL1, DeepSlothL2, DeepSlothLinf, Defended, UniversalLinf
+from export.attacks.crafting import cached, craft
+from export.datasets import Dataset, Images
+from export.defences import Defence
+from export.model_card import read_card
+from export.networks import SDN, folded
+from export.weights import file_sha256, load_network, to_tensor, weights_file
+
+PER_SAMPLE = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1()}
+UNIVERSAL_IMAGES = 1000  # calibration images that universal perturbations are learned on
+DRAWS = 4  # random choices a gradient is averaged over, against randomised defences
+FORMS = "clean, linf, l2, l1, universal, class-universal, adaptive, adaptive:ITERATIONS"
+
+
+class Subject(NamedTuple):
+    """A trained network. ``identity``: the SHA-256 of its weights. ``thresholds``: one for each RAD in percent."""
+
+    model: str
+    network: SDN
+    identity: str
+    costs: list[float]
+    thresholds: dict[int, float]
+
+
+def shipped_subject(model: str, weights: Path | None = None) -> Subject:
+    """A network of models/ with its calibration.
+
+    Raises:
+        DataError: no weights, or no calibration for them.
+    """
+    card = read_card(model, weights)
+    thresholds = {int(rad): float(point["threshold"]) for rad, point in card["thresholds"].items()}
+    sha256 = file_sha256(weights or weights_file(model))
+    return Subject(model, folded(load_network(model, weights)), sha256, card["relative_costs"], thresholds)
+
+
+def attacked(attack: str, subject: Subject, data: Dataset, images: Images, defence: Defence) -> Tensor:
+    """``images`` under ``attack``, float32 (n, 3, h, w) in [0, 1], from the cache where they were made before.
+
+    Args:
+        attack: one of FORMS. Universal forms learn on calibration images; adaptive ones know ``defence``.
+
+    Raises:
+        UsageError: no such attack, or an adaptive one on a defence that has no gradient.
+    """
+    clean = to_tensor(images.pixels)
+    if attack == "clean":
+        return clean
+    if attack in PER_SAMPLE:
+        return craft(PER_SAMPLE[attack], subject.network, subject.identity, clean)
+    if attack in ("universal", "class-universal"):
+        return (clean + _universal(attack, subject, data)[torch.from_numpy(images.labels)]).clamp(0, 1)
+    found = re.fullmatch(r"adaptive(?::(\d+))?", attack)
+    if not found:
+        raise UsageError(f"found attack {attack!r}; expected one of: {FORMS}")
+    strong = DeepSlothLinf(iterations=int(found.group(1) or 30))
+    if defence.name == "none":
+        return craft(strong, subject.network, subject.identity, clean)
+    if defence.quantiser is None:
+        raise UsageError(f"found an adaptive attack on {defence.name}; expected a defence with a gradient, as DefQ's")
+    draws = DRAWS if defence.quantiser.random else 1
+    target = Defended(subject.network, defence.quantiser, draws)
+    return craft(strong, target, f"{subject.identity} behind {defence.identity} x{draws}", clean)
+
+
+def _universal(attack: str, subject: Subject, data: Dataset) -> Tensor:
+    """The perturbation to add to an image of each class, float32 (classes, 3, h, w)."""
+    learned_on = data.calibration.take(UNIVERSAL_IMAGES)
+    images, labels, classes = to_tensor(learned_on.pixels), torch.from_numpy(learned_on.labels), len(data.classes)
+    if attack == "universal":
+        one = UniversalLinf()
+        delta = cached(f"{subject.identity} {one!r}", images, lambda seed: one(subject.network, images, seed))
+        return delta.expand(classes, -1, -1, -1)
+    each = ClassUniversalLinf()
+    return cached(
+        f"{subject.identity} {each!r}",
+        images,
+        lambda seed: each.per_class(subject.network, images, labels, classes, seed),
+    )
