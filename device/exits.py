@@ -10,12 +10,12 @@ import numpy as np
 Exits = Union[Sequence[int], np.ndarray]
 
 
-def first_confident(confidences: np.ndarray, threshold: float) -> np.ndarray:
+def first_confident(confidences: np.ndarray, threshold: Union[float, np.ndarray]) -> np.ndarray:
     """The exit each frame leaves at: the first whose confidence reaches ``threshold``, else the last.
 
     Args:
         confidences: float (exits, frames), the maximum of the softmax at every exit, final classifier last.
-        threshold: in [0, 1].
+        threshold: in [0, 1], one for all frames or float (frames,).
 
     Returns:
         int64 (frames,), 0-based.

@@ -83,17 +83,19 @@ def exit_accuracies(scores: ExitScores, labels: np.ndarray) -> list[float]:
     return [float(each) for each in (scores.classes == labels).mean(axis=1)]
 
 
-def early_exit(scores: ExitScores, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def early_exit(scores: ExitScores, threshold: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The 0-based exit and the predicted class of every image, both int64 (images,)."""
     exits = first_confident(scores.confidences, threshold)
     return exits, scores.classes[exits, np.arange(len(exits))]
 
 
-def operating_point(scores: ExitScores, labels: np.ndarray, costs: list[float], threshold: float) -> OperatingPoint:
-    """What ``threshold`` gives on images with these scores and labels."""
+def operating_point(
+    scores: ExitScores, labels: np.ndarray, costs: list[float], threshold: float | np.ndarray
+) -> OperatingPoint:
+    """What ``threshold``, one for all images or one an image, gives on images with these scores and labels."""
     exits, classes = early_exit(scores, threshold)
     return OperatingPoint(
-        threshold,
+        float(np.mean(threshold)),
         float((classes == labels).mean()),
         float(np.asarray(costs)[exits].mean()),
         efcy(exits, costs),

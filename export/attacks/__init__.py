@@ -4,7 +4,7 @@ from export.attacks.adaptive import Defended
 from export.attacks.base import MultiExit, PerSampleAttack
 from export.attacks.l1 import DeepSlothL1
 from export.attacks.l2 import DeepSlothL2
-from export.attacks.linf import DeepSlothLinf
+from export.attacks.linf import DeepSlothLinf, GreyLinf
 from export.attacks.universal import ClassUniversalLinf, UniversalLinf
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "DeepSlothL2",
     "DeepSlothLinf",
     "Defended",
+    "GreyLinf",
     "MultiExit",
     "PerSampleAttack",
     "UniversalLinf",

@@ -34,3 +34,17 @@ class DeepSlothLinf(PerSampleAttack):
             moved = attacked - self.step * gradient(attacked).sign()
             attacked = torch.minimum(torch.maximum(moved, clean - self.eps), clean + self.eps).clamp(0, 1)
         return attacked
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreyLinf(DeepSlothLinf):
+    """DeepSloth, L-inf, that changes all channels of a pixel alike: invisible to the noise gate (device/gate.py), which
+    looks at differences between channels."""
+
+    def perturb(self, gradient: Gradient, clean: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.rand(clean[:, :1].shape, generator=generator) * 2 - 1
+        delta = self.step * noise
+        for _ in range(self.iterations):
+            slope = gradient((clean + delta).clamp(0, 1)).mean(1, keepdim=True)
+            delta = (delta - self.step * slope.sign()).clamp(-self.eps, self.eps)
+        return (clean + delta).clamp(0, 1)

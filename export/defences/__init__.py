@@ -8,16 +8,18 @@ import numpy as np
 from torch import Tensor
 
 from device.errors import UsageError
+from device.gate import noise_level
 from export.defences import frames
+from export.defences.gate import Gate
 from export.defences.quantiser import BlockQuantiser
 from export.frames import to_pixels
-from export.quantization_table import bake, shipped_table
+from export.quantization_table import TABLES, bake, read_table, shipped_table
 from export.weights import to_tensor
 
-__all__ = ["BlockQuantiser", "Defence", "defence_named"]
+__all__ = ["BlockQuantiser", "Defence", "Gate", "defence_named", "gated", "table_defence"]
 
 FORMS = (
-    "none, defq, defq:LOW-HIGH, flat, transposed, flat:STEP, defq*SCALE, moving-grid, random-scale, "
+    "none, defq, gated, defq:LOW-HIGH, flat, transposed, flat:STEP, defq*SCALE, moving-grid, random-scale, "
     "distillation, jpeg:QUALITY, bits:BITS, median, gaussian, resizing"
 )
 SPREAD = 0.5  # random-scale: all steps times 1/1.5 to 1.5
@@ -32,17 +34,24 @@ class Defence:
         frame: uint8 (h, w, 3) and a source of random numbers -> uint8 (h, w, 3).
         quantiser: the same with gradients, where there is such a form; adaptive attacks need it.
         identity: name and settings, for caches.
+        gate: which frames it treats, where that is not all of them.
     """
 
     name: str
     frame: frames.FrameDefence
     quantiser: BlockQuantiser | None = None
     identity: str = ""
+    gate: Gate | None = None
 
     def pixels(self, images: np.ndarray, seed: int = 0) -> np.ndarray:
         """Defend uint8 (n, h, w, 3), frame by frame."""
         generator = np.random.default_rng(seed)
         return np.stack([self.frame(each, generator) for each in images])
+
+    def thresholds(self, images: np.ndarray, rad: int, threshold: float) -> float | np.ndarray:
+        """The threshold for frames uint8 (n, h, w, 3) as they come in: ``threshold``, or what a gate makes of it for
+        each frame, float (n,)."""
+        return self.gate.thresholds_for(images, rad, threshold) if self.gate else threshold
 
     def __call__(self, images: Tensor, eight_bit: bool = True) -> Tensor:
         """Defend float32 (n, 3, h, w) in [0, 1].
@@ -94,6 +103,27 @@ def _random_scale(name: str, model: str) -> Defence:
     )
 
 
+def gated(name: str, table: np.ndarray, gate: Gate) -> Defence:
+    """DefQ for the frames that a noise gate finds."""
+    defend = frames.quantisation(table)
+    return Defence(
+        name,
+        lambda frame, generator: defend(frame, generator) if noise_level(frame) >= gate.level else frame,
+        BlockQuantiser(table),
+        f"table {table.tolist()}",  # an attacker has to expect that the gate finds the frame
+        gate,
+    )
+
+
+def _shipped_gate(name: str, model: str) -> Defence:
+    content = read_table(TABLES / f"{model}.json")
+    if "gate" not in content:
+        raise UsageError(
+            f"found no gate in tables/{model}.json; calibrate it with: python -m export gate --model {model}"
+        )
+    return gated(name, np.array(content["table"]), Gate.of(content["gate"]))
+
+
 def _number(build: Callable[[float], frames.FrameDefence]) -> Callable[..., Defence]:
     return lambda name, _model, value: Defence(name, build(float(value)), identity=name)
 
@@ -105,6 +135,7 @@ def _flat_like_defq(name: str, model: str) -> Defence:
 _FORMS: dict[str, Callable[..., Defence]] = {
     "none": lambda name, _model: Defence(name, lambda frame, _generator: frame),
     "defq": _defq,
+    "gated": _shipped_gate,
     r"defq:(\d+)-(\d+)": _defq,
     r"defq\*([\d.]+)": lambda name, model, scale: table_defence(
         name, np.maximum(shipped_table(model) * float(scale), 1)

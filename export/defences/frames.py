@@ -39,8 +39,9 @@ def jpeg(quality: int) -> FrameDefence:
 
     def defend(frame: np.ndarray, _: np.random.Generator) -> np.ndarray:
         packed = cv2.imencode(".jpg", frame[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        unpacked: np.ndarray = cv2.imdecode(packed, cv2.IMREAD_COLOR)[:, :, ::-1]
-        return unpacked
+        unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        assert unpacked is not None
+        return unpacked[:, :, ::-1]
 
     return defend
 

@@ -11,6 +11,7 @@ from export.calibration import ExitScores, early_exit, operating_point, rad_thre
 from export.datasets import Dataset, Images
 from export.defences import Defence, defence_named
 from export.evaluation.subject import Subject, attacked
+from export.frames import to_pixels
 from export.weights import to_tensor
 
 LOOP = "@loop"
@@ -45,6 +46,7 @@ def evaluate(
         for attack in attacks:
             shown = attacked(attack, subject, data, images, defence)
             scores = score(subject.network, defence(shown, eight_bit))
+            pixels = to_pixels(shown)
             about = {
                 "model": subject.model,
                 "attack": attack,
@@ -52,12 +54,17 @@ def evaluate(
                 "pixels": "8 bit" if eight_bit else "float",
                 "images": len(images.labels),
             }
-            rows += [{**about, **figures(scores, images.labels, subject, thresholds[rad], rad)} for rad in rads]
+            for rad in rads:
+                threshold = defence.thresholds(pixels, rad, thresholds[rad])
+                found = figures(scores, images.labels, subject, threshold, rad)
+                rows.append({**about, **found, "threshold": thresholds[rad]})
     return rows
 
 
-def figures(scores: ExitScores, labels: np.ndarray, subject: Subject, threshold: float, rad: int) -> dict[str, Any]:
-    """T3-ER, EFCY, accuracy, mean cost and exit histogram at one threshold."""
+def figures(
+    scores: ExitScores, labels: np.ndarray, subject: Subject, threshold: float | np.ndarray, rad: int
+) -> dict[str, Any]:
+    """T3-ER, EFCY, accuracy, mean cost and exit histogram at one threshold, or one an image."""
     point = operating_point(scores, labels, subject.costs, threshold)
     exits, _ = early_exit(scores, threshold)
     kept = {name: round(value, 4) for name, value in point._asdict().items()}

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from device.errors import UsageError
-from export.attacks import ClassUniversalLinf, DeepSlothL1, DeepSlothL2, DeepSlothLinf, Defended, UniversalLinf
+from export.attacks import (
+    ClassUniversalLinf,
+    DeepSlothL1,
+    DeepSlothL2,
+    DeepSlothLinf,
+    Defended,
+    GreyLinf,
+    UniversalLinf,
+)
 from export.attacks.crafting import cached, craft
 from export.datasets import Dataset, Images
 from export.defences import Defence
@@ -16,10 +24,10 @@ from export.model_card import read_card
 from export.networks import SDN, folded
 from export.weights import file_sha256, load_network, to_tensor, weights_file
 
-PER_SAMPLE = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1()}
+PER_SAMPLE = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1(), "grey": GreyLinf()}
 UNIVERSAL_IMAGES = 1000  # calibration images that universal perturbations are learned on
 DRAWS = 4  # random choices a gradient is averaged over, against randomised defences
-FORMS = "clean, linf, l2, l1, universal, class-universal, adaptive, adaptive:ITERATIONS"
+FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adaptive:ITERATIONS"
 
 
 class Subject(NamedTuple):

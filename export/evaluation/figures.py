@@ -1,0 +1,129 @@
+"""The paper's Figures 2, 4, 5 and 6 from our weights, and the frontier."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from export.calibration import early_exit, score
+from export.datasets import Dataset
+from export.defences import defence_named
+from export.evaluation.paper import TITLES, lookup
+from export.evaluation.subject import Subject, attacked
+from export.figures import DEVICE, HOST
+from export.frames import to_pixels
+from export.quantization_table import TABLES
+
+FORMS = {"clean": "clean", "linf": "L-inf", "l2": "L2", "l1": "L1"}
+SPLIT = 3
+
+
+def attacked_forms(subject: Subject, data: Dataset, file: Path, rad: int = 5) -> None:
+    """Figure 2: one image and its three attacked forms with the exit that each reaches.
+
+    The image is the first of the test images that leaves at exit 1 unharmed. CIFAR-10's images are not ours to give
+    away: this picture stays on the machine that drew it.
+    """
+    images = data.test.take(20)
+    threshold = subject.thresholds[rad]
+    none = defence_named("none", subject.model)
+    exits, classes = early_exit(score(subject.network, images.pixels), threshold)
+    chosen = int(np.argmax((exits == 0) & (classes == images.labels)))
+    figure, panels = plt.subplots(1, len(FORMS), figsize=(10, 3), constrained_layout=True)
+    for panel, (attack, title) in zip(panels, FORMS.items(), strict=True):
+        shown = attacked(attack, subject, data, images, none)
+        number, label = (each[chosen] for each in early_exit(score(subject.network, shown), threshold))
+        panel.imshow(to_pixels(shown)[chosen], interpolation="nearest")
+        panel.set_title(f"{title}: exit {number + 1} of {len(subject.costs)},\n{data.classes[label]}", fontsize=10)
+        panel.axis("off")
+    figure.suptitle(f"SDN {TITLES[subject.model]}, RAD {rad} %", fontsize=10)
+    _save(figure, file)
+
+
+def heat_maps(models: Sequence[str], file: Path) -> None:
+    """Figure 4: the mean ratios of Algorithm 1 and the table baked from them."""
+    figure, panels = plt.subplots(
+        2, len(models), figsize=(3.6 * len(models), 6.4), constrained_layout=True, squeeze=False
+    )
+    for column, model in enumerate(models):
+        content = json.loads((TABLES / f"{model}.json").read_text())
+        for row, (key, form, title) in enumerate(
+            (("mean_ratios", "{:.2f}", "mean ratios"), ("table", "{:.0f}", "Q_def"))
+        ):
+            values = np.array(content[key], float)
+            panel = panels[row][column]
+            panel.imshow(values, cmap="viridis")
+            middle = (values.min() + values.max()) / 2
+            for (y, x), value in np.ndenumerate(values):
+                colour = "white" if value < middle else "black"
+                panel.text(x, y, form.format(value), ha="center", va="center", fontsize=6, color=colour)
+            panel.set_title(f"{TITLES[model]}: {title}", fontsize=10)
+            panel.set_xticks([])
+            panel.set_yticks([])
+    _save(figure, file)
+
+
+def confidence_bars(subject: Subject, data: Dataset, file: Path, rad: int = 5) -> None:
+    """Figure 5: what the last exit on the device says of one image: clean, attacked, defended. The image is the first
+    test image that leaves there clean and defended, but not attacked."""
+    images = data.test.take(100)
+    none, defq = defence_named("none", subject.model), defence_named("defq", subject.model)
+    harmed = attacked("linf", subject, data, images, none)
+    shown = {
+        "clean": none(attacked("clean", subject, data, images, none)),
+        "attacked": none(harmed),
+        "defended": defq(harmed),
+    }
+    with torch.no_grad():
+        answers = {name: subject.network.exits(each, SPLIT)[-1].softmax(-1).numpy() for name, each in shown.items()}
+    sure = {name: each.max(-1) >= subject.thresholds[rad] for name, each in answers.items()}
+    right = answers["defended"].argmax(-1) == images.labels
+    chosen = int(np.argmax(sure["clean"] & ~sure["attacked"] & sure["defended"] & right))
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3), sharey=True, constrained_layout=True)
+    for panel, (name, each) in zip(panels, answers.items(), strict=True):
+        panel.bar(
+            range(len(data.classes)),
+            each[chosen],
+            color=[DEVICE if c == images.labels[chosen] else HOST for c in range(len(data.classes))],
+        )
+        panel.axhline(subject.thresholds[rad], color="grey", linewidth=1, linestyle="--")
+        panel.set_xticks(range(len(data.classes)), data.classes, rotation=90, fontsize=8)
+        panel.set_title(name, fontsize=10)
+    panels[0].set_ylabel(f"confidence at exit {SPLIT}")
+    figure.suptitle(
+        f"SDN {TITLES[subject.model]}, test image {chosen}; dashed: the threshold of RAD {rad} %", fontsize=10
+    )
+    _save(figure, file)
+
+
+def exit_histograms(rows: Sequence[dict[str, Any]], models: Sequence[str], file: Path, rad: int = 5) -> None:
+    """Figure 6: where images leave: clean, attacked (L-inf) and attacked behind DefQ."""
+    find = lookup(list(rows))
+    conditions = (("clean", "none", "clean"), ("linf", "none", "L-inf"), ("linf", "defq", "L-inf + DefQ"))
+    figure, panels = plt.subplots(
+        len(models), 3, figsize=(11, 2.6 * len(models)), sharey=True, constrained_layout=True, squeeze=False
+    )
+    for line, model in zip(panels, models, strict=True):
+        for panel, (attack, defence, title) in zip(line, conditions, strict=True):
+            row = find(model, attack, defence, rad)
+            assert row is not None
+            shares = np.array(row["exit_histogram"]) / row["images"]
+            numbers = np.arange(1, len(shares) + 1)
+            panel.bar(numbers, shares, color=np.where(numbers <= SPLIT, DEVICE, HOST))
+            panel.set_title(f"{TITLES[model]}, {title}: T3-ER {row['t3_er']:.2f}, EFCY {row['efcy']:.2f}", fontsize=9)
+    for panel in panels[-1]:
+        panel.set_xlabel("exit")
+    _save(figure, file)
+
+
+def _save(figure: Any, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
