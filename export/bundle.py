@@ -37,9 +37,14 @@ class BundleSettings(NamedTuple):
 
 
 def export_bundle(
-    model: str, out: Path, settings: BundleSettings, table_file: Path | None = None, data: str | Path | None = None
+    model: str,
+    out: Path,
+    settings: BundleSettings,
+    table_file: Path | None = None,
+    data: str | Path | None = None,
+    weights: Path | None = None,
 ) -> Path:
-    """Export a trained network of models/ with its card and table, check the graphs, and write the bundle.
+    """Export a trained network of models/, or ``weights``, with its card and table, check the graphs, and write the bundle.
 
     Raises:
         DataError: no weights, card or table, or the table was learned on other weights.
@@ -48,7 +53,14 @@ def export_bundle(
     table_file = table_file or TABLES / f"{model}.json"
     frames, origin = check_frames(data)
     return write_bundle(
-        model, load_network(model), read_card(model), read_table(table_file), out, settings, frames, origin
+        model,
+        load_network(model, weights),
+        read_card(model, weights),
+        read_table(table_file),
+        out,
+        settings,
+        frames,
+        origin,
     )
 
 

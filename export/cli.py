@@ -1,19 +1,28 @@
-"""python -m export: train | calibrate | table | attack | bundle | demo."""
+"""python -m export: train | calibrate | table | gate | attack | bundle | evaluate | demo."""
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from device.errors import UsageError, run_command
 from export import datasets
-from export.attacks import DeepSlothLinf, UniversalLinf
+from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, PerSampleAttack, UniversalLinf
 from export.bundle import BundleSettings, export_bundle
+from export.evaluation.cli import add_arguments as add_evaluate_arguments
+from export.evaluation.cli import run as evaluate_command
+from export.evaluation.gate import calibrate_gate
+from export.evaluation.subject import shipped_subject
 from export.frames import to_pixels, write_frames
 from export.model_card import calibrate, write_card
-from export.networks import NETWORKS
-from export.quantization_table import TABLES, TableSettings, learn_table, table_provenance, write_table
+from export.networks import NETWORKS, folded
+from export.quantization_table import TABLES, TableSettings, learn_table, read_table, table_provenance, write_table
 from export.training import RECIPES, train
 from export.weights import file_sha256, load_network, save_network, to_tensor, weights_file
+
+TABLE_ATTACKS: dict[str, PerSampleAttack] = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1()}
+WEIGHTS_HELP = "other weights: ours, or of the public SDN code (docs/importing.md)"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,13 +49,20 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: build/train/MODEL.checkpoint")
 
     sub = command("calibrate", "Measure costs, accuracies and thresholds; write the model card.")
+    sub.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
     sub = command("table", "Learn Q_def by Algorithm 1 from DeepSloth L-inf.")
     sub.add_argument("--samples", type=int, default=1000, help="calibration images (default 1000)")
     sub.add_argument(
         "--range", type=int, nargs=2, default=(20, 60), metavar=("LOW", "HIGH"), help="of the steps (default 20 60)"
     )
     sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--attack", choices=sorted(TABLE_ATTACKS), default="linf", help="whose traces to learn (default linf)"
+    )
+    sub.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
     sub.add_argument("--out", type=Path, metavar="FILE", help="default: tables/MODEL.json")
+
+    command("gate", "Calibrate the noise gate of tables/MODEL.json.")
 
     sub = command("attack", "Write clean and attacked test images as .npz frames for the device.")
     sub.add_argument("--images", type=int, default=300)
@@ -60,7 +76,10 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--rad", type=int, choices=(5, 10), default=5, help="default relative accuracy drop in percent")
     sub.add_argument("--fuse-defq", action="store_true", help="put DefQ into the head graph")
     sub.add_argument("--table", type=Path, metavar="FILE", help="default: tables/MODEL.json")
+    sub.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
     sub.add_argument("--archive", action="store_true", help="also write DIR.tar.gz")
+
+    add_evaluate_arguments(command("evaluate", "Attacks x defences in figures, and the reports.", model=False))
 
     sub = command("demo", "Export, attack, serve and run: the whole story in one table.", model=False)
     sub.add_argument("--model", choices=sorted(NETWORKS), default="vgg16")
@@ -88,8 +107,9 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    card = calibrate(arguments.model, load_network(arguments.model), datasets.load(arguments.data))
-    print(f"wrote {write_card(card)}")
+    weights = arguments.weights or weights_file(arguments.model)
+    card = calibrate(arguments.model, load_network(arguments.model, weights), datasets.load(arguments.data), weights)
+    print(f"wrote {write_card(card, weights)}")
     for rad, point in card["thresholds"].items():
         print(f"RAD {rad} %: " + ", ".join(f"{name} {value}" for name, value in point.items()))
     return 0
@@ -102,13 +122,25 @@ def _table(arguments: argparse.Namespace) -> int:
     if arguments.samples < 1:
         raise UsageError(f"found --samples {arguments.samples}; expected 1 or more")
     settings = TableSettings(arguments.samples, low, high, arguments.seed)
-    attack = DeepSlothLinf()
-    network = load_network(arguments.model)
-    table, ratios, ids = learn_table(network, datasets.load(arguments.data).calibration, settings, attack)
+    attack = TABLE_ATTACKS[arguments.attack]
+    network = load_network(arguments.model, arguments.weights)
+    table, ratios, ids = learn_table(folded(network), datasets.load(arguments.data).calibration, settings, attack)
     out = arguments.out or TABLES / f"{arguments.model}.json"
-    sha256 = file_sha256(weights_file(arguments.model))
+    sha256 = file_sha256(arguments.weights or weights_file(arguments.model))
     write_table(out, arguments.model, table, table_provenance(settings, attack, ratios, ids, sha256))
     print(f"wrote {out}: steps {table.min()} to {table.max()}, mean {table.mean():.1f}")
+    return 0
+
+
+def _gate(arguments: argparse.Namespace) -> int:
+    subject = shipped_subject(arguments.model)
+    file = TABLES / f"{arguments.model}.json"
+    content = read_table(file)
+    content["gate"] = calibrate_gate(subject, datasets.load(arguments.data))
+    table = np.array(content.pop("table"))
+    known = ("format", "format_version", "model")
+    write_table(file, arguments.model, table, {key: value for key, value in content.items() if key not in known})
+    print(f"wrote {file}: {content['gate']}")
     return 0
 
 
@@ -130,7 +162,7 @@ def _attack(arguments: argparse.Namespace) -> int:
 
 def _bundle(arguments: argparse.Namespace) -> int:
     settings = BundleSettings(arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive)
-    export_bundle(arguments.model, arguments.out, settings, arguments.table, data=arguments.data)
+    export_bundle(arguments.model, arguments.out, settings, arguments.table, arguments.data, arguments.weights)
     return 0
 
 
@@ -144,7 +176,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": _train,
     "calibrate": _calibrate,
     "table": _table,
+    "gate": _gate,
     "attack": _attack,
     "bundle": _bundle,
+    "evaluate": evaluate_command,
     "demo": _demo,
 }

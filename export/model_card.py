@@ -86,6 +86,8 @@ def write_card(card: dict[str, Any], weights: Path | None = None) -> Path:
 
 def recipe_of(weights: Path) -> str:
     """How the weights were trained, as their file says."""
+    if weights.suffix != ".safetensors":
+        return "not recorded (imported)"
     with safe_open(weights, "pt") as file:
         return str((file.metadata() or {}).get("recipe", "not recorded"))
 

@@ -11,11 +11,12 @@ import torch
 from device.bundle import check_table_file
 from device.errors import DataError
 from device.quantization import BLOCK, dct_matrix
-from export.attacks import DeepSlothLinf
+from export.attacks import PerSampleAttack
 from export.datasets import Images
 from export.networks import SDN
 from export.weights import to_tensor
 
+ATTACK_NAMES = {"DeepSlothLinf": "DeepSloth L-inf", "DeepSlothL2": "DeepSloth L2", "DeepSlothL1": "DeepSloth L1"}
 TABLES = Path(__file__).resolve().parent.parent / "tables"
 
 
@@ -77,7 +78,7 @@ def table_from_ratios(ratios: np.ndarray, low: int, high: int) -> np.ndarray:
 
 
 def learn_table(
-    network: SDN, images: Images, settings: TableSettings, attack: DeepSlothLinf
+    network: SDN, images: Images, settings: TableSettings, attack: PerSampleAttack
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Attack a random choice of calibration images and derive the table.
 
@@ -127,13 +128,13 @@ def write_table(path: Path, model: str, table: np.ndarray, provenance: dict[str,
 
 
 def table_provenance(
-    settings: TableSettings, attack: DeepSlothLinf, ratios: np.ndarray, ids: list[int], weights_sha256: str
+    settings: TableSettings, attack: PerSampleAttack, ratios: np.ndarray, ids: list[int], weights_sha256: str
 ) -> dict[str, Any]:
     """What a table's file says of its making."""
     return {
         "range": [settings.low, settings.high],
         "mean_ratios": [[round(float(each), 6) for each in row] for row in ratios],
-        "attack": {"name": "DeepSloth L-inf", **asdict(attack)},
+        "attack": {"name": ATTACK_NAMES.get(type(attack).__name__, type(attack).__name__), **asdict(attack)},
         "seed": settings.seed,
         "weights_sha256": weights_sha256,
         "torch": torch.__version__,

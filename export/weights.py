@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from device.errors import DataError
 from export.networks import NETWORKS, SDN
+from export.networks.upstream import load_upstream
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -22,10 +23,15 @@ def weights_file(model: str) -> Path:
 def load_network(model: str, file: Path | None = None) -> SDN:
     """Build ``model`` and load its weights as float32, in evaluation mode.
 
+    Args:
+        file: .safetensors of ours; any other name is read as a checkpoint of the public SDN code (networks/upstream.py).
+
     Raises:
         DataError: no such file, a truncated file, or tensors that do not fit the network.
     """
     path = file or weights_file(model)
+    if path.suffix != ".safetensors":
+        return load_upstream(model, path)
     try:
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
         # the last linear layer tells how many classes the network was trained for
@@ -57,7 +63,10 @@ def save_network(network: SDN, file: Path, recipe: str = "") -> None:
 
 
 def file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"could not read {path} ({error.strerror}); expected trained weights") from error
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:

@@ -15,6 +15,7 @@ import torch
 from export.calibration import early_exit, score
 from export.datasets import Dataset
 from export.defences import defence_named
+from export.evaluation.comparison import frontier_points
 from export.evaluation.paper import TITLES, lookup
 from export.evaluation.subject import Subject, attacked
 from export.figures import DEVICE, HOST
@@ -120,6 +121,34 @@ def exit_histograms(rows: Sequence[dict[str, Any]], models: Sequence[str], file:
             panel.set_title(f"{TITLES[model]}, {title}: T3-ER {row['t3_er']:.2f}, EFCY {row['efcy']:.2f}", fontsize=9)
     for panel in panels[-1]:
         panel.set_xlabel("exit")
+    _save(figure, file)
+
+
+def frontier(rows: Sequence[dict[str, Any]], models: Sequence[str], file: Path, rad: int = 5) -> None:
+    """EFCY and accuracy restored under L-inf against the accuracy that clean frames lose, as the strength sweeps."""
+    figure, panels = plt.subplots(
+        2, len(models), figsize=(4.6 * len(models), 7.2), constrained_layout=True, squeeze=False
+    )
+    metrics = {"efcy_restored": "EFCY restored", "accuracy_restored": "accuracy restored"}
+    for column, model in enumerate(models):
+        for row, (metric, name) in enumerate(metrics.items()):
+            panel = panels[row][column]
+            for family, points in frontier_points(list(rows), model, rad).items():
+                loss, gain = ([point[key] for point in points] for key in ("clean_loss", metric))
+                panel.plot(
+                    loss,
+                    gain,
+                    marker="*" if len(points) == 1 else ".",
+                    markersize=12 if len(points) == 1 else 6,
+                    label=family,
+                )
+            panel.axvline(0.02, color="grey", linewidth=1, linestyle=":")
+            panel.axhline(0.85, color="grey", linewidth=1, linestyle=":")
+            panel.set_xlim(-0.03, 0.3)
+            panel.set_xlabel("accuracy lost on clean images")
+            panel.set_ylabel(f"{name} (share of clean)")
+            panel.set_title(f"{TITLES[model]}, L-inf, RAD {rad} %", fontsize=10)
+    panels[0][-1].legend(fontsize=7)
     _save(figure, file)
 
 

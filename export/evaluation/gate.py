@@ -61,7 +61,7 @@ def calibrate_gate(subject: Subject, data: Dataset) -> dict[str, Any]:
         for rad, threshold in subject.thresholds.items():
             enough = [
                 low
-                for low in np.extract(THRESHOLD_GRID <= threshold, THRESHOLD_GRID)
+                for low in np.extract(threshold >= THRESHOLD_GRID, THRESHOLD_GRID)
                 if point(harmed, level, rad, low).efcy >= RESTORED * plain[rad].efcy
             ]
             lows[rad] = float(max(enough, default=0.0))

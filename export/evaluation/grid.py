@@ -56,12 +56,12 @@ def evaluate(
             }
             for rad in rads:
                 threshold = defence.thresholds(pixels, rad, thresholds[rad])
-                found = figures(scores, images.labels, subject, threshold, rad)
+                found = measure(scores, images.labels, subject, threshold, rad)
                 rows.append({**about, **found, "threshold": thresholds[rad]})
     return rows
 
 
-def figures(
+def measure(
     scores: ExitScores, labels: np.ndarray, subject: Subject, threshold: float | np.ndarray, rad: int
 ) -> dict[str, Any]:
     """T3-ER, EFCY, accuracy, mean cost and exit histogram at one threshold, or one an image."""

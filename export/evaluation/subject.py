@@ -20,7 +20,7 @@ from export.attacks import (
 from export.attacks.crafting import cached, craft
 from export.datasets import Dataset, Images
 from export.defences import Defence
-from export.model_card import read_card
+from export.model_card import calibrate, card_file, read_card
 from export.networks import SDN, folded
 from export.weights import file_sha256, load_network, to_tensor, weights_file
 
@@ -50,6 +50,17 @@ def shipped_subject(model: str, weights: Path | None = None) -> Subject:
     thresholds = {int(rad): float(point["threshold"]) for rad, point in card["thresholds"].items()}
     sha256 = file_sha256(weights or weights_file(model))
     return Subject(model, folded(load_network(model, weights)), sha256, card["relative_costs"], thresholds)
+
+
+def subject_of(model: str, weights: Path | None, data: Dataset) -> Subject:
+    """As ``shipped_subject``, but other weights are calibrated here, on the calibration images, where no card lies
+    beside them."""
+    if weights is None or card_file(model, weights).is_file():
+        return shipped_subject(model, weights)
+    network = load_network(model, weights)
+    card = calibrate(model, network, data, weights)
+    thresholds = {int(rad): float(point["threshold"]) for rad, point in card["thresholds"].items()}
+    return Subject(model, folded(network), card["weights_sha256"], card["relative_costs"], thresholds)
 
 
 def attacked(attack: str, subject: Subject, data: Dataset, images: Images, defence: Defence) -> Tensor:

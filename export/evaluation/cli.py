@@ -1,0 +1,172 @@
+"""python -m export evaluate: any combination on any data, or the reports under reports/."""
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from device.errors import DataError, UsageError
+from export import datasets
+from export.datasets import Dataset
+from export.evaluation import comparison, paper, transfer
+from export.evaluation.grid import evaluate
+from export.evaluation.report import markdown_table, write_csv
+from export.evaluation.subject import Subject, shipped_subject, subject_of
+from export.networks import NETWORKS
+
+REPORTS = ("paper", "compare", "adaptive", "transfer")
+
+
+class Size(NamedTuple):
+    """On how many test images each part of a report runs. ``slow``: L2 and L1. ``adaptive``: every defence anew."""
+
+    images: int = 1000
+    slow: int = 1000
+    sweep: int = 1000
+    adaptive: int = 300
+    steps: tuple[int, ...] = (30, 100)
+
+
+QUICK = Size(images=100, slow=10, sweep=100, adaptive=10, steps=(30,))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", choices=sorted(NETWORKS), help="one network (reports: default all three)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights: ours, or of the public SDN code")
+    parser.add_argument("--images", type=int, metavar="N", help="the first N test images (default: all)")
+    parser.add_argument("--slow-images", type=int, metavar="N", help="reports: the first N for L2 and L1")
+    parser.add_argument("--adaptive-images", type=int, metavar="N", help="reports: the first N for adaptive attacks")
+    parser.add_argument(
+        "--attacks",
+        default="clean,linf",
+        help="clean, linf, l2, l1, grey, universal, class-universal, adaptive[:STEPS]",
+    )
+    parser.add_argument(
+        "--defenses", default="none,defq", help="see the docstring of export/defences; NAME@loop calibrates behind it"
+    )
+    parser.add_argument("--rad", default="5,10", help="relative accuracy drops in percent (default 5,10)")
+    parser.add_argument(
+        "--pixels", choices=("8bit", "float"), default="8bit", help="round attacked images to 8 bits, or not"
+    )
+    parser.add_argument("--tables-of", choices=sorted(NETWORKS), help="defend with the table of another network")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all figures and exit histograms")
+    for name in REPORTS:
+        parser.add_argument(f"--{name}", action="store_true", help=f"the report {name}: Markdown, CSV and pictures")
+    parser.add_argument("--quick", action="store_true", help="reports on 100 images, L2 and L1 on 10")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="of reports (default reports, with --quick build/reports)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    data = datasets.load(arguments.data)
+    for name in ("images", "slow_images", "adaptive_images"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UsageError(f"found --{name.replace('_', '-')} {value}; expected 1 or more")
+    if any(getattr(arguments, name) for name in REPORTS):
+        return _reports(arguments, data)
+    if arguments.model is None:
+        raise UsageError(f"found no --model; expected one, or a report: {', '.join('--' + name for name in REPORTS)}")
+    subject = subject_of(arguments.model, arguments.weights, data)
+    images = data.test.take(arguments.images or len(data.test.labels))
+    rows = evaluate(
+        subject, data, images, arguments.attacks.split(","), arguments.defenses.split(","), _rads(arguments, subject),
+        arguments.pixels == "8bit", arguments.tables_of,
+    )  # fmt: skip
+    columns = ("attack", "defence", "rad", "threshold", "t3_er", "efcy", "accuracy", "mean_cost")
+    lines = [
+        list(columns),
+        *([f"{row[name]:.3f}" if isinstance(row[name], float) else str(row[name]) for name in columns] for row in rows),
+    ]
+    print(markdown_table(lines))
+    if arguments.json:
+        write_json(arguments.json, {"settings": facts(data), "rows": rows})
+        print(f"wrote {arguments.json}")
+    return 0
+
+
+def _rads(arguments: argparse.Namespace, subject: Subject) -> list[int]:
+    try:
+        rads = [int(each) for each in arguments.rad.split(",")]
+    except ValueError:
+        rads = []
+    if not rads or not set(rads) <= set(subject.thresholds):
+        raise UsageError(
+            f"found --rad {arguments.rad}; expected some of {sorted(subject.thresholds)}, divided by commas"
+        )
+    return rads
+
+
+def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
+    from export.evaluation import figures  # draws: matplotlib only where it is needed
+
+    size = QUICK if arguments.quick else Size()
+    size = size._replace(
+        images=arguments.images or size.images,
+        sweep=arguments.images or size.sweep,
+        slow=arguments.slow_images or min(size.slow, arguments.images or size.slow),
+        adaptive=arguments.adaptive_images or size.adaptive,
+    )
+    out: Path = arguments.out or Path("build/reports" if arguments.quick else "reports")
+    out.mkdir(parents=True, exist_ok=True)
+    models = (arguments.model,) if arguments.model else paper.MODELS
+    started = time.time()
+    if arguments.paper:
+        rows = paper.collect(data, models, size.images, size.slow)
+        _write(out, "paper", paper.report(rows), rows)
+        first = shipped_subject(models[0])
+        figures.attacked_forms(first, data, out / "figure2.png")
+        figures.heat_maps(models, out / "figure4.png")
+        figures.confidence_bars(first, data, out / "figure5.png")
+        figures.exit_histograms(rows, models, out / "figure6.png")
+    if arguments.compare:
+        rows = comparison.compare(data, models, size.images, size.slow)
+        took = comparison.times()
+        text = "\n".join(comparison.comparison_report(rows, took, rad) for rad in (5, 10))
+        _write(out, "comparison", text, rows)
+        rows = comparison.sweep(data, models, size.sweep)
+        _write(out, "frontier", comparison.frontier_report(rows), rows)
+        figures.frontier(rows, models, out / "frontier.png")
+    if arguments.adaptive:
+        rows = comparison.adapt(data, models, size.adaptive, size.steps)
+        text = "\n".join(comparison.adaptive_report(rows, rad) for rad in (5, 10))
+        _write(out, "adaptive", text, rows)
+    if arguments.transfer:
+        rows = transfer.transfer(data, models, size.images)
+        _write(out, "transfer", transfer.transfer_report(rows), rows)
+    write_json(
+        out / "run.json", {**facts(data), "minutes": round((time.time() - started) / 60, 1), "size": size._asdict()}
+    )
+    print(f"wrote {out}/ in {(time.time() - started) / 60:.1f} minutes")
+    return 0
+
+
+def _write(out: Path, name: str, text: str, rows: paper.Rows) -> None:
+    (out / f"{name}.md").write_text(text)
+    write_csv(rows, out / f"{name}.csv")
+    print(f"wrote {out}/{name}.md and {name}.csv", flush=True)
+
+
+def facts(data: Dataset) -> dict[str, object]:
+    """What a figure means little without."""
+    return {
+        "data": data.source,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+
+
+def write_json(file: Path, content: object) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise DataError(
+            f"could not write {file} ({error.strerror}); expected a file that can be written; choose another"
+        ) from error

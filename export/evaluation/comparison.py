@@ -1,0 +1,157 @@
+"""DefQ side by side with what a user could pick instead, and the frontiers: what each defence restores for what it costs."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from bench.measure import interleaved
+from export.datasets import Dataset
+from export.defences import defence_named
+from export.evaluation.grid import LOOP, evaluate
+from export.evaluation.report import markdown_table, reference
+from export.evaluation.subject import shipped_subject
+
+Rows = list[dict[str, Any]]
+
+CONTENDERS = (
+    "none", "defq", f"defq{LOOP}", "gated", "flat", "transposed", "distillation", "jpeg:75", "jpeg:50", "jpeg:25",
+    "bits:5", "bits:4", "bits:3", "median", "gaussian:0.5", "resizing", "moving-grid", "random-scale",
+)  # fmt: skip
+SWEEPS = {
+    "DefQ": [f"defq*{scale}" for scale in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)],
+    "flat table": [f"flat:{step}" for step in (10, 20, 30, 40, 50, 60, 80)],
+    "feature distillation": [f"distillation*{scale}" for scale in (0.5, 1.0, 1.5, 2.0, 3.0)],
+    "JPEG": [f"jpeg:{quality}" for quality in (95, 90, 75, 50, 25, 10)],
+    "bit depth": [f"bits:{bits}" for bits in (6, 5, 4, 3, 2)],
+    "Gaussian blur": [f"gaussian:{sigma}" for sigma in (0.4, 0.5, 0.6, 0.8)],
+    "random resizing": [f"resizing:{smallest}" for smallest in (0.95, 0.9, 0.8, 0.7)],
+    "median 3 x 3": ["median"],
+    "DefQ behind the noise gate": ["gated"],
+}
+ADAPTIVE = ("none", "defq", "gated", "flat", "moving-grid", "random-scale")
+SIZES = ((32, 32), (480, 640))
+
+
+def compare(data: Dataset, models: tuple[str, ...], images: int, slow_images: int) -> Rows:
+    """Every contender on the same frames with the same thresholds."""
+    rows: Rows = []
+    for model in models:
+        subject = shipped_subject(model)
+        rows += evaluate(subject, data, data.test.take(images), ("clean", "linf"), CONTENDERS)
+        rows += evaluate(subject, data, data.test.take(slow_images), ("l2", "l1"), CONTENDERS)
+        print(f"{model}: compared", flush=True)
+    return rows
+
+
+def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
+    """Every family of defences from weak to strong, clean and under L-inf."""
+    rows: Rows = []
+    for model in models:
+        for names in SWEEPS.values():
+            rows += evaluate(shipped_subject(model), data, data.test.take(images), ("clean", "linf"), names)
+        print(f"{model}: swept", flush=True)
+    return rows
+
+
+def adapt(data: Dataset, models: tuple[str, ...], images: int, steps: tuple[int, ...] = (30, 100)) -> Rows:
+    """Attackers who know the defence; and one who changes all channels alike, against the gate."""
+    rows: Rows = []
+    attacks = ("clean", "linf", "grey", *(f"adaptive:{count}" for count in steps))
+    for model in models:
+        rows += evaluate(shipped_subject(model), data, data.test.take(images), attacks, ADAPTIVE)
+        print(f"{model}: adapted", flush=True)
+    return rows
+
+
+def times(names: tuple[str, ...] = CONTENDERS, model: str = "vgg16") -> dict[str, dict[str, float]]:
+    """Microseconds on one frame of each size, by defence."""
+    generator = np.random.default_rng(0)
+    found: dict[str, dict[str, float]] = {}
+    for height, width in SIZES:
+        y, x = np.mgrid[:height, :width]
+        waves = 128 + 60 * np.sin(x / 9)[..., None] + 50 * np.cos(y / 7)[..., None]
+        frame = np.clip(waves + generator.normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
+        calls: dict[str, Callable[[], Any]] = {
+            name: partial(defence_named(name, model).frame, frame, generator)
+            for name in names
+            if name != "none" and not name.endswith(LOOP)
+        }
+        for name, value in interleaved(calls, rounds=9).items():
+            found.setdefault(name, {})[f"{width}x{height}"] = value
+    return found
+
+
+def comparison_report(rows: Rows, took: dict[str, dict[str, float]], rad: int = 5) -> str:
+    """Markdown: per network T3-ER / EFCY / accuracy of every contender under every attack at one RAD."""
+    parts = [
+        f"# Side by side, RAD {rad} %",
+        "",
+        "T3-ER / EFCY / accuracy; times in µs on one frame, one thread.",
+        "",
+        reference(rows),
+    ]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        lines = [["defence", "clean", "linf", "l2", "l1", "µs 32x32", "µs 640x480"]]
+        for name in CONTENDERS:
+            found = {
+                row["attack"]: row for row in rows if (row["model"], row["defence"], row["rad"]) == (model, name, rad)
+            }
+            cells = [f"{row['t3_er']:.2f} / {row['efcy']:.2f} / {row['accuracy']:.2f}" for row in found.values()]
+            lines.append([name, *cells, *(f"{value:.0f}" for value in took.get(name, {"": 0.0, " ": 0.0}).values())])
+        parts += ["", f"## {model}", "", markdown_table(lines)]
+    return "\n".join(parts) + "\n"
+
+
+def adaptive_report(rows: Rows, rad: int = 5) -> str:
+    """Markdown: EFCY / accuracy of each defence under attackers who know more and more."""
+    attacks = list(dict.fromkeys(row["attack"] for row in rows))
+    parts = [f"# Attackers who know the defence, RAD {rad} %", "", "EFCY / accuracy.", "", reference(rows)]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        lines = [["defence", *attacks]]
+        for name in ADAPTIVE:
+            found = [row for row in rows if (row["model"], row["defence"], row["rad"]) == (model, name, rad)]
+            lines.append([name, *(f"{row['efcy']:.2f} / {row['accuracy']:.2f}" for row in found)])
+        parts += ["", f"## {model}", "", markdown_table(lines)]
+    return "\n".join(parts) + "\n"
+
+
+def frontier_points(rows: Rows, model: str, rad: int) -> dict[str, list[dict[str, float]]]:
+    """By family: what clean frames lose in accuracy, and EFCY and accuracy that attacked frames get back, as shares of
+    what clean frames have without a defence."""
+    found = {(row["attack"], row["defence"]): row for row in rows if (row["model"], row["rad"]) == (model, rad)}
+    base = found["clean", "none"]
+    points: dict[str, list[dict[str, float]]] = {}
+    for family, names in SWEEPS.items():
+        for name in names:
+            clean, harmed = found["clean", name], found["linf", name]
+            points.setdefault(family, []).append(
+                {
+                    "clean_loss": base["accuracy"] - clean["accuracy"],
+                    "efcy_kept": clean["efcy"] / base["efcy"],
+                    "efcy_restored": harmed["efcy"] / base["efcy"],
+                    "accuracy_restored": harmed["accuracy"] / base["accuracy"],
+                }
+            )
+    return points
+
+
+def frontier_report(rows: Rows) -> str:
+    """Markdown: every point of the frontiers."""
+    parts = [
+        "# Frontiers: what a defence restores under L-inf for what it costs clean frames",
+        "",
+        "Clean loss: accuracy lost on clean frames. The others are shares of what clean frames have without a defence: "
+        "EFCY kept on clean frames, EFCY and accuracy restored on attacked ones. Weak to strong in each family.",
+        "",
+        reference(rows),
+    ]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        for rad in dict.fromkeys(row["rad"] for row in rows):
+            lines = [["family", "setting", "clean loss", "EFCY kept", "EFCY restored", "accuracy restored"]]
+            for family, points in frontier_points(rows, model, rad).items():
+                for name, point in zip(SWEEPS[family], points, strict=True):
+                    lines.append([family, name, *(f"{value:.3f}" for value in point.values())])
+            parts += ["", f"## {model}, RAD {rad} %", "", markdown_table(lines)]
+    return "\n".join(parts) + "\n"
