@@ -1,5 +1,6 @@
 # make demo   sets up and runs the main job           make bench  the measurements behind README's tables
 # make test   sets up and passes the tests            make lint   ruff and mypy
+# make paper  the tables and figures under reports/, over hours; goes on where it was stopped (QUICK=1: ten minutes)
 # Needs Python >= 3.10 as $(PYTHON) and a package index. PYTHON36=... also runs tests/device on Python 3.6.
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV ?= .venv
 VENV36 ?= .venv36
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test36 bench lint clean
+.PHONY: demo test test36 bench paper lint clean
 
 demo: $(VENV)/.host
 	$(RUN) -m export demo
@@ -23,6 +24,9 @@ ifdef PYTHON36
 else
 	@echo "tests/device were not run on Python 3.6: set PYTHON36 to such an interpreter to do so"
 endif
+
+paper: $(VENV)/.host
+	$(RUN) -m export evaluate --paper --compare --adaptive --transfer $(if $(QUICK),--quick)
 
 bench: $(VENV)/.bench
 	$(RUN) -m bench

@@ -1,5 +1,6 @@
 """Crafting that survives a kill: attacked images are kept on disk under a hash of all that they follow from."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -80,7 +81,8 @@ def _write(file: Path, array: np.ndarray) -> None:
             np.save(stream, array)
         partial.replace(file)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise DataError(
             f"could not keep attacked images in {file.parent} ({error}); free some space or name another folder with DEFQ_ATTACKS"
         ) from error

@@ -44,7 +44,7 @@ class UniversalLinf:
 class ClassUniversalLinf(UniversalLinf):
     """DeepSloth, class-universal L-inf: one perturbation for each class, learned on images of that class alone."""
 
-    epochs: int = 20
+    epochs: int = 15
 
     def per_class(
         self, network: MultiExit, images: Tensor, labels: Tensor, classes: int, seed: int = 0, progress: bool = True

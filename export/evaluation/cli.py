@@ -137,7 +137,7 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
         text = "\n".join(comparison.adaptive_report(rows, rad) for rad in (5, 10))
         _write(out, "adaptive", text, rows)
     if arguments.transfer:
-        rows = transfer.transfer(data, models, size.images)
+        rows = transfer.transfer(data, models, size.images) + transfer.norms(data, size.slow)
         _write(out, "transfer", transfer.transfer_report(rows), rows)
     write_json(
         out / "run.json", {**facts(data), "minutes": round((time.time() - started) / 60, 1), "size": size._asdict()}
@@ -149,7 +149,7 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
 def _write(out: Path, name: str, text: str, rows: paper.Rows) -> None:
     (out / f"{name}.md").write_text(text)
     write_csv(rows, out / f"{name}.csv")
-    print(f"wrote {out}/{name}.md and {name}.csv", flush=True)
+    print(f"{text}\nwrote {out}/{name}.md and {name}.csv", flush=True)
 
 
 def facts(data: Dataset) -> dict[str, object]:

@@ -12,6 +12,7 @@ from export.defences import defence_named
 from export.evaluation.grid import LOOP, evaluate
 from export.evaluation.report import markdown_table, reference
 from export.evaluation.subject import shipped_subject
+from export.evaluation.tables import ycbcr_defence, ycbcr_tables
 
 Rows = list[dict[str, Any]]
 
@@ -19,8 +20,10 @@ CONTENDERS = (
     "none", "defq", f"defq{LOOP}", "gated", "flat", "transposed", "distillation", "jpeg:75", "jpeg:50", "jpeg:25",
     "bits:5", "bits:4", "bits:3", "median", "gaussian:0.5", "resizing", "moving-grid", "random-scale",
 )  # fmt: skip
+YCBCR_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 SWEEPS = {
     "DefQ": [f"defq*{scale}" for scale in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)],
+    "DefQ in YCbCr": [f"ycbcr*{scale}" for scale in YCBCR_SCALES],
     "flat table": [f"flat:{step}" for step in (10, 20, 30, 40, 50, 60, 80)],
     "feature distillation": [f"distillation*{scale}" for scale in (0.5, 1.0, 1.5, 2.0, 3.0)],
     "JPEG": [f"jpeg:{quality}" for quality in (95, 90, 75, 50, 25, 10)],
@@ -49,16 +52,21 @@ def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
     """Every family of defences from weak to strong, clean and under L-inf."""
     rows: Rows = []
     for model in models:
-        for names in SWEEPS.values():
-            rows += evaluate(shipped_subject(model), data, data.test.take(images), ("clean", "linf"), names)
+        subject = shipped_subject(model)
+        tables = ycbcr_tables(subject, data)
+        colour = {f"ycbcr*{scale}": ycbcr_defence(f"ycbcr*{scale}", tables * scale) for scale in YCBCR_SCALES}
+        for names in (["none"], *SWEEPS.values()):
+            defences = [colour.get(name, name) for name in names]
+            rows += evaluate(subject, data, data.test.take(images), ("clean", "linf"), defences)
         print(f"{model}: swept", flush=True)
     return rows
 
 
 def adapt(data: Dataset, models: tuple[str, ...], images: int, steps: tuple[int, ...] = (30, 100)) -> Rows:
-    """Attackers who know the defence; and one who changes all channels alike, against the gate."""
+    """Attackers who know less than DeepSloth (one perturbation for all images, or for a class), as much, or the defence
+    too; and one who changes all channels alike, unseen by the gate."""
     rows: Rows = []
-    attacks = ("clean", "linf", "grey", *(f"adaptive:{count}" for count in steps))
+    attacks = ("clean", "universal", "class-universal", "linf", "grey", *(f"adaptive:{count}" for count in steps))
     for model in models:
         rows += evaluate(shipped_subject(model), data, data.test.take(images), attacks, ADAPTIVE)
         print(f"{model}: adapted", flush=True)
@@ -107,7 +115,7 @@ def comparison_report(rows: Rows, took: dict[str, dict[str, float]], rad: int = 
 def adaptive_report(rows: Rows, rad: int = 5) -> str:
     """Markdown: EFCY / accuracy of each defence under attackers who know more and more."""
     attacks = list(dict.fromkeys(row["attack"] for row in rows))
-    parts = [f"# Attackers who know the defence, RAD {rad} %", "", "EFCY / accuracy.", "", reference(rows)]
+    parts = [f"# Attackers by what they know, RAD {rad} %", "", "EFCY / accuracy.", "", reference(rows)]
     for model in dict.fromkeys(row["model"] for row in rows):
         lines = [["defence", *attacks]]
         for name in ADAPTIVE:

@@ -23,7 +23,7 @@ def evaluate(
     data: Dataset,
     images: Images,
     attacks: Iterable[str],
-    defences: Iterable[str],
+    defences: Iterable[str | Defence],
     rads: Iterable[int] = (5, 10),
     eight_bit: bool = True,
     tables_of: str | None = None,
@@ -32,14 +32,15 @@ def evaluate(
 
     Args:
         images: those to attack and classify.
-        attacks, defences: names (export.evaluation.subject, export.defences); a defence that ends in ``@loop`` gets
-            thresholds calibrated behind it.
+        attacks, defences: names (export.evaluation.subject, export.defences), or defences; a name that ends in ``@loop``
+            gets thresholds calibrated behind the defence.
         eight_bit: attacked images are rounded to 8 bits, as a camera or a file delivers them.
         tables_of: the model whose tables DefQ takes, if not the subject's own.
     """
     rows = []
-    for name in defences:
-        defence = defence_named(name.removesuffix(LOOP), tables_of or subject.model)
+    for each in defences:
+        defence = defence_named(each.removesuffix(LOOP), tables_of or subject.model) if isinstance(each, str) else each
+        name = each if isinstance(each, str) else each.name
         thresholds = subject.thresholds
         if name.endswith(LOOP):
             thresholds = thresholds_behind(defence, subject, data.calibration)

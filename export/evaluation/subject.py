@@ -25,7 +25,7 @@ from export.networks import SDN, folded
 from export.weights import file_sha256, load_network, to_tensor, weights_file
 
 PER_SAMPLE = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1(), "grey": GreyLinf()}
-UNIVERSAL_IMAGES = 1000  # calibration images that universal perturbations are learned on
+UNIVERSAL_IMAGES = 500  # calibration images that universal perturbations are learned on
 DRAWS = 4  # random choices a gradient is averaged over, against randomised defences
 FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adaptive:ITERATIONS"
 

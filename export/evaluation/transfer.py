@@ -8,8 +8,10 @@ from export.defences import defence_named
 from export.evaluation.grid import evaluate, measure
 from export.evaluation.report import markdown_table
 from export.evaluation.subject import attacked, shipped_subject
+from export.evaluation.tables import defq_learned_from
 
 Rows = list[dict[str, Any]]
+NORMS_OF = "mobilenet"  # the cheapest to attack: a table from L2 takes 55,000 gradients
 
 
 def transfer(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
@@ -38,9 +40,20 @@ def transfer(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
     return rows
 
 
+def norms(data: Dataset, images: int, model: str = NORMS_OF) -> Rows:
+    """Tables learned from the traces of each norm, against each norm. ``kind`` is "norm", ``source`` the norm."""
+    subject = shipped_subject(model)
+    rows: Rows = []
+    for source in ("linf", "l2", "l1"):
+        defence = defq_learned_from(source, subject, data)
+        for row in evaluate(subject, data, data.test.take(images), ("clean", "linf", "l2", "l1"), [defence]):
+            rows.append({"kind": "norm", "source": source, **row})
+    return rows
+
+
 def transfer_report(rows: Rows, rad: int = 5) -> str:
     """Markdown: EFCY / accuracy, one line a source, one column a network that is defended or attacked."""
-    models = list(dict.fromkeys(row["model"] for row in rows))
+    models = list(dict.fromkeys(row["model"] for row in rows if row["kind"] == "table"))
 
     def matrix(kind: str, defence: str) -> str:
         lines = [["from \\ to", *models]]
@@ -71,5 +84,22 @@ def transfer_report(rows: Rows, rad: int = 5) -> str:
         "## The same, behind the DefQ of the network that is attacked",
         "",
         matrix("attack", "defq"),
+        "",
+        f"## Tables learned from the traces of one norm (line) against another (column), {NORMS_OF}",
+        "",
+        _norms(rows, rad),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _norms(rows: Rows, rad: int) -> str:
+    attacks = ("clean", "linf", "l2", "l1")
+    lines = [["learned from \\ attacked by", *attacks]]
+    for source in ("linf", "l2", "l1"):
+        found = {
+            row["attack"]: row for row in rows if (row["kind"], row["source"], row["rad"]) == ("norm", source, rad)
+        }
+        lines.append(
+            [source, *(f"{found[attack]['efcy']:.2f} / {found[attack]['accuracy']:.2f}" for attack in attacks)]
+        )
+    return markdown_table(lines)

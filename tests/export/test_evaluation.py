@@ -1,0 +1,238 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from device.errors import DataError, UsageError
+from export import cli
+from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
+from export.calibration import early_exit, relative_costs, score
+from export.datasets import Dataset, Images
+from export.defences import Gate, defence_named
+from export.evaluation import (
+    Subject,
+    attacked,
+    comparison,
+    evaluate,
+    measure,
+    paper,
+    subject,
+    thresholds_behind,
+    transfer,
+)
+from export.evaluation import cli as evaluation_cli
+from export.evaluation.gate import CLEAN_LOSS, RESTORED, calibrate_gate
+from export.evaluation.report import markdown_table
+from export.weights import save_network, to_tensor
+from tests import tiny
+
+QUICK = {
+    "linf": DeepSlothLinf(iterations=3),
+    "l2": DeepSlothL2(iterations=3),
+    "l1": DeepSlothL1(iterations=3),
+    "grey": GreyLinf(iterations=3),
+}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path / "attacks"))
+
+
+@pytest.fixture
+def network():
+    return tiny.network()
+
+
+@pytest.fixture
+def tiny_subject(network):
+    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55})
+
+
+@pytest.fixture
+def data(network):
+    pixels = tiny.frames(60)
+    labels = score(network, pixels).classes[-1]
+    images = Images(pixels, labels)
+    return Dataset(images, images, images, ("circle", "square", "star"), "made up")
+
+
+def row(rows, **wanted):
+    (found,) = [each for each in rows if all(each[key] == value for key, value in wanted.items())]
+    return found
+
+
+def test_figures_are_those_of_the_exit_rule(tiny_subject, data):
+    rows = evaluate(tiny_subject, data, data.test, ("clean",), ("none",), (5, 10))
+    scores = score(tiny_subject.network, data.test.pixels)
+    exits, classes = early_exit(scores, 0.62)
+    found = row(rows, rad=5)
+    assert found["threshold"] == 0.62
+    assert found["t3_er"] == pytest.approx(np.mean(exits < 3), abs=1e-4)
+    assert found["accuracy"] == pytest.approx(np.mean(classes == data.test.labels), abs=1e-4)
+    assert found["mean_cost"] == pytest.approx(np.mean(np.array(tiny_subject.costs)[exits]), abs=1e-4)
+    assert found["exit_histogram"] == np.bincount(exits, minlength=5).tolist()
+    assert row(rows, rad=10)["mean_cost"] <= found["mean_cost"]
+
+
+def test_attacks_slow_down_and_a_threshold_an_image_counts(tiny_subject, data):
+    rows = evaluate(tiny_subject, data, data.test, ("clean", "linf"), ("none", "defq"), (5,))
+    assert row(rows, attack="linf", defence="none")["efcy"] < row(rows, attack="clean", defence="none")["efcy"]
+    scores = score(tiny_subject.network, data.test.pixels)
+    thresholds = np.where(np.arange(60) < 30, 0.0, 2.0)
+    found = measure(scores, data.test.labels, tiny_subject, thresholds, 5)
+    assert found["exit_histogram"] == [30, 0, 0, 0, 30]
+
+
+def test_calibrating_behind_a_defence_changes_the_thresholds_alone(tiny_subject, data):
+    rows = evaluate(tiny_subject, data, data.test, ("clean",), ("flat:60", "flat:60@loop"), (5, 10))
+    behind = thresholds_behind(defence_named("flat:60", "vgg16"), tiny_subject, data.calibration)
+    assert row(rows, defence="flat:60@loop", rad=5)["threshold"] == behind[5]
+    assert row(rows, defence="flat:60", rad=5)["threshold"] == 0.62
+    assert behind[10] <= behind[5]
+
+
+@pytest.mark.parametrize(
+    "attack", ["linf", "l2", "l1", "grey", "universal", "class-universal", "adaptive", "adaptive:2"]
+)
+def test_every_attack_changes_every_image_within_the_range(attack, tiny_subject, data, monkeypatch):
+    monkeypatch.setattr(subject, "PER_SAMPLE", QUICK)
+    few = data.test.take(5)
+    shown = attacked(attack, tiny_subject, data, few, defence_named("defq", "vgg16"))
+    clean = to_tensor(few.pixels)
+    assert shown.shape == clean.shape
+    assert 0 <= shown.min() <= shown.max() <= 1
+    assert ((shown - clean).abs().flatten(1).amax(1) > 1e-3).all()
+    assert torch.equal(shown, attacked(attack, tiny_subject, data, few, defence_named("defq", "vgg16")))
+
+
+def test_universal_perturbations_are_the_same_for_all_or_for_a_class(tiny_subject, data):
+    middle = Images(np.full((6, 16, 16, 3), 128, np.uint8), np.array([0, 0, 1, 1, 2, 2]))
+    none = defence_named("none", "vgg16")
+    one = attacked("universal", tiny_subject, data, middle, none)
+    each = attacked("class-universal", tiny_subject, data, middle, none)
+    assert torch.allclose(one, one[:1].expand_as(one))
+    assert torch.equal(each[0], each[1])
+    present = set(data.calibration.labels.tolist())
+    assert all(
+        (each[2 * label] - each[2 * other]).abs().max() > 0 for label in present for other in present if label < other
+    )
+
+
+@pytest.mark.parametrize(("attack", "defence"), [("linf2", "none"), ("adaptive", "median"), ("adaptive:", "defq")])
+def test_what_cannot_be_run_is_one_sentence(attack, defence, tiny_subject, data):
+    with pytest.raises(UsageError, match=r"found (attack|an adaptive attack) .*expected"):
+        attacked(attack, tiny_subject, data, data.test.take(2), defence_named(defence, "vgg16"))
+
+
+def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_subject, data):
+    content = calibrate_gate(tiny_subject, data)
+    gate = Gate.of(content)
+    assert content["weights_sha256"] == "tiny"
+    assert set(gate.thresholds) == {5, 10}
+    assert all(gate.thresholds[rad] <= threshold for rad, threshold in tiny_subject.thresholds.items())
+    assert 0 < RESTORED < 1
+    assert 0 < CLEAN_LOSS < 0.02
+
+
+def patched(monkeypatch, tiny_subject, gate=True):
+    """The reports, on the tiny network under the name of a real one."""
+    for module in (paper, comparison, transfer, evaluation_cli):
+        monkeypatch.setattr(module, "shipped_subject", lambda model, weights=None: tiny_subject._replace(model=model))
+    monkeypatch.setattr(subject, "PER_SAMPLE", QUICK)
+
+
+def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, capsys):
+    patched(monkeypatch, tiny_subject)
+    ten = data._replace(classes=tuple("abcdefghij"))
+    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: ten)
+    monkeypatch.setattr(comparison, "ADAPTIVE", ("none", "defq", "moving-grid"))
+    monkeypatch.setattr(comparison, "times", lambda: {"defq": {"32x32": 20.0, "640x480": 3000.0}})
+    out = tmp_path / "reports"
+    arguments = [
+        "evaluate",
+        "--paper",
+        "--compare",
+        "--adaptive",
+        "--transfer",
+        "--quick",
+        "--images",
+        "12",
+        "--out",
+        str(out),
+    ]
+    monkeypatch.setattr(evaluation_cli, "QUICK", evaluation_cli.Size(12, 4, 12, 3, (2,)))
+    monkeypatch.setattr("export.evaluation.figures.confidence_bars", lambda *_: None)  # ten classes, which tiny has not
+    assert cli.main(arguments) == 0
+    text = (out / "paper.md").read_text()
+    assert "not run" not in text
+    assert text.count("VGG-16, RAD 5") >= 3
+    assert "Table IV" in text
+    assert "0.02 -> 0.53 / **" in text  # the paper's figure beside ours
+    with (out / "paper.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # three networks x four attacks x two defences x two RADs, 8 bit and float, and three ranges at two RADs
+    assert len(rows) == 3 * 4 * 2 * 2 * 2 + 3 * 2
+    for name in ("figure2.png", "figure4.png", "figure6.png", "frontier.png"):
+        assert (out / name).stat().st_size > 5000, name
+    assert "| gated |" in (out / "comparison.md").read_text()
+    assert "| moving-grid |" in (out / "adaptive.md").read_text()
+    assert "| vgg16 |" in (out / "transfer.md").read_text()
+    assert "feature distillation" in (out / "frontier.md").read_text()
+    assert json.loads((out / "run.json").read_text())["size"]["slow"] == 4
+    assert "wrote" in capsys.readouterr().out
+
+
+def test_transfer_of_a_network_to_itself_is_plain_defq(monkeypatch, tiny_subject, data):
+    patched(monkeypatch, tiny_subject)
+    rows = transfer.transfer(data, ("vgg16", "mobilenet"), 10)
+    own = row(rows, kind="table", source="vgg16", model="vgg16", rad=5)
+    plain = row(evaluate(tiny_subject, data, data.test.take(10), ("linf",), ("defq",), (5,)), rad=5)
+    assert {key: own[key] for key in plain} == plain
+    assert row(rows, kind="attack", source="vgg16", model="vgg16", defence="defq", rad=5)["efcy"] == plain["efcy"]
+
+
+def test_papers_figures_are_complete_and_lie_in_zero_to_one():
+    for metric in paper.PAPER.values():
+        assert tuple(metric) == paper.ATTACKS
+        for cells in metric.values():
+            assert set(cells) == set(paper.MODELS)
+            assert all(len(each) == 4 and 0 <= min(each) <= max(each) <= 1 for each in cells.values())
+
+
+def test_a_table_in_markdown():
+    assert markdown_table([["a", "b"], ["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "found no --model; expected one, or a report"),
+        (["--model", "vgg16", "--rad", "7"], r"found --rad 7; expected some of \[5, 10\]"),
+        (["--model", "vgg16", "--rad", "five"], "found --rad five"),
+        (["--model", "vgg16", "--images", "0"], "found --images 0; expected 1 or more"),
+        (["--model", "vgg16", "--defenses", "magic"], "found defence 'magic'"),
+        (["--model", "vgg16", "--attacks", "magic", "--images", "1"], "found attack 'magic'"),
+    ],
+)
+def test_usage_errors_are_one_sentence(options, message, data, monkeypatch, capsys):
+    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
+    assert cli.main(["evaluate", *options]) == 2
+    assert __import__("re").search(message, capsys.readouterr().err)
+
+
+def test_absent_and_foreign_weights_are_one_sentence(tmp_path, data, monkeypatch, capsys):
+    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
+    assert cli.main(["evaluate", "--model", "vgg16", "--weights", str(tmp_path / "last")]) == 3
+    assert "could not" in capsys.readouterr().err
+    save_network(tiny.network(), tmp_path / "tiny.safetensors")
+    assert cli.main(["evaluate", "--model", "vgg16", "--weights", str(tmp_path / "tiny.safetensors")]) == 3
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_json_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="could not write"):
+        evaluation_cli.write_json(tmp_path / "file" / "out.json", {})
