@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from export.networks import SDN
 
-Defence = Callable[[Tensor], Tensor]
+Defence = Callable[[Tensor, torch.Generator], Tensor]
 """Differentiable, or straight-through where it is not; float32 (n, c, h, w) in [0, 1] -> same. May draw random numbers."""
 
 
@@ -28,8 +28,9 @@ class Defended(nn.Module):
         self.blocks = network.blocks
         self.defence = defence
         self.draws = draws
+        self.generator = torch.Generator().manual_seed(0)
 
     def exits(self, images: Tensor, count: int) -> Tensor:
         """Logits float32 (count, draws x batch, classes): the loss sums over the draws."""
-        seen = torch.cat([self.defence(images) for _ in range(self.draws)])
+        seen = torch.cat([self.defence(images, self.generator) for _ in range(self.draws)])
         return self.network.exits(seen, count)

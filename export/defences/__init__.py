@@ -19,10 +19,10 @@ from export.weights import to_tensor
 __all__ = ["BlockQuantiser", "Defence", "Gate", "defence_named", "gated", "table_defence"]
 
 FORMS = (
-    "none, defq, gated, defq:LOW-HIGH, flat, transposed, flat:STEP, defq*SCALE, moving-grid, random-scale, "
-    "distillation, jpeg:QUALITY, bits:BITS, median, gaussian, resizing"
+    "none, defq, gated, defq:LOW-HIGH, flat, transposed, flat:STEP, defq*SCALE, moving-grid, moving-grid+scale, "
+    "distillation, jpeg:QUALITY, bits:BITS, median, gaussian:SIGMA, resizing"
 )
-SPREAD = 0.5  # random-scale: all steps times 1/1.5 to 1.5
+SPREAD = 0.5  # moving-grid+scale: all steps times 1/1.5 to 1.5
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Defence:
         """
         if not eight_bit and self.name == "none":
             return images
-        if not eight_bit and self.quantiser and not self.quantiser.random:
+        if not eight_bit and self.quantiser and not (self.quantiser.random or self.gate):
             return self.quantiser(images)
         return to_tensor(self.pixels(to_pixels(images)))
 
@@ -89,18 +89,10 @@ def _defq(name: str, model: str, low: str | None = None, high: str | None = None
     return table_defence(name, bake(model, int(low or 20), int(high or 60)))
 
 
-def _moving_grid(name: str, model: str) -> Defence:
-    table = shipped_table(model)
-    defend = frames.random_quantisation(table, moving_grid=True, spread=0.0)
-    return Defence(name, defend, BlockQuantiser(table, moving_grid=True), f"moving {table.tolist()}")
-
-
-def _random_scale(name: str, model: str) -> Defence:
-    table = shipped_table(model)
-    defend = frames.random_quantisation(table, moving_grid=True, spread=SPREAD)
-    return Defence(
-        name, defend, BlockQuantiser(table, moving_grid=True, spread=SPREAD), f"scale {SPREAD} {table.tolist()}"
-    )
+def _moving_grid(name: str, model: str, scale: str | None) -> Defence:
+    table, spread = shipped_table(model), SPREAD if scale else 0.0
+    quantiser = BlockQuantiser(table, moving_grid=True, spread=spread)
+    return Defence(name, frames.random_quantisation(table, spread), quantiser, f"moving {spread} {table.tolist()}")
 
 
 def gated(name: str, table: np.ndarray, gate: Gate) -> Defence:
@@ -143,8 +135,7 @@ _FORMS: dict[str, Callable[..., Defence]] = {
     "flat": _flat_like_defq,
     r"flat:(\d+)": lambda name, _model, step: table_defence(name, np.full((8, 8), float(step))),
     "transposed": lambda name, model: table_defence(name, shipped_table(model).T.copy()),
-    "moving-grid": _moving_grid,
-    "random-scale": _random_scale,
+    r"moving-grid(\+scale)?": _moving_grid,
     "distillation": lambda name, _model: table_defence(name, frames.DISTILLATION_TABLE),
     r"distillation\*([\d.]+)": lambda name, _model, scale: table_defence(
         name, frames.DISTILLATION_TABLE * float(scale)

@@ -21,13 +21,14 @@ def quantisation(table: np.ndarray) -> FrameDefence:
     return lambda frame, _: defq(frame).copy()
 
 
-def random_quantisation(table: np.ndarray, moving_grid: bool, spread: float) -> FrameDefence:
-    """DefQ with a random place of the grid, or a random scale of the table, for every frame."""
+def random_quantisation(table: np.ndarray, spread: float) -> FrameDefence:
+    """DefQ with the grid of blocks at a random place for every frame, and all steps times a random factor between
+    1 / (1 + spread) and 1 + spread."""
     levels = [DefQ(np.maximum(table * (1 + spread) ** (level / 4), 1)) for level in range(-4, 5)]
 
     def defend(frame: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         defq = levels[generator.integers(len(levels)) if spread else 4]
-        top, left = generator.integers(0, BLOCK, 2) if moving_grid else (0, 0)
+        top, left = generator.integers(0, BLOCK, 2)
         shifted = cv2.copyMakeBorder(frame, int(top), 0, int(left), 0, cv2.BORDER_REPLICATE)
         return defq(shifted)[top:, left:].copy()
 

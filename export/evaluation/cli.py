@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, metavar="N", help="the first N test images (default: all)")
     parser.add_argument("--slow-images", type=int, metavar="N", help="reports: the first N for L2 and L1")
     parser.add_argument("--adaptive-images", type=int, metavar="N", help="reports: the first N for adaptive attacks")
+    parser.add_argument("--adaptive-steps", metavar="N,N", help="reports: steps of adaptive attacks (default 30,100)")
     parser.add_argument(
         "--attacks",
         default="clean,linf",
@@ -90,16 +91,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _rads(arguments: argparse.Namespace, subject: Subject) -> list[int]:
-    try:
-        rads = [int(each) for each in arguments.rad.split(",")]
-    except ValueError:
-        rads = []
-    if not rads or not set(rads) <= set(subject.thresholds):
+def _rads(arguments: argparse.Namespace, subject: Subject) -> tuple[int, ...]:
+    rads = _numbers(arguments.rad, "--rad")
+    if not set(rads) <= set(subject.thresholds):
         raise UsageError(
             f"found --rad {arguments.rad}; expected some of {sorted(subject.thresholds)}, divided by commas"
         )
     return rads
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(each) for each in text.split(","))
+    except ValueError:
+        raise UsageError(f"found {option} {text}; expected whole numbers, divided by commas") from None
 
 
 def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
@@ -111,6 +116,7 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
         sweep=arguments.images or size.sweep,
         slow=arguments.slow_images or min(size.slow, arguments.images or size.slow),
         adaptive=arguments.adaptive_images or size.adaptive,
+        steps=_numbers(arguments.adaptive_steps, "--adaptive-steps") if arguments.adaptive_steps else size.steps,
     )
     out: Path = arguments.out or Path("build/reports" if arguments.quick else "reports")
     out.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ Rows = list[dict[str, Any]]
 
 CONTENDERS = (
     "none", "defq", f"defq{LOOP}", "gated", "flat", "transposed", "distillation", "jpeg:75", "jpeg:50", "jpeg:25",
-    "bits:5", "bits:4", "bits:3", "median", "gaussian:0.5", "resizing", "moving-grid", "random-scale",
+    "bits:5", "bits:4", "bits:3", "median", "gaussian:0.5", "resizing", "moving-grid", "moving-grid+scale",
 )  # fmt: skip
 YCBCR_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 SWEEPS = {
@@ -33,7 +33,7 @@ SWEEPS = {
     "median 3 x 3": ["median"],
     "DefQ behind the noise gate": ["gated"],
 }
-ADAPTIVE = ("none", "defq", "gated", "flat", "moving-grid", "random-scale")
+ADAPTIVE = ("none", "defq", "gated", "moving-grid", "moving-grid+scale")
 SIZES = ((32, 32), (480, 640))
 
 

@@ -16,6 +16,7 @@ from export.frames import to_pixels
 
 LEVELS = np.round(np.arange(0.5, 2.01, 0.05), 2)
 SAMPLES = 600
+"""Calibration images to attack; clean, all of them count."""
 RESTORED = 0.92
 """EFCY of attacked frames to reach, as a share of what clean frames have."""
 CLEAN_LOSS = 0.01
@@ -43,17 +44,18 @@ def calibrate_gate(subject: Subject, data: Dataset) -> dict[str, Any]:
     have without a defence. Of the levels whose clean frames then lose at most CLEAN_LOSS of their accuracy and
     no T3-ER, at both RADs, the lowest: it finds weak attacks too. Where there is none, the highest level.
     """
-    images = data.calibration.take(SAMPLES)
+    images = data.calibration
+    few = images.take(SAMPLES)
     none, defq = defence_named("none", subject.model), defence_named("defq", subject.model)
     clean = _traffic(images.pixels, subject, defq.pixels)
-    harmed = _traffic(to_pixels(attacked("linf", subject, data, images, none)), subject, defq.pixels)
+    harmed = _traffic(to_pixels(attacked("linf", subject, data, few, none)), subject, defq.pixels)
     plain = {
         rad: operating_point(clean.plain, images.labels, subject.costs, t) for rad, t in subject.thresholds.items()
     }
 
     def point(traffic: Traffic, level: float, rad: int, low: float) -> OperatingPoint:
         scores, thresholds = traffic.behind(level, subject.thresholds[rad], low)
-        return operating_point(scores, images.labels, subject.costs, thresholds)
+        return operating_point(scores, images.labels[: len(thresholds)], subject.costs, thresholds)
 
     chosen: dict[str, Any] = {}
     for level in LEVELS[::-1]:
@@ -76,7 +78,7 @@ def calibrate_gate(subject: Subject, data: Dataset) -> dict[str, Any]:
                 "thresholds": {str(rad): low for rad, low in lows.items()},
                 "clean_found": round(float((clean.levels >= level).mean()), 4),
                 "attacked_found": round(float((harmed.levels >= level).mean()), 4),
-                "images": len(images.labels),
+                "images": {"clean": len(images.labels), "attacked": len(few.labels)},
                 "weights_sha256": subject.identity,
             }
     return chosen

@@ -16,7 +16,7 @@ from tests import tiny
 
 NAMES = (
     "none", "defq", "defq:20-80", "defq*0.5", "flat", "flat:40", "transposed", "distillation", "distillation*2", "moving-grid",
-    "random-scale", "jpeg:75", "bits:4", "median", "gaussian:0.5", "resizing", "resizing:0.9", "gated",
+    "moving-grid+scale", "jpeg:75", "bits:4", "median", "gaussian:0.5", "resizing", "resizing:0.9", "gated",
 )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def test_luma_and_chroma_can_have_tables_of_their_own():
 
 def test_random_forms_differ_from_frame_to_frame_but_not_from_seed_to_seed():
     images = np.repeat(photos(1), 8, axis=0)
-    for name in ("moving-grid", "random-scale", "resizing"):
+    for name in ("moving-grid", "moving-grid+scale", "resizing"):
         defended = defence_named(name, "vgg16").pixels(images, seed=3)
         assert len({each.tobytes() for each in defended}) > 2, name
         assert not np.array_equal(defended, defence_named(name, "vgg16").pixels(images, seed=4)), name
@@ -93,7 +93,7 @@ def test_a_moving_grid_at_its_origin_is_plain_defq():
             return np.zeros(size, np.int64) if size else 0
 
     table, frame = shipped_table("vgg16"), photos(1)[0]
-    moving = frame_defences.random_quantisation(table, moving_grid=True, spread=0.0)
+    moving = frame_defences.random_quantisation(table, 0.0)
     assert np.array_equal(moving(frame, Origin()), DefQ(table)(frame))
 
 
