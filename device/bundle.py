@@ -10,11 +10,12 @@ import json
 import os
 import tarfile
 import zlib
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from device.errors import BundleError, DataError, UsageError
+from device.gate import Gate
 from device.quantization import check_table
 
 FORMAT = "sdn-edge-bundle"
@@ -47,6 +48,8 @@ class Bundle(NamedTuple):
     """Q_def, float32 (8, 8), in units of pixels 0..255."""
     defq_fused: bool
     """The head applies DefQ itself and has an input ``defq``, bool (1,), that switches it."""
+    gate: Optional[Gate]
+    """For DefQ on noisy frames alone; None where it is not calibrated."""
     graphs: Dict[str, str]
     """``head``, ``head_flat``, ``tail`` -> file name."""
     manifest: Dict[str, Any]
@@ -130,6 +133,30 @@ def check_table_file(content: Dict[str, Any], name: str) -> np.ndarray:
                         "python -m export table".format(name, error)) from error  # fmt: skip
 
 
+def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optional[Gate]:
+    """The gate of a table.json; None where it has none.
+
+    Raises:
+        DataError: a level or threshold that cannot be, or no threshold for one of ``rads``.
+    """
+    if "gate" not in content:
+        return None
+    try:
+        gate = Gate(
+            float(content["gate"]["level"]),
+            {int(rad): float(value) for rad, value in content["gate"]["thresholds"].items()},
+        )
+        _expect(0 <= gate.level < float("inf"), "level {}".format(gate.level))
+        _expect(all(0 <= value <= 1 for value in gate.thresholds.values()), "thresholds {}".format(gate.thresholds))
+        for rad in rads:
+            _expect(rad in gate.thresholds, "no threshold for RAD {}".format(rad))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError("found no usable gate in {} ({}: {}); expected a level from 0 on and a threshold from 0 to 1 for each "
+                        "RAD; calibrate it with: python -m export gate, and {}".format(
+                            name, type(error).__name__, error, EXPORT_AGAIN)) from error  # fmt: skip
+    return gate
+
+
 def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]) -> Bundle:
     """Check what a manifest says; anything missing or of a wrong type raises KeyError, TypeError or ValueError."""
     split = int(manifest["split"])
@@ -152,15 +179,17 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     labels = _checked(path, files, manifest, "labels.txt").decode("utf-8").splitlines()
     _expect(labels == list(manifest["labels"]) and len(labels) >= 2, "labels that differ from labels.txt")
     table_file = str(manifest["defq"]["file"])
+    content = json.loads(_checked(path, files, manifest, table_file).decode("utf-8"))
     try:
-        table = check_table_file(json.loads(_checked(path, files, manifest, table_file).decode("utf-8")), table_file)
+        table = check_table_file(content, table_file)
+        gate = check_gate(content, sorted(thresholds), table_file)
     except DataError as error:
         raise BundleError("{} (in bundle {})".format(error, path)) from error
     return Bundle(
         path=path, id=str(manifest["id"]), model=str(manifest["model"]), split=split, labels=labels,
         input_shape=(shape[0], shape[1], shape[2]), activation_shape=_shape(manifest["activation"]["shape"]),
         relative_costs=costs, thresholds=thresholds, default_rad=default_rad, table=table,
-        defq_fused=bool(manifest["defq"]["fused"]), graphs=graphs, manifest=manifest, files=files,
+        defq_fused=bool(manifest["defq"]["fused"]), gate=gate, graphs=graphs, manifest=manifest, files=files,
     )  # fmt: skip
 
 

@@ -32,7 +32,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     run.add_argument(
         "--require-host", action="store_true", help="stop with exit code 5 when the host is absent at the start"
     )
-    run.add_argument("--defq", choices=("on", "off"), default="on", help="quantise frames (default on)")
+    run.add_argument(
+        "--defq",
+        choices=("on", "off", "gated"),
+        default="on",
+        help="quantise all frames, none, or those that are noisier than clean ones (default on)",
+    )
     run.add_argument(
         "--rad", type=int, metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)"
     )
@@ -72,6 +77,14 @@ def _run(arguments: argparse.Namespace) -> int:
     bundle = load_bundle(arguments.bundle)
     rad = bundle.default_rad if arguments.rad is None else arguments.rad
     threshold = bundle.threshold(rad)
+    gate, defq = None, arguments.defq
+    if defq == "gated":
+        gate = bundle.gate
+        if gate is None:
+            raise UsageError("found --defq gated, but no gate in bundle {}; expected a bundle with a calibrated gate; calibrate "
+                             "it with: python -m export gate --model {}, and export the bundle again".format(
+                                 bundle.path, bundle.model))  # fmt: skip
+        defq = "gated (noise level {:.2f}, threshold {:.2f})".format(gate.level, gate.thresholds[rad])
     engine = OnnxRuntimeEngine(bundle, arguments.threads)
     uplink = None
     if arguments.host:
@@ -89,9 +102,9 @@ def _run(arguments: argparse.Namespace) -> int:
     stop = _stop_on_signals()
     with open_camera(arguments.source) as camera:
         sink = JsonLinesSink(arguments.jsonl, line_buffered=camera.live) if arguments.jsonl else Sink()
-        pipeline = Pipeline(bundle, engine, threshold, arguments.defq == "on", uplink, sink)
+        pipeline = Pipeline(bundle, engine, threshold, arguments.defq != "off", uplink, sink, gate, rad)
         print("{} on {}, {}, DefQ {}, RAD {} % (threshold {:.2f}), {}".format(
-            bundle.id, engine.name, camera.describe(), arguments.defq, rad, threshold,
+            bundle.id, engine.name, camera.describe(), defq, rad, threshold,
             "host " + arguments.host if arguments.host else "no host"), file=sys.stderr, flush=True)  # fmt: skip
         try:
             pipeline.run(camera, arguments.frames, stop)

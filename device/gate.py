@@ -6,11 +6,26 @@ coefficients of red minus green. It is our own addition to DefQ, measured in rep
 change all channels alike and pass unseen.
 """
 
+from typing import Dict, NamedTuple
+
 import numpy as np
 
 from device.quantization import BLOCK, dct_matrix
 
 HIGH = 4  # frequencies from 4 on, in both directions
+
+
+class Gate(NamedTuple):
+    """When a frame counts as attacked, and from which confidence it then leaves."""
+
+    level: float
+    """Of ``noise_level``, from which a frame counts as attacked."""
+    thresholds: Dict[int, float]
+    """For such frames: relative accuracy drop in percent -> threshold in [0, 1]."""
+
+    def finds(self, frame: np.ndarray) -> bool:
+        """Whether a frame, uint8 (height, width, channels) of the network's size, counts as attacked."""
+        return noise_level(frame) >= self.level
 
 
 def high_frequency_matrix() -> np.ndarray:

@@ -13,6 +13,7 @@ from device.bundle import Bundle
 from device.cameras import Camera, Frame
 from device.engines import Engine, HeadResult
 from device.errors import FrameError
+from device.gate import Gate
 from device.quantization import DefQ, check_frame
 from device.sinks import Decision, Sink
 from device.summary import Summary
@@ -56,16 +57,17 @@ class Preprocessor:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if self._channels == 3 else cv2.COLOR_RGB2GRAY)
         return pixels.reshape(self._height, self._width, self._channels)
 
-    def to_image(self, pixels: np.ndarray) -> np.ndarray:
+    def to_image(self, pixels: np.ndarray, quantise: bool = True) -> np.ndarray:
         """DefQ, if it is on, and the scale to [0, 1].
 
         Args:
             pixels: as ``resize`` gives them.
+            quantise: False lets this frame pass without DefQ.
 
         Returns:
             float32 (1, channels, height, width) in [0, 1], valid until the next call.
         """
-        planes = pixels.transpose(2, 0, 1) if self._defq is None else self._defq.planes(pixels)
+        planes = self._defq.planes(pixels) if quantise and self._defq is not None else pixels.transpose(2, 0, 1)
         np.divide(planes, self._white, out=self._image[0])
         return self._image
 
@@ -79,6 +81,7 @@ class _Waiting(NamedTuple):
     started_s: float
     ticket: Optional[Ticket]
     submitted_s: float
+    attacked: Optional[bool]
 
 
 class Pipeline:
@@ -91,6 +94,8 @@ class Pipeline:
         defq: quantise frames.
         uplink: to the host; without it the last device exit answers, as a fallback.
         sink: takes the decisions in frame order.
+        gate: with DefQ on, quantise only the frames that it finds, and decide on them with its threshold.
+        rad: relative accuracy drop in percent, of the gate's threshold (default: the bundle's).
     """
 
     def __init__(
@@ -101,12 +106,17 @@ class Pipeline:
         defq: bool = True,
         uplink: Optional[Uplink] = None,
         sink: Optional[Sink] = None,
+        gate: Optional[Gate] = None,
+        rad: Optional[int] = None,
     ) -> None:
         self.bundle = bundle
         self.summary = Summary(bundle.relative_costs)
         self._engine = engine
         self._threshold = threshold
         self._defq = defq
+        self._gate = gate if defq else None
+        if self._gate is not None:
+            self._gate_threshold = self._gate.thresholds[bundle.default_rad if rad is None else rad]
         self._prepare = Preprocessor(bundle, defq and not bundle.defq_fused)
         self._uplink = uplink
         self._sink = sink or Sink()
@@ -146,9 +156,12 @@ class Pipeline:
                 print("warning: frame {} is skipped: {}".format(frame.index, error), file=sys.stderr, flush=True)
             return
         resized_s = time.perf_counter()
-        image = self._prepare.to_image(pixels)
+        attacked = None if self._gate is None else self._gate.finds(pixels)
+        quantise = self._defq if attacked is None else attacked
+        threshold = self._gate_threshold if attacked else self._threshold
+        image = self._prepare.to_image(pixels, quantise)
         quantised_s = time.perf_counter()
-        head = self._engine.run(image, self._threshold, self._defq)
+        head = self._engine.run(image, threshold, quantise)
         now_s = time.perf_counter()
         ms = {
             "capture": (started_s - before_s) * 1e3,
@@ -158,12 +171,12 @@ class Pipeline:
         }
         ticket = None
         if head.activation is not None and self._uplink is not None:
-            ticket = self._uplink.submit(head.activation, wait=not live)
+            ticket = self._uplink.submit(head.activation, wait=not live, threshold=threshold if attacked else None)
             if self._uplink.connections == 1 and not live:
                 ticket.wait()  # one frame at a time: no other frame's work in its latency
         else:
             ms["total"] = (now_s - started_s) * 1e3
-        self._waiting.append(_Waiting(frame, head, ms, started_s, ticket, now_s))
+        self._waiting.append(_Waiting(frame, head, ms, started_s, ticket, now_s, attacked))
 
     def _emit(self, to_the_end: bool = False) -> None:
         """Give the sink every decision whose turn has come; at the end wait for the answers that are out."""
@@ -182,7 +195,7 @@ class Pipeline:
             self._sink.write(decision)
 
     def _decision(self, item: _Waiting) -> Decision:
-        frame, head, ms, started_s, ticket, submitted_s = item
+        frame, head, ms, started_s, ticket, submitted_s, attacked = item
         label, confidence, exit_, source, sent = head.label, head.confidence, head.exit, "edge", 0
         if head.activation is not None:
             source, exit_ = "fallback", self.bundle.split
@@ -193,4 +206,5 @@ class Pipeline:
             if ticket.answer is not None:
                 label, confidence, exit_ = ticket.answer
                 source = "host"
-        return Decision(frame.index, label, self.bundle.labels[label], confidence, exit_, source, ms, sent, frame.label)
+        name = self.bundle.labels[label]
+        return Decision(frame.index, label, name, confidence, exit_, source, ms, sent, frame.label, attacked)

@@ -26,6 +26,8 @@ class Decision(NamedTuple):
     """Bytes written to the host's socket for this frame, HTTP headers included."""
     truth: Optional[int] = None
     """The frame's label where its source knows it."""
+    attacked: Optional[bool] = None
+    """Whether the gate counted the frame as attacked; None without the gate."""
 
 
 def to_line(decision: Decision) -> str:
@@ -40,6 +42,8 @@ def to_line(decision: Decision) -> str:
         "ms": {stage: round(value, 3) for stage, value in decision.ms.items()},
         "bytes_sent": decision.bytes_sent,
     }
+    if decision.attacked is not None:
+        fields["attacked"] = decision.attacked
     if decision.truth is not None:
         fields["truth"] = decision.truth
     return json.dumps(fields)

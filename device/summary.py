@@ -32,6 +32,8 @@ class Summary:
         self._sent_bytes = 0
         self._known = 0
         self._right = 0
+        self._gated = 0
+        self._attacked = 0
 
     def add(self, decision: Decision) -> None:
         """Count one decision."""
@@ -48,6 +50,9 @@ class Summary:
         if decision.truth is not None:
             self._known += 1
             self._right += decision.label_id == decision.truth
+        if decision.attacked is not None:
+            self._gated += 1
+            self._attacked += decision.attacked
 
     def to_dict(self) -> Dict[str, Any]:
         """The figures, ready for JSON. Shares in 0..1, latencies in milliseconds, sizes in bytes."""
@@ -78,6 +83,8 @@ class Summary:
         )
         if self._known:
             result["accuracy"] = self._right / self._known
+        if self._gated:
+            result["attacked_frames"] = self._attacked
         return result
 
     def text(self) -> str:
@@ -91,7 +98,8 @@ class Summary:
             "{} frames: {} left on the device, {} answered by the host, {} fallback".format(
                 figures["frames"], sources["edge"], sources["host"], sources["fallback"])
             + (", {} skipped".format(self.skipped) if self.skipped else "")
-            + (", {} dropped by the camera".format(self.dropped) if self.dropped else ""),
+            + (", {} dropped by the camera".format(self.dropped) if self.dropped else "")
+            + ("; {} counted as attacked".format(figures["attacked_frames"]) if "attacked_frames" in figures else ""),
             "T3-ER {:.2f}  EFCY {:.2f}".format(figures["t3_er"], figures["efcy"])
             + ("  accuracy {:.3f}".format(figures["accuracy"]) if "accuracy" in figures else "")
             + "  latency mean {:.2f} ms, p50 {:.2f}, p99 {:.2f}".format(latency["mean"], latency["p50"], latency["p99"]),

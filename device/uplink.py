@@ -40,8 +40,9 @@ class HostAnswer(NamedTuple):
 class Ticket:
     """A frame on its way. ``answer`` is None until ``wait`` returned True, and for good when the host failed."""
 
-    def __init__(self, activation: np.ndarray, deadline_s: float) -> None:
+    def __init__(self, activation: np.ndarray, threshold: np.ndarray, deadline_s: float) -> None:
         self.activation = activation
+        self.threshold = threshold
         self.deadline_s = deadline_s  # time.perf_counter()
         self.answer: Optional[HostAnswer] = None
         self.bytes_sent = 0
@@ -75,7 +76,7 @@ class Uplink:
     Args:
         url: http://HOST:PORT.
         bundle: names the tail to ask for and bounds its answers.
-        threshold: confidence from which a frame leaves at an exit of the host.
+        threshold: confidence from which a frame leaves at an exit of the host, unless it comes with its own.
         connections: frames on their way at the same time.
         timeout_s: from handing a frame over to giving it up.
 
@@ -126,17 +127,19 @@ class Uplink:
             raise HostError("found status {} from the host at {}: {}; expected 200; is it a host of this bundle?".format(
                 status, self.url, error_message(body)))  # fmt: skip
 
-    def submit(self, activation: np.ndarray, wait: bool) -> Ticket:
+    def submit(self, activation: np.ndarray, wait: bool, threshold: Optional[float] = None) -> Ticket:
         """Hand a frame over.
 
         Args:
             activation: float32 (1, ...) as the head gave it; not changed by the caller until the ticket is done.
             wait: for a free connection, at most until the deadline; else a frame that finds none is refused.
+            threshold: for this frame instead of the uplink's.
 
         Returns:
             A ticket; one without an answer that is done already when the frame was refused.
         """
-        ticket = Ticket(activation, time.perf_counter() + self.timeout_s)
+        own = self._threshold if threshold is None else np.full((1, 1), threshold, np.float32)
+        ticket = Ticket(activation, own, time.perf_counter() + self.timeout_s)
         with self._lock:
             refused = bool(self._lost_since) and time.perf_counter() < self._try_again_s
             if self._lost_since and not refused:
@@ -177,7 +180,7 @@ class Uplink:
                 self._free.release()
 
     def _ask(self, connection: "_Connection", head: str, ticket: Ticket) -> HostAnswer:
-        message = encode_request({"activation": ticket.activation, "threshold": self._threshold}, OUTPUTS)
+        message = encode_request({"activation": ticket.activation, "threshold": ticket.threshold}, OUTPUTS)
         request = head.format(message.header_length, len(message.body)).encode("ascii") + message.body
         reused = connection.is_open()
         try:

@@ -10,7 +10,14 @@ import matplotlib.pyplot as plt
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-TITLES = {"clean": "clean", "clean_defq": "clean + DefQ", "attacked": "attacked", "attacked_defq": "attacked + DefQ"}
+TITLES = {
+    "clean": "clean",
+    "clean_defq": "clean + DefQ",
+    "clean_gated": "clean + gated DefQ",
+    "attacked": "attacked",
+    "attacked_defq": "attacked + DefQ",
+    "attacked_gated": "attacked + gated DefQ",
+}
 DEVICE, HOST = "#2a9d8f", "#e76f51"
 
 
@@ -21,7 +28,8 @@ def exit_histograms(report: dict[str, Any], file: Path) -> None:
         report: as written to demo/report.json.
         file: PNG to write.
     """
-    figure, panels = plt.subplots(1, 4, figsize=(14, 3.6), sharey=True, constrained_layout=True)
+    figure, grid = plt.subplots(2, 3, figsize=(12, 6.4), sharey=True, constrained_layout=True)
+    panels = grid.ravel()
     split = report["split"]
     for panel, (name, title) in zip(panels, TITLES.items(), strict=True):
         condition = report["conditions"][name]
@@ -35,7 +43,8 @@ def exit_histograms(report: dict[str, Any], file: Path) -> None:
         )
         panel.set_xlabel("exit")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels[0].set_ylabel("share of frames")
+    for panel in grid[:, 0]:
+        panel.set_ylabel("share of frames")
     bars = [Rectangle((0, 0), 1, 1, color=colour) for colour in (DEVICE, HOST)]
     panels[-1].legend(bars, ["left on the device", "sent to the host"], frameon=False, fontsize=9)
     figure.suptitle(f"SDN {report['model']}, {report['source']}", fontsize=10)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from device.bundle import check_gate
 from device.errors import UsageError
-from device.gate import noise_level
+from device.gate import Gate
 from export.defences import frames
-from export.defences.gate import Gate
 from export.defences.quantiser import BlockQuantiser
 from export.frames import to_pixels
 from export.quantization_table import TABLES, bake, read_table, shipped_table
 from export.weights import to_tensor
 
-__all__ = ["BlockQuantiser", "Defence", "Gate", "defence_named", "gated", "table_defence"]
+__all__ = ["BlockQuantiser", "Defence", "defence_named", "gated", "table_defence"]
 
 FORMS = (
     "none, defq, gated, defq:LOW-HIGH, flat, transposed, flat:STEP, defq*SCALE, moving-grid, moving-grid+scale, "
@@ -51,7 +51,9 @@ class Defence:
     def thresholds(self, images: np.ndarray, rad: int, threshold: float) -> float | np.ndarray:
         """The threshold for frames uint8 (n, h, w, 3) as they come in: ``threshold``, or what a gate makes of it for
         each frame, float (n,)."""
-        return self.gate.thresholds_for(images, rad, threshold) if self.gate else threshold
+        if self.gate is None:
+            return threshold
+        return np.where([self.gate.finds(frame) for frame in images], self.gate.thresholds[rad], threshold)
 
     def __call__(self, images: Tensor, eight_bit: bool = True) -> Tensor:
         """Defend float32 (n, 3, h, w) in [0, 1].
@@ -100,7 +102,7 @@ def gated(name: str, table: np.ndarray, gate: Gate) -> Defence:
     defend = frames.quantisation(table)
     return Defence(
         name,
-        lambda frame, generator: defend(frame, generator) if noise_level(frame) >= gate.level else frame,
+        lambda frame, generator: defend(frame, generator) if gate.finds(frame) else frame,
         BlockQuantiser(table),
         f"table {table.tolist()}",  # an attacker has to expect that the gate finds the frame
         gate,
@@ -109,11 +111,12 @@ def gated(name: str, table: np.ndarray, gate: Gate) -> Defence:
 
 def _shipped_gate(name: str, model: str) -> Defence:
     content = read_table(TABLES / f"{model}.json")
-    if "gate" not in content:
+    gate = check_gate(content, (), f"tables/{model}.json")
+    if gate is None:
         raise UsageError(
             f"found no gate in tables/{model}.json; calibrate it with: python -m export gate --model {model}"
         )
-    return gated(name, np.array(content["table"]), Gate.of(content["gate"]))
+    return gated(name, np.array(content["table"]), gate)
 
 
 def _number(build: Callable[[float], frames.FrameDefence]) -> Callable[..., Defence]:

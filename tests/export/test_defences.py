@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from device.errors import UsageError
+from device.gate import Gate
 from device.quantization import DefQ
-from export.defences import BlockQuantiser, Gate, defence_named, gated, table_defence
+from export.defences import BlockQuantiser, defence_named, gated, table_defence
 from export.defences import frames as frame_defences
 from export.frames import to_pixels
 from export.quantization_table import bake, shipped_table

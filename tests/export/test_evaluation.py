@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from device.bundle import check_gate
 from device.errors import DataError, UsageError
 from export import cli
 from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
 from export.calibration import early_exit, relative_costs, score
 from export.datasets import Dataset, Images
-from export.defences import Gate, defence_named
+from export.defences import defence_named
 from export.evaluation import (
     Subject,
     attacked,
@@ -129,7 +130,7 @@ def test_what_cannot_be_run_is_one_sentence(attack, defence, tiny_subject, data)
 
 def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_subject, data):
     content = calibrate_gate(tiny_subject, data)
-    gate = Gate.of(content)
+    gate = check_gate({"gate": content}, (5, 10), "a table")
     assert content["weights_sha256"] == "tiny"
     assert set(gate.thresholds) == {5, 10}
     assert all(gate.thresholds[rad] <= threshold for rad, threshold in tiny_subject.thresholds.items())
