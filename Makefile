@@ -26,7 +26,7 @@ else
 endif
 
 paper: $(VENV)/.host
-	$(RUN) -m export evaluate --paper --compare --adaptive --transfer $(if $(QUICK),--quick)
+	$(RUN) -m export evaluate --paper --compare --frontier --adaptive --transfer $(if $(QUICK),--quick)
 
 bench: $(VENV)/.bench
 	$(RUN) -m bench

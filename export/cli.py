@@ -129,6 +129,8 @@ def _table(arguments: argparse.Namespace) -> int:
     sha256 = file_sha256(arguments.weights or weights_file(arguments.model))
     write_table(out, arguments.model, table, table_provenance(settings, attack, ratios, ids, sha256))
     print(f"wrote {out}: steps {table.min()} to {table.max()}, mean {table.mean():.1f}")
+    if out == TABLES / f"{arguments.model}.json":
+        print(f"its noise gate is gone; calibrate it with: python -m export gate --model {arguments.model}")
     return 0
 
 

@@ -66,6 +66,9 @@ def test_demo_tells_the_story(tmp_path, monkeypatch):
     assert attacked["efcy"] < 0.2 < clean["efcy"]
     assert attacked["efcy"] + 0.1 < defended["efcy"]
     assert attacked["frames_to_host"] > clean["frames_to_host"]
+    gated = report["conditions"]["attacked_gated"]
+    assert gated["efcy"] > defended["efcy"]
+    assert report["conditions"]["clean_gated"]["efcy"] > clean["efcy"] - 0.1
     assert (tmp_path / "demo" / "exit_histograms.png").stat().st_size > 10000
 
 

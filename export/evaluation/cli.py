@@ -18,7 +18,7 @@ from export.evaluation.report import markdown_table, write_csv
 from export.evaluation.subject import Subject, shipped_subject, subject_of
 from export.networks import NETWORKS
 
-REPORTS = ("paper", "compare", "adaptive", "transfer")
+REPORTS = ("paper", "compare", "frontier", "adaptive", "transfer")
 
 
 class Size(NamedTuple):
@@ -26,7 +26,7 @@ class Size(NamedTuple):
 
     images: int = 1000
     slow: int = 1000
-    sweep: int = 1000
+    sweep: int = 300
     adaptive: int = 300
     steps: tuple[int, ...] = (30, 100)
 
@@ -113,7 +113,7 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
     size = QUICK if arguments.quick else Size()
     size = size._replace(
         images=arguments.images or size.images,
-        sweep=arguments.images or size.sweep,
+        sweep=min(size.sweep, arguments.images or size.sweep),
         slow=arguments.slow_images or min(size.slow, arguments.images or size.slow),
         adaptive=arguments.adaptive_images or size.adaptive,
         steps=_numbers(arguments.adaptive_steps, "--adaptive-steps") if arguments.adaptive_steps else size.steps,
@@ -135,6 +135,7 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
         took = comparison.times()
         text = "\n".join(comparison.comparison_report(rows, took, rad) for rad in (5, 10))
         _write(out, "comparison", text, rows)
+    if arguments.frontier:
         rows = comparison.sweep(data, models, size.sweep)
         _write(out, "frontier", comparison.frontier_report(rows), rows)
         figures.frontier(rows, models, out / "frontier.png")

@@ -156,6 +156,7 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, 
         "evaluate",
         "--paper",
         "--compare",
+        "--frontier",
         "--adaptive",
         "--transfer",
         "--quick",
@@ -237,3 +238,17 @@ def test_json_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="could not write"):
         evaluation_cli.write_json(tmp_path / "file" / "out.json", {})
+
+
+def test_gate_writes_into_the_table_and_keeps_the_rest(tmp_path, monkeypatch, tiny_subject, data, capsys):
+    shipped = json.loads((cli.TABLES / "vgg16.json").read_text())
+    (tmp_path / "vgg16.json").write_text(json.dumps({**shipped, "gate": {"level": 9, "thresholds": {}}}))
+    monkeypatch.setattr(cli, "TABLES", tmp_path)
+    monkeypatch.setattr(cli, "shipped_subject", lambda model: tiny_subject)
+    monkeypatch.setattr(cli.datasets, "load", lambda directory: data)
+    monkeypatch.setattr(subject, "PER_SAMPLE", QUICK)
+    assert cli.main(["gate", "--model", "vgg16"]) == 0
+    written = json.loads((tmp_path / "vgg16.json").read_text())
+    assert {**written, "gate": 0} == {**shipped, "gate": 0}
+    assert check_gate(written, (5, 10), "vgg16.json").level < 9
+    assert written["gate"]["images"] == {"clean": 60, "attacked": 60}
