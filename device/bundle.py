@@ -145,14 +145,15 @@ def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optio
         gate = Gate(
             float(content["gate"]["level"]),
             {int(rad): float(value) for rad, value in content["gate"]["thresholds"].items()},
+            check_table(np.array(content["gate"]["table"])),
         )
         _expect(0 <= gate.level < float("inf"), "level {}".format(gate.level))
         _expect(all(0 <= value <= 1 for value in gate.thresholds.values()), "thresholds {}".format(gate.thresholds))
         for rad in rads:
             _expect(rad in gate.thresholds, "no threshold for RAD {}".format(rad))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise DataError("found no usable gate in {} ({}: {}); expected a level from 0 on and a threshold from 0 to 1 for each "
-                        "RAD; calibrate it with: python -m export gate, and {}".format(
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, DataError) as error:
+        raise DataError("found no usable gate in {} ({}: {}); expected a level from 0 on, a threshold from 0 to 1 for each "
+                        "RAD and a table; calibrate it with: python -m export gate, and {}".format(
                             name, type(error).__name__, error, EXPORT_AGAIN)) from error  # fmt: skip
     return gate
 

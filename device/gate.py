@@ -16,12 +16,14 @@ HIGH = 4  # frequencies from 4 on, in both directions
 
 
 class Gate(NamedTuple):
-    """When a frame counts as attacked, and from which confidence it then leaves."""
+    """When a frame counts as attacked, how it is then quantised, and from which confidence it leaves."""
 
     level: float
     """Of ``noise_level``, from which a frame counts as attacked."""
     thresholds: Dict[int, float]
     """For such frames: relative accuracy drop in percent -> threshold in [0, 1]."""
+    table: np.ndarray
+    """For such frames instead of Q_def, float32 (8, 8)."""
 
     def finds(self, frame: np.ndarray) -> bool:
         """Whether a frame, uint8 (height, width, channels) of the network's size, counts as attacked."""

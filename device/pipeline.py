@@ -26,11 +26,12 @@ class Preprocessor:
     Args:
         bundle: input shape and table.
         defq: apply DefQ here (a head with fused DefQ does it itself).
+        table: float (8, 8), instead of the bundle's.
     """
 
-    def __init__(self, bundle: Bundle, defq: bool) -> None:
+    def __init__(self, bundle: Bundle, defq: bool, table: Optional[np.ndarray] = None) -> None:
         self._channels, self._height, self._width = bundle.input_shape
-        self._defq = DefQ(bundle.table) if defq else None
+        self._defq = DefQ(bundle.table if table is None else table) if defq else None
         self._image = np.zeros((1, *bundle.input_shape), np.float32)
         self._white = np.full((1, 1, 1), 255, np.float32)
 
@@ -94,7 +95,7 @@ class Pipeline:
         defq: quantise frames.
         uplink: to the host; without it the last device exit answers, as a fallback.
         sink: takes the decisions in frame order.
-        gate: with DefQ on, quantise only the frames that it finds, and decide on them with its threshold.
+        gate: with DefQ on, quantise only the frames that it finds, with its table, and decide on them with its threshold.
         rad: relative accuracy drop in percent, of the gate's threshold (default: the bundle's).
     """
 
@@ -115,9 +116,11 @@ class Pipeline:
         self._threshold = threshold
         self._defq = defq
         self._gate = gate if defq else None
-        if self._gate is not None:
+        if self._gate is None:
+            self._prepare = Preprocessor(bundle, defq and not bundle.defq_fused)
+        else:  # its table is not the one that a head may have fused
             self._gate_threshold = self._gate.thresholds[bundle.default_rad if rad is None else rad]
-        self._prepare = Preprocessor(bundle, defq and not bundle.defq_fused)
+            self._prepare = Preprocessor(bundle, True, self._gate.table)
         self._uplink = uplink
         self._sink = sink or Sink()
         self._waiting: Deque[_Waiting] = collections.deque()
@@ -157,11 +160,10 @@ class Pipeline:
             return
         resized_s = time.perf_counter()
         attacked = None if self._gate is None else self._gate.finds(pixels)
-        quantise = self._defq if attacked is None else attacked
         threshold = self._gate_threshold if attacked else self._threshold
-        image = self._prepare.to_image(pixels, quantise)
+        image = self._prepare.to_image(pixels, attacked is not False)
         quantised_s = time.perf_counter()
-        head = self._engine.run(image, threshold, quantise)
+        head = self._engine.run(image, threshold, self._defq and self._gate is None)
         now_s = time.perf_counter()
         ms = {
             "capture": (started_s - before_s) * 1e3,

@@ -1,6 +1,7 @@
 """Algorithm 1 of the DefQ paper: the table Q_def learned from how DeepSloth changes the DCT spectrum."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,9 +123,9 @@ def write_table(path: Path, model: str, table: np.ndarray, provenance: dict[str,
     content = {"format": "defq-table", "format_version": 1, "model": model, "table": table.tolist(), **provenance}
     check_table_file(content, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = ",\n    ".join(json.dumps(row) for row in content.pop("table"))
-    text = json.dumps({"table": [], **content}, indent=2)
-    path.write_text(text.replace('"table": []', f'"table": [\n    {rows}\n  ]', 1) + "\n")
+    text = json.dumps(content, indent=2)
+    # rows of numbers on one line each
+    path.write_text(re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text) + "\n")
 
 
 def table_provenance(

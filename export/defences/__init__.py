@@ -97,14 +97,14 @@ def _moving_grid(name: str, model: str, scale: str | None) -> Defence:
     return Defence(name, frames.random_quantisation(table, spread), quantiser, f"moving {spread} {table.tolist()}")
 
 
-def gated(name: str, table: np.ndarray, gate: Gate) -> Defence:
-    """DefQ for the frames that a noise gate finds."""
-    defend = frames.quantisation(table)
+def gated(name: str, gate: Gate) -> Defence:
+    """DefQ for the frames that a noise gate finds, with its table."""
+    defend = frames.quantisation(gate.table)
     return Defence(
         name,
         lambda frame, generator: defend(frame, generator) if gate.finds(frame) else frame,
-        BlockQuantiser(table),
-        f"table {table.tolist()}",  # an attacker has to expect that the gate finds the frame
+        BlockQuantiser(gate.table),
+        f"table {gate.table.tolist()}",  # an attacker has to expect that the gate finds the frame
         gate,
     )
 
@@ -116,7 +116,7 @@ def _shipped_gate(name: str, model: str) -> Defence:
         raise UsageError(
             f"found no gate in tables/{model}.json; calibrate it with: python -m export gate --model {model}"
         )
-    return gated(name, np.array(content["table"]), gate)
+    return gated(name, gate)
 
 
 def _number(build: Callable[[float], frames.FrameDefence]) -> Callable[..., Defence]:

@@ -1,5 +1,7 @@
 """A committed bundle with what PyTorch says of its frames, and a host that misbehaves on demand."""
 
+import hashlib
+import json
 import os
 import shutil
 import socket
@@ -20,6 +22,35 @@ def bundle_folder(tmp_path):
     folder = str(tmp_path / "bundle")
     shutil.copytree(os.path.join(DATA, "tiny_bundle"), folder)
     return folder
+
+
+GATE = {"level": 1.5, "thresholds": {"5": 0.5, "10": 0.4}, "table": [[30] * 8] * 8, "images": 600}
+
+
+@pytest.fixture
+def write_gate():
+    """Put a gate into table.json of a bundle's folder, as: python -m export gate, then python -m export bundle."""
+
+    def write(folder, gate):
+        with open(os.path.join(folder, "table.json")) as file:
+            table = json.load(file)
+        with open(os.path.join(folder, "manifest.json")) as file:
+            manifest = json.load(file)
+        content = json.dumps(dict(table, gate=gate)).encode()
+        manifest["files"]["table.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        with open(os.path.join(folder, "table.json"), "wb") as file:
+            file.write(content)
+        with open(os.path.join(folder, "manifest.json"), "w") as file:
+            json.dump(manifest, file)
+
+    return write
+
+
+@pytest.fixture
+def gated_folder(bundle_folder, write_gate):
+    """A bundle whose gate has the level 1.5, the thresholds 0.5 and 0.4, and steps of 30."""
+    write_gate(bundle_folder, GATE)
+    return bundle_folder
 
 
 @pytest.fixture
@@ -58,6 +89,7 @@ class FakeHost:
         self.bundle = bundle
         self.mode = "right"
         self.requests = 0
+        self.thresholds = []
         self.connections = []
         self._stopped = threading.Event()
         self._listener = socket.socket()
@@ -117,6 +149,7 @@ class FakeHost:
         self.requests += 1
         request = decode_request(body, int(headers[HEADER_LENGTH.lower()]))
         assert request.tensors["activation"].shape == (1, *self.bundle.activation_shape)
+        self.thresholds.append(request.tensors["threshold"].tolist())
         return self._answer(connection)
 
     def _answer(self, connection):

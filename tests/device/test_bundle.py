@@ -84,6 +84,65 @@ def test_tail_of_another_bundle(bundle_folder):
         load_bundle(bundle_folder)
 
 
+STEPS = [[30] * 8] * 8
+
+
+def test_bundles_without_a_gate_have_none(bundle):
+    assert bundle.gate is None
+
+
+def test_gate_and_nothing_else_changes(gated_folder, bundle, tmp_path):
+    archive = str(tmp_path / "bundle.tar.gz")
+    pack_bundle(gated_folder, archive)
+    for gated in (load_bundle(gated_folder), load_bundle(archive)):
+        assert gated.gate[:2] == (1.5, {5: 0.5, 10: 0.4})
+        assert gated.gate.table.dtype == np.float32
+        np.testing.assert_array_equal(gated.gate.table, np.full((8, 8), 30))
+        np.testing.assert_array_equal(gated.table, bundle.table)
+        assert (gated.id, gated.thresholds) == (bundle.id, bundle.thresholds)
+
+
+def test_gate_may_know_more_rads_than_the_bundle(bundle_folder, write_gate):
+    write_gate(bundle_folder, {"level": 0, "thresholds": {"5": 0, "10": 1, "15": 0.3}, "table": STEPS})
+    assert load_bundle(bundle_folder).gate[:2] == (0.0, {5: 0.0, 10: 1.0, 15: 0.3})
+
+
+THRESHOLDS = {"5": 0.5, "10": 0.4}
+GOOD = {"level": 1.1, "thresholds": THRESHOLDS, "table": STEPS}
+GATES = {
+    "null": (None, "TypeError"),
+    "list": ([1.1, THRESHOLDS, STEPS], "TypeError"),
+    "no level": ({"thresholds": THRESHOLDS, "table": STEPS}, "'level'"),
+    "no thresholds": ({"level": 1.1, "table": STEPS}, "'thresholds'"),
+    "no table": ({"level": 1.1, "thresholds": THRESHOLDS}, "'table'"),
+    "level null": (dict(GOOD, level=None), "TypeError"),
+    "level in words": (dict(GOOD, level="high"), "high"),
+    "level NaN": (dict(GOOD, level=float("nan")), "found level nan"),
+    "level infinite": (dict(GOOD, level=float("inf")), "found level inf"),
+    "level negative": (dict(GOOD, level=-0.1), "found level -0.1"),
+    "level huge": (dict(GOOD, level=10**400), "OverflowError"),
+    "one threshold": (dict(GOOD, thresholds=0.5), "AttributeError"),
+    "threshold above one": (dict(GOOD, thresholds={"5": 0.5, "10": 1.1}), "found thresholds .*1.1"),
+    "threshold below zero": (dict(GOOD, thresholds={"5": -0.5, "10": 0.4}), "found thresholds .*-0.5"),
+    "threshold NaN": (dict(GOOD, thresholds={"5": float("nan"), "10": 0.4}), "found thresholds .*nan"),
+    "RAD in words": (dict(GOOD, thresholds={"five": 0.5, "10": 0.4}), "five"),
+    "RAD missing": (dict(GOOD, thresholds={"5": 0.5}), "found no threshold for RAD 10"),
+    "table of seven rows": (dict(GOOD, table=STEPS[:7]), r"shape \(7, 8\)"),
+    "table with a zero": (dict(GOOD, table=[[0] * 8] * 8), "steps from 0 to 0"),
+    "table in words": (dict(GOOD, table="fine"), "DataError"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(GATES))
+def test_malformed_gates_give_one_sentence(bundle_folder, write_gate, case):
+    gate, words = GATES[case]
+    write_gate(bundle_folder, gate)
+    with pytest.raises(
+        BundleError, match=r"no usable gate in table\.json .*{}.*python -m export gate.*export it again".format(words)
+    ):
+        load_bundle(bundle_folder)
+
+
 CHANGES = {
     "no split": lambda m: m.pop("split"),
     "split too high": lambda m: m.update(split=9),

@@ -40,6 +40,37 @@ def test_one_line_a_frame(run, tmp_path, capsys):
     assert "41 left on the device" in capsys.readouterr().err
 
 
+def test_gated_lines_say_which_frames_counted_as_attacked(run, gated_folder, frames, tmp_path, capsys):
+    source = str(tmp_path / "two.npz")
+    np.savez(source, frames=np.stack([np.full((16, 16, 3), 90, np.uint8), frames[0]]))
+    options = [
+        "--defq",
+        "gated",
+        "--rad",
+        "10",
+        "--jsonl",
+        str(tmp_path / "out.jsonl"),
+        "--summary",
+        str(tmp_path / "s.json"),
+    ]
+    assert run(*options, bundle=gated_folder, source="npz:" + source) == 0
+    assert [line["attacked"] for line in lines_of(tmp_path / "out.jsonl")] == [False, True]
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert (summary["attacked_frames"], summary["defq"]) == (1, "gated")
+    errors = capsys.readouterr().err
+    assert "DefQ gated (noise level 1.50, threshold 0.40), RAD 10 %" in errors
+    assert "; 1 counted as attacked" in errors
+
+
+def test_a_gate_changes_nothing_where_it_is_not_asked_for(run, gated_folder, tmp_path, capsys):
+    for defq in ("on", "off"):
+        assert run("--defq", defq, "--jsonl", str(tmp_path / "out.jsonl"), bundle=gated_folder) == 0
+        assert "attacked" not in (tmp_path / "out.jsonl").read_text()
+        errors = capsys.readouterr().err
+        assert "DefQ {}, RAD 5 %".format(defq) in errors
+        assert "attacked" not in errors
+
+
 def test_against_a_host(run, fake_host, tmp_path):
     assert run("--host", fake_host.url, "--jsonl", str(tmp_path / "out.jsonl"), "--defq", "off", "--rad", "5") == 0
     assert sum(line["source"] == "host" for line in lines_of(tmp_path / "out.jsonl")) == 19
@@ -95,6 +126,7 @@ BAD = {
     "no video": (lambda tmp: {"source": "video:" + str(tmp / "absent")}, [], 3, "found no file"),
     "no camera": (lambda tmp: {"source": "v4l2:///dev/video987"}, [], 4, "found no /dev/video987"),
     "unknown rad": (lambda tmp: {}, ["--rad", "7"], 2, "expected 5 or 10"),
+    "no gate": (lambda tmp: {}, ["--defq", "gated"], 2, "found --defq gated, but no gate in bundle"),
     "bad url": (lambda tmp: {}, ["--host", "nonsense"], 2, "expected http://HOST:PORT"),
     "no frames": (lambda tmp: {}, ["--frames", "0"], 2, "expected 1 or more"),
     "timeout that is no number": (lambda tmp: {}, ["--timeout-ms", "nan"], 2, "--timeout-ms nan; expected 1 or more"),

@@ -1,11 +1,13 @@
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 
 from device.cameras import Camera, Frame
 from device.engines import HeadResult, OnnxRuntimeEngine
+from device.gate import Gate, noise_level
 from device.pipeline import Pipeline, Preprocessor
 from device.sinks import Sink
 from device.uplink import Uplink
@@ -36,13 +38,13 @@ class ListSink(Sink):
 def run(bundle):
     opened = []
 
-    def go(camera, url=None, defq=False, stop=None, limit=None, **options):
+    def go(camera, url=None, defq=False, stop=None, limit=None, gate=None, rad=None, **options):
         uplink = None
         if url:
             uplink = Uplink(url, bundle, 0.62, **options)
             opened.append(uplink)
         sink = ListSink()
-        pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, defq, uplink, sink)
+        pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, defq, uplink, sink, gate, rad)
         summary = pipeline.run(camera, limit, stop)
         return sink.decisions, summary.to_dict()
 
@@ -156,3 +158,93 @@ def test_fused_heads_are_told_whether_to_quantise(bundle, frames):
         Pipeline(fused, Engine(), 0.5, defq).run(ListCamera(frames[:1]))
     value = frames[0][0, 0, 0] / np.float32(255)
     assert [(pytest.approx(seen), defq) for seen, defq in Engine.seen] == [(value, True), (value, False)]
+
+
+GATE = Gate(1.5, {5: 0.5, 10: 0.4}, np.full((8, 8), 30, np.float32))
+
+
+@pytest.fixture
+def clean_and_noisy(frames):
+    """Two frames of the same patches; the second has noise of its own in every channel."""
+    coarse = frames[0][::4, ::4].repeat(4, axis=0).repeat(4, axis=1)
+    clean = cv2.GaussianBlur(coarse, (0, 0), 2)
+    noisy = np.clip(clean + np.random.RandomState(0).normal(0, 10, clean.shape), 0, 255).astype(np.uint8)
+    assert noise_level(clean) < GATE.level < noise_level(noisy)
+    return [clean, noisy]
+
+
+class RecordingEngine:
+    """Keeps what the head is given; no frame leaves."""
+
+    def __init__(self, bundle):
+        self.seen = []
+        self._activation = np.zeros((1, *bundle.activation_shape), np.float32)
+
+    def run(self, image, threshold, defq=False):
+        self.seen.append((image.copy(), threshold, defq))
+        return HeadResult(0, 0.1, 0, self._activation)
+
+
+@pytest.mark.parametrize(("rad", "lower"), [(None, 0.5), (5, 0.5), (10, 0.4)])
+def test_gate_quantises_noisy_frames_alone_and_lowers_their_threshold(bundle, clean_and_noisy, rad, lower):
+    engine, sink = RecordingEngine(bundle), ListSink()
+    summary = Pipeline(bundle, engine, 0.62, True, None, sink, GATE, rad).run(ListCamera(clean_and_noisy * 2))
+    with_, without = Preprocessor(bundle, True, GATE.table), Preprocessor(bundle, defq=False)
+    images = [without.to_image(clean_and_noisy[0]), with_.to_image(clean_and_noisy[1])] * 2
+    for (image, _, _), expected in zip(engine.seen, images):
+        np.testing.assert_array_equal(image, expected)
+    assert not np.array_equal(images[1], Preprocessor(bundle, defq=True).to_image(clean_and_noisy[1]))  # another table
+    assert [seen[1:] for seen in engine.seen] == [(0.62, False), (lower, False)] * 2
+    assert [decision.attacked for decision in sink.decisions] == [False, True] * 2
+    assert summary.to_dict()["attacked_frames"] == 2
+    assert "; 2 counted as attacked" in summary.text()
+
+
+def test_gate_leaves_the_table_of_a_fused_head_off(bundle, clean_and_noisy):
+    fused, plain = RecordingEngine(bundle), RecordingEngine(bundle)
+    Pipeline(bundle._replace(defq_fused=True), fused, 0.62, gate=GATE).run(ListCamera(clean_and_noisy))
+    Pipeline(bundle, plain, 0.62, gate=GATE).run(ListCamera(clean_and_noisy))
+    assert [seen[1:] for seen in fused.seen] == [(0.62, False), (0.5, False)]
+    for (image, _, _), (expected, _, _) in zip(fused.seen, plain.seen):
+        np.testing.assert_array_equal(image, expected)
+
+
+def test_gate_sees_the_frame_at_the_size_of_the_network(bundle, clean_and_noisy):
+    engine, sink = RecordingEngine(bundle), ListSink()
+    large = [frame.repeat(20, axis=0).repeat(30, axis=1) for frame in clean_and_noisy]
+    Pipeline(bundle, engine, 0.62, True, None, sink, GATE).run(ListCamera(large))
+    assert [noise_level(frame) for frame in large] < [GATE.level] * 2  # fine noise is coarse up there
+    assert [decision.attacked for decision in sink.decisions] == [False, True]
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+def test_lower_threshold_goes_on_to_the_host(bundle, fake_host, clean_and_noisy, connections):
+    uplink, sink = Uplink(fake_host.url, bundle, 0.62, connections), ListSink()
+    frames = [*clean_and_noisy, clean_and_noisy[1]]
+    Pipeline(bundle, RecordingEngine(bundle), 0.62, True, uplink, sink, GATE).run(ListCamera(frames))
+    uplink.close()
+    normal, lower = [[pytest.approx(0.62)]], [[0.5]]
+    got = fake_host.thresholds if connections == 1 else sorted(fake_host.thresholds, reverse=True)
+    assert got == [normal, lower, lower]
+    assert [(decision.source, decision.attacked) for decision in sink.decisions] == [
+        ("host", False), ("host", True), ("host", True)
+    ]  # fmt: skip
+
+
+def test_gate_that_finds_nothing_or_all_is_defq_off_or_on(run, bundle, frames):
+    def outcome(**options):
+        decisions, figures = run(ListCamera(frames), **options)
+        shown = [(decision.label_id, decision.confidence, decision.exit, decision.source) for decision in decisions]
+        return shown, figures.get("attacked_frames")
+
+    same = {5: 0.62}
+    assert outcome(defq=True, gate=Gate(1e9, same, bundle.table)) == (outcome(defq=False)[0], 0)
+    assert outcome(defq=True, gate=Gate(0.0, same, bundle.table)) == (outcome(defq=True)[0], 60)
+    assert outcome(defq=False, gate=Gate(0.0, {5: 0.0}, bundle.table)) == outcome(defq=False)  # off stays off
+
+
+def test_frames_of_other_modes_carry_no_mark(run, frames):
+    for defq in (True, False):
+        decisions, figures = run(ListCamera(frames[:2]), defq=defq)
+        assert [decision.attacked for decision in decisions] == [None, None]
+        assert "attacked_frames" not in figures

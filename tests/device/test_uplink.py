@@ -40,6 +40,13 @@ def test_answer_and_bytes(uplink_to, fake_host, activation):
     assert ticket.finished_s > 0
 
 
+def test_a_frame_may_bring_its_own_threshold(uplink_to, fake_host, activation):
+    uplink = uplink_to(fake_host.url, connections=1)
+    for threshold in (None, 0.25, None):
+        uplink.submit(activation, wait=True, threshold=threshold).wait()
+    assert fake_host.thresholds == [[[0.5]], [[0.25]], [[0.5]]]
+
+
 def test_connection_is_kept(uplink_to, fake_host, activation):
     uplink = uplink_to(fake_host.url, connections=1)
     assert all(ask(uplink, activation).answer for _ in range(5))
