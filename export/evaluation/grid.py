@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from device.exits import exit_histogram
-from export.calibration import ExitScores, early_exit, operating_point, rad_threshold, score
+from export.calibration import ExitScores, early_exit, operating_point, rad_threshold
 from export.datasets import Dataset, Images
 from export.defences import Defence, defence_named
-from export.evaluation.subject import Subject, attacked
+from export.evaluation.subject import Subject, attacked, scores_of
 from export.frames import to_pixels
 from export.weights import to_tensor
 
@@ -46,7 +46,7 @@ def evaluate(
             thresholds = thresholds_behind(defence, subject, data.calibration)
         for attack in attacks:
             shown = attacked(attack, subject, data, images, defence)
-            scores = score(subject.network, defence(shown, eight_bit))
+            scores = scores_of(subject, defence(shown, eight_bit))
             pixels = to_pixels(shown)
             about = {
                 "model": subject.model,
@@ -75,6 +75,6 @@ def measure(
 def thresholds_behind(defence: Defence, subject: Subject, calibration: Images) -> dict[int, float]:
     """RAD thresholds with the defence in the loop, from calibration images alone: relative to the accuracy that the
     final classifier has behind the defence."""
-    scores = score(subject.network, to_tensor(defence.pixels(calibration.pixels, seed=zlib.crc32(b"calibration"))))
+    scores = scores_of(subject, to_tensor(defence.pixels(calibration.pixels, seed=zlib.crc32(b"calibration"))))
     points = {rad: rad_threshold(scores, calibration.labels, subject.costs, rad) for rad in subject.thresholds}
     return {rad: point.threshold for rad, point in points.items()}

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from export.attacks import (
     UniversalLinf,
 )
 from export.attacks.crafting import cached, craft
+from export.calibration import ExitScores, score
 from export.datasets import Dataset, Images
 from export.defences import Defence
 from export.model_card import calibrate, card_file, read_card
@@ -61,6 +63,19 @@ def subject_of(model: str, weights: Path | None, data: Dataset) -> Subject:
     card = calibrate(model, network, data, weights)
     thresholds = {int(rad): float(point["threshold"]) for rad, point in card["thresholds"].items()}
     return Subject(model, folded(network), card["weights_sha256"], card["relative_costs"], thresholds)
+
+
+def scores_of(subject: Subject, images: Tensor) -> ExitScores:
+    """``score``, read back where these very images were seen before: reports go on where they were stopped.
+
+    images: float32 (n, 3, h, w) in [0, 1].
+    """
+
+    def build(_seed: int) -> Tensor:
+        return torch.from_numpy(np.stack(score(subject.network, images)).astype(np.float32))
+
+    confidences, classes = cached(f"{subject.identity} scores", images, build).numpy()
+    return ExitScores(confidences, classes.astype(np.int64))
 
 
 def attacked(attack: str, subject: Subject, data: Dataset, images: Images, defence: Defence) -> Tensor:

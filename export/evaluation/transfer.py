@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from export.calibration import score
 from export.datasets import Dataset
 from export.defences import defence_named
 from export.evaluation.grid import evaluate, measure
 from export.evaluation.report import markdown_table
-from export.evaluation.subject import attacked, shipped_subject
+from export.evaluation.subject import attacked, scores_of, shipped_subject
 from export.evaluation.tables import defq_learned_from
 
 Rows = list[dict[str, Any]]
@@ -26,7 +25,7 @@ def transfer(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
                 rows.append({"kind": "table", "source": source, **row})
             shown = attacked("linf", shipped_subject(source), data, chosen, none)
             for defence in (none, defq):
-                scores = score(subject.network, defence(shown))
+                scores = scores_of(subject, defence(shown))
                 for rad, threshold in subject.thresholds.items():
                     about = {
                         "kind": "attack",

@@ -62,6 +62,14 @@ def test_gated_lines_say_which_frames_counted_as_attacked(run, gated_folder, fra
     assert "; 1 counted as attacked" in errors
 
 
+def test_rad_chooses_the_threshold_of_the_gate(run, bundle_folder, write_gate, fake_host):
+    write_gate(bundle_folder, {"level": 0, "thresholds": {"5": 0, "10": 1}, "table": [[30] * 8] * 8})
+    assert run("--defq", "gated", "--rad", "5", "--frames", "3", "--host", fake_host.url) == 0
+    assert fake_host.thresholds == []  # all leave at once
+    assert run("--defq", "gated", "--rad", "10", "--frames", "3", "--host", fake_host.url) == 0
+    assert fake_host.thresholds == [[[1.0]]] * 3
+
+
 def test_a_gate_changes_nothing_where_it_is_not_asked_for(run, gated_folder, tmp_path, capsys):
     for defq in ("on", "off"):
         assert run("--defq", defq, "--jsonl", str(tmp_path / "out.jsonl"), bundle=gated_folder) == 0
