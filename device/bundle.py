@@ -115,7 +115,7 @@ def load_bundle(path: str) -> Bundle:
                           "again with this release".format(version, path, FORMAT_VERSION))  # fmt: skip
     try:
         return _checked_bundle(path, files, manifest)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise BundleError("the manifest of {} is incomplete or malformed ({}: {}); {}".format(
             path, type(error).__name__, error, EXPORT_AGAIN)) from error  # fmt: skip
 

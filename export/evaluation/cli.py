@@ -22,23 +22,28 @@ REPORTS = ("paper", "compare", "frontier", "adaptive", "transfer")
 
 
 class Size(NamedTuple):
-    """On how many test images each part of a report runs. ``slow``: L2 and L1. ``adaptive``: every defence anew."""
+    """On how many test images each part of a report runs. ``adaptive``: every defence is attacked anew."""
 
     images: int = 1000
-    slow: int = 1000
+    l2: int = 1000
+    l1: int = 1000
     sweep: int = 300
     adaptive: int = 300
     steps: tuple[int, ...] = (30, 100)
 
+    def by_attack(self) -> dict[str, int]:
+        return {"clean": self.images, "linf": self.images, "l2": self.l2, "l1": self.l1}
 
-QUICK = Size(images=100, slow=10, sweep=100, adaptive=10, steps=(30,))
+
+QUICK = Size(images=100, l2=10, l1=10, sweep=100, adaptive=10, steps=(30,))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=sorted(NETWORKS), help="one network (reports: default all three)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights: ours, or of the public SDN code")
     parser.add_argument("--images", type=int, metavar="N", help="the first N test images (default: all)")
-    parser.add_argument("--slow-images", type=int, metavar="N", help="reports: the first N for L2 and L1")
+    parser.add_argument("--l2-images", type=int, metavar="N", help="reports: the first N for L2")
+    parser.add_argument("--l1-images", type=int, metavar="N", help="reports: the first N for L1")
     parser.add_argument("--adaptive-images", type=int, metavar="N", help="reports: the first N for adaptive attacks")
     parser.add_argument("--adaptive-steps", metavar="N,N", help="reports: steps of adaptive attacks (default 30,100)")
     parser.add_argument(
@@ -65,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     data = datasets.load(arguments.data)
-    for name in ("images", "slow_images", "adaptive_images"):
+    for name in ("images", "l2_images", "l1_images", "adaptive_images"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UsageError(f"found --{name.replace('_', '-')} {value}; expected 1 or more")
@@ -114,7 +119,8 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
     size = size._replace(
         images=arguments.images or size.images,
         sweep=min(size.sweep, arguments.images or size.sweep),
-        slow=arguments.slow_images or min(size.slow, arguments.images or size.slow),
+        l2=arguments.l2_images or min(size.l2, arguments.images or size.l2),
+        l1=arguments.l1_images or min(size.l1, arguments.images or size.l1),
         adaptive=arguments.adaptive_images or size.adaptive,
         steps=_numbers(arguments.adaptive_steps, "--adaptive-steps") if arguments.adaptive_steps else size.steps,
     )
@@ -123,7 +129,7 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
     models = (arguments.model,) if arguments.model else paper.MODELS
     started = time.time()
     if arguments.paper:
-        rows = paper.collect(data, models, size.images, size.slow)
+        rows = paper.collect(data, models, size.by_attack())
         _write(out, "paper", paper.report(rows), rows)
         first = shipped_subject(models[0])
         figures.attacked_forms(first, data, out / "figure2.png")
@@ -131,7 +137,7 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
         figures.confidence_bars(first, data, out / "figure5.png")
         figures.exit_histograms(rows, models, out / "figure6.png")
     if arguments.compare:
-        rows = comparison.compare(data, models, size.images, size.slow)
+        rows = comparison.compare(data, models, size.by_attack())
         took = comparison.times()
         text = "\n".join(comparison.comparison_report(rows, took, rad) for rad in (5, 10))
         _write(out, "comparison", text, rows)
@@ -144,7 +150,7 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
         text = "\n".join(comparison.adaptive_report(rows, rad) for rad in (5, 10))
         _write(out, "adaptive", text, rows)
     if arguments.transfer:
-        rows = transfer.transfer(data, models, size.images) + transfer.norms(data, size.slow)
+        rows = transfer.transfer(data, models, size.images) + transfer.norms(data, size.by_attack())
         _write(out, "transfer", transfer.transfer_report(rows), rows)
     write_json(
         out / "run.json", {**facts(data), "minutes": round((time.time() - started) / 60, 1), "size": size._asdict()}

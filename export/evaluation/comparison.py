@@ -33,17 +33,17 @@ SWEEPS = {
     "median 3 x 3": ["median"],
     "DefQ behind the noise gate": ["gated"],
 }
-ADAPTIVE = ("none", "defq", "gated", "moving-grid", "moving-grid+scale")
+ADAPTIVE = ("none", "defq", "gated", "moving-grid")
 SIZES = ((32, 32), (480, 640))
 
 
-def compare(data: Dataset, models: tuple[str, ...], images: int, slow_images: int) -> Rows:
-    """Every contender on the same frames with the same thresholds."""
+def compare(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Rows:
+    """Every contender on the same frames with the same thresholds. images: test images for each attack."""
     rows: Rows = []
     for model in models:
         subject = shipped_subject(model)
-        rows += evaluate(subject, data, data.test.take(images), ("clean", "linf"), CONTENDERS)
-        rows += evaluate(subject, data, data.test.take(slow_images), ("l2", "l1"), CONTENDERS)
+        for attack, count in images.items():
+            rows += evaluate(subject, data, data.test.take(count), (attack,), CONTENDERS)
         print(f"{model}: compared", flush=True)
     return rows
 

@@ -39,14 +39,15 @@ def transfer(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
     return rows
 
 
-def norms(data: Dataset, images: int, model: str = NORMS_OF) -> Rows:
+def norms(data: Dataset, images: dict[str, int], model: str = NORMS_OF) -> Rows:
     """Tables learned from the traces of each norm, against each norm. ``kind`` is "norm", ``source`` the norm."""
     subject = shipped_subject(model)
     rows: Rows = []
     for source in ("linf", "l2", "l1"):
         defence = defq_learned_from(source, subject, data)
-        for row in evaluate(subject, data, data.test.take(images), ("clean", "linf", "l2", "l1"), [defence]):
-            rows.append({"kind": "norm", "source": source, **row})
+        for attack, count in images.items():
+            for row in evaluate(subject, data, data.test.take(count), (attack,), [defence]):
+                rows.append({"kind": "norm", "source": source, **row})
     return rows
 
 

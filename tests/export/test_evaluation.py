@@ -165,7 +165,7 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, 
         "--out",
         str(out),
     ]
-    monkeypatch.setattr(evaluation_cli, "QUICK", evaluation_cli.Size(12, 4, 12, 3, (2,)))
+    monkeypatch.setattr(evaluation_cli, "QUICK", evaluation_cli.Size(12, 4, 4, 12, 3, (2,)))
     monkeypatch.setattr("export.evaluation.figures.confidence_bars", lambda *_: None)  # ten classes, which tiny has not
     assert cli.main(arguments) == 0
     text = (out / "paper.md").read_text()
@@ -183,7 +183,7 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, 
     assert "| moving-grid |" in (out / "adaptive.md").read_text()
     assert "| vgg16 |" in (out / "transfer.md").read_text()
     assert "feature distillation" in (out / "frontier.md").read_text()
-    assert json.loads((out / "run.json").read_text())["size"]["slow"] == 4
+    assert json.loads((out / "run.json").read_text())["size"]["l2"] == 4
     assert "wrote" in capsys.readouterr().out
 
 
