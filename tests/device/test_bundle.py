@@ -144,7 +144,7 @@ def test_malformed_gates_give_one_sentence(bundle_folder, write_gate, case):
 
 
 CHANGES = {
-    "split": float("inf"),
+    "split without end": lambda m: m.update(split=float("inf")),
     "no split": lambda m: m.pop("split"),
     "split too high": lambda m: m.update(split=9),
     "no thresholds": lambda m: m.update(thresholds={}),
