@@ -142,20 +142,29 @@ def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optio
     if "gate" not in content:
         return None
     try:
-        gate = Gate(
-            float(content["gate"]["level"]),
-            {int(rad): float(value) for rad, value in content["gate"]["thresholds"].items()},
-            check_table(np.array(content["gate"]["table"])),
-        )
-        _expect(0 <= gate.level < float("inf"), "level {}".format(gate.level))
-        _expect(all(0 <= value <= 1 for value in gate.thresholds.values()), "thresholds {}".format(gate.thresholds))
-        for rad in rads:
-            _expect(rad in gate.thresholds, "no threshold for RAD {}".format(rad))
+        gate = _stage(content["gate"], rads)
+        if "weak" in content["gate"]:
+            weak = _stage(content["gate"]["weak"], rads)
+            _expect(weak.level < gate.level, "a weak level of {}".format(weak.level))
+            gate = gate._replace(weak=weak)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, DataError) as error:
         raise DataError("found no usable gate in {} ({}: {}); expected a level from 0 on, a threshold from 0 to 1 for each "
                         "RAD and a table; calibrate it with: python -m export gate, and {}".format(
                             name, type(error).__name__, error, EXPORT_AGAIN)) from error  # fmt: skip
     return gate
+
+
+def _stage(content: Dict[str, Any], rads: Iterable[int]) -> Gate:
+    stage = Gate(
+        float(content["level"]),
+        {int(rad): float(value) for rad, value in content["thresholds"].items()},
+        check_table(np.array(content["table"])),
+    )
+    _expect(0 <= stage.level < float("inf"), "level {}".format(stage.level))
+    _expect(all(0 <= value <= 1 for value in stage.thresholds.values()), "thresholds {}".format(stage.thresholds))
+    for rad in rads:
+        _expect(rad in stage.thresholds, "no threshold for RAD {}".format(rad))
+    return stage
 
 
 def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]) -> Bundle:

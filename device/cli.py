@@ -84,7 +84,12 @@ def _run(arguments: argparse.Namespace) -> int:
             raise UsageError("found --defq gated, but no gate in bundle {}; expected a bundle with a calibrated gate; calibrate "
                              "it with: python -m export gate --model {}, and export the bundle again".format(
                                  bundle.path, bundle.model))  # fmt: skip
-        defq = "gated (noise level {:.2f}, threshold {:.2f})".format(gate.level, gate.thresholds[rad])
+        defq = "gated ({})".format(
+            "; ".join(
+                "noise level {:.2f}, threshold {:.2f}".format(stage.level, stage.thresholds[rad])
+                for stage in gate.stages()
+            )
+        )
     engine = OnnxRuntimeEngine(bundle, arguments.threads)
     uplink = None
     if arguments.host:

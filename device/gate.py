@@ -6,7 +6,7 @@ coefficients of red minus green. It is our own addition to DefQ, measured in rep
 change all channels alike and pass unseen.
 """
 
-from typing import Dict, NamedTuple
+from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -25,9 +25,20 @@ class Gate(NamedTuple):
     table: np.ndarray
     """For such frames instead of Q_def, float32 (8, 8)."""
 
-    def finds(self, frame: np.ndarray) -> bool:
-        """Whether a frame, uint8 (height, width, channels) of the network's size, counts as attacked."""
-        return noise_level(frame) >= self.level
+    weak: Optional["Gate"] = None
+    """A second stage for frames below ``level``: a lower level, for weak attacks, with gentler settings."""
+
+    def stages(self) -> List["Gate"]:
+        """This stage and, where there is one, the weak one."""
+        return [self] if self.weak is None else [self, self.weak]
+
+    def stage_for(self, frame: np.ndarray) -> Optional["Gate"]:
+        """The stage that counts a frame, uint8 (height, width, channels) of the network's size, as attacked; or None."""
+        noise = noise_level(frame)
+        for stage in self.stages():
+            if noise >= stage.level:
+                return stage
+        return None
 
 
 def high_frequency_matrix() -> np.ndarray:

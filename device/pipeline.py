@@ -26,12 +26,13 @@ class Preprocessor:
     Args:
         bundle: input shape and table.
         defq: apply DefQ here (a head with fused DefQ does it itself).
-        table: float (8, 8), instead of the bundle's.
+        gate: instead, each of its stages with its table.
     """
 
-    def __init__(self, bundle: Bundle, defq: bool, table: Optional[np.ndarray] = None) -> None:
+    def __init__(self, bundle: Bundle, defq: bool, gate: Optional[Gate] = None) -> None:
         self._channels, self._height, self._width = bundle.input_shape
-        self._defq = DefQ(bundle.table if table is None else table) if defq else None
+        self._defq = DefQ(bundle.table) if defq and gate is None else None
+        self._stages = {stage.level: DefQ(stage.table) for stage in gate.stages()} if gate is not None else {}
         self._image = np.zeros((1, *bundle.input_shape), np.float32)
         self._white = np.full((1, 1, 1), 255, np.float32)
 
@@ -58,17 +59,18 @@ class Preprocessor:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if self._channels == 3 else cv2.COLOR_RGB2GRAY)
         return pixels.reshape(self._height, self._width, self._channels)
 
-    def to_image(self, pixels: np.ndarray, quantise: bool = True) -> np.ndarray:
+    def to_image(self, pixels: np.ndarray, stage: Optional[Gate] = None) -> np.ndarray:
         """DefQ, if it is on, and the scale to [0, 1].
 
         Args:
             pixels: as ``resize`` gives them.
-            quantise: False lets this frame pass without DefQ.
+            stage: of the gate, that found this frame.
 
         Returns:
             float32 (1, channels, height, width) in [0, 1], valid until the next call.
         """
-        planes = self._defq.planes(pixels) if quantise and self._defq is not None else pixels.transpose(2, 0, 1)
+        defq = self._defq if stage is None else self._stages[stage.level]
+        planes = pixels.transpose(2, 0, 1) if defq is None else defq.planes(pixels)
         np.divide(planes, self._white, out=self._image[0])
         return self._image
 
@@ -95,7 +97,7 @@ class Pipeline:
         defq: quantise frames.
         uplink: to the host; without it the last device exit answers, as a fallback.
         sink: takes the decisions in frame order.
-        gate: with DefQ on, quantise only the frames that it finds, with its table, and decide on them with its threshold.
+        gate: with DefQ on, quantise only the frames that it finds, with its tables and thresholds.
         rad: relative accuracy drop in percent, of the gate's threshold (default: the bundle's).
     """
 
@@ -116,11 +118,8 @@ class Pipeline:
         self._threshold = threshold
         self._defq = defq
         self._gate = gate if defq else None
-        if self._gate is None:
-            self._prepare = Preprocessor(bundle, defq and not bundle.defq_fused)
-        else:  # its table is not the one that a head may have fused
-            self._gate_threshold = self._gate.thresholds[bundle.default_rad if rad is None else rad]
-            self._prepare = Preprocessor(bundle, True, self._gate.table)
+        self._rad = bundle.default_rad if rad is None else rad
+        self._prepare = Preprocessor(bundle, defq and not bundle.defq_fused, self._gate)
         self._uplink = uplink
         self._sink = sink or Sink()
         self._waiting: Deque[_Waiting] = collections.deque()
@@ -159,10 +158,11 @@ class Pipeline:
                 print("warning: frame {} is skipped: {}".format(frame.index, error), file=sys.stderr, flush=True)
             return
         resized_s = time.perf_counter()
-        attacked = None if self._gate is None else self._gate.finds(pixels)
-        threshold = self._gate_threshold if attacked else self._threshold
-        image = self._prepare.to_image(pixels, attacked is not False)
+        stage = None if self._gate is None else self._gate.stage_for(pixels)
+        threshold = self._threshold if stage is None else stage.thresholds[self._rad]
+        image = self._prepare.to_image(pixels, stage)
         quantised_s = time.perf_counter()
+        # the gate's tables are not the one that a head may have fused
         head = self._engine.run(image, threshold, self._defq and self._gate is None)
         now_s = time.perf_counter()
         ms = {
@@ -171,9 +171,10 @@ class Pipeline:
             "defq": (quantised_s - resized_s) * 1e3,
             "head": (now_s - quantised_s) * 1e3,
         }
+        attacked = None if self._gate is None else stage is not None
         ticket = None
         if head.activation is not None and self._uplink is not None:
-            ticket = self._uplink.submit(head.activation, wait=not live, threshold=threshold if attacked else None)
+            ticket = self._uplink.submit(head.activation, wait=not live, threshold=None if stage is None else threshold)
             if self._uplink.connections == 1 and not live:
                 ticket.wait()  # one frame at a time: no other frame's work in its latency
         else:

@@ -10,6 +10,7 @@ from torch import Tensor
 from device.bundle import check_gate
 from device.errors import UsageError
 from device.gate import Gate
+from device.quantization import DefQ
 from export.defences import frames
 from export.defences.quantiser import BlockQuantiser
 from export.frames import to_pixels
@@ -53,7 +54,8 @@ class Defence:
         each frame, float (n,)."""
         if self.gate is None:
             return threshold
-        return np.where([self.gate.finds(frame) for frame in images], self.gate.thresholds[rad], threshold)
+        stages = [self.gate.stage_for(frame) for frame in images]
+        return np.array([threshold if stage is None else stage.thresholds[rad] for stage in stages])
 
     def __call__(self, images: Tensor, eight_bit: bool = True) -> Tensor:
         """Defend float32 (n, 3, h, w) in [0, 1].
@@ -98,11 +100,16 @@ def _moving_grid(name: str, model: str, scale: str | None) -> Defence:
 
 
 def gated(name: str, gate: Gate) -> Defence:
-    """DefQ for the frames that a noise gate finds, with its table."""
-    defend = frames.quantisation(gate.table)
+    """DefQ for the frames that a noise gate finds, with its tables."""
+    quantise = {stage.level: DefQ(stage.table) for stage in gate.stages()}
+
+    def defend(frame: np.ndarray, _: np.random.Generator) -> np.ndarray:
+        stage = gate.stage_for(frame)
+        return frame if stage is None else quantise[stage.level](frame).copy()
+
     return Defence(
         name,
-        lambda frame, generator: defend(frame, generator) if gate.finds(frame) else frame,
+        defend,
         BlockQuantiser(gate.table),
         f"table {gate.table.tolist()}",  # an attacker has to expect that the gate finds the frame
         gate,

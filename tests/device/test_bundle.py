@@ -107,6 +107,13 @@ def test_gate_may_know_more_rads_than_the_bundle(bundle_folder, write_gate):
     assert load_bundle(bundle_folder).gate[:2] == (0.0, {5: 0.0, 10: 1.0, 15: 0.3})
 
 
+def test_gate_with_a_weak_stage(bundle_folder, write_gate):
+    weak = {"level": 0.5, "thresholds": {"5": 0.6, "10": 0.5}, "table": [[12] * 8] * 8}
+    write_gate(bundle_folder, {"level": 1, "thresholds": {"5": 0.5, "10": 0.4}, "table": STEPS, "weak": weak})
+    strong, second = load_bundle(bundle_folder).gate.stages()
+    assert (strong.level, second.level, second.thresholds[10], second.table[0, 0]) == (1.0, 0.5, 0.5, 12)
+
+
 THRESHOLDS = {"5": 0.5, "10": 0.4}
 GOOD = {"level": 1.1, "thresholds": THRESHOLDS, "table": STEPS}
 GATES = {
@@ -129,6 +136,8 @@ GATES = {
     "RAD missing": (dict(GOOD, thresholds={"5": 0.5}), "found no threshold for RAD 10"),
     "table of seven rows": (dict(GOOD, table=STEPS[:7]), r"shape \(7, 8\)"),
     "table with a zero": (dict(GOOD, table=[[0] * 8] * 8), "steps from 0 to 0"),
+    "weak above strong": (dict(GOOD, weak=GOOD), "weak level of 1.1"),
+    "weak without a table": (dict(GOOD, weak={"level": 0.5, "thresholds": THRESHOLDS}), "'table'"),
     "table in words": (dict(GOOD, table="fine"), "DataError"),
 }
 

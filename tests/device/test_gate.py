@@ -70,5 +70,5 @@ def test_frames_at_the_level_are_found():
     frame = noise(32, 32, 3)
     level = noise_level(frame)
     table = np.full((8, 8), 30.0)
-    assert Gate(level, {5: 0.5}, table).finds(frame) is True
-    assert Gate(level + 0.001, {5: 0.5}, table).finds(frame) is False
+    assert Gate(level, {5: 0.5}, table).stage_for(frame) is not None
+    assert Gate(level + 0.001, {5: 0.5}, table).stage_for(frame) is None

@@ -189,8 +189,8 @@ class RecordingEngine:
 def test_gate_quantises_noisy_frames_alone_and_lowers_their_threshold(bundle, clean_and_noisy, rad, lower):
     engine, sink = RecordingEngine(bundle), ListSink()
     summary = Pipeline(bundle, engine, 0.62, True, None, sink, GATE, rad).run(ListCamera(clean_and_noisy * 2))
-    with_, without = Preprocessor(bundle, True, GATE.table), Preprocessor(bundle, defq=False)
-    images = [without.to_image(clean_and_noisy[0]), with_.to_image(clean_and_noisy[1])] * 2
+    with_, without = Preprocessor(bundle, True, GATE), Preprocessor(bundle, defq=False)
+    images = [without.to_image(clean_and_noisy[0]), with_.to_image(clean_and_noisy[1], GATE)] * 2
     for (image, _, _), expected in zip(engine.seen, images):
         np.testing.assert_array_equal(image, expected)
     assert not np.array_equal(images[1], Preprocessor(bundle, defq=True).to_image(clean_and_noisy[1]))  # another table
@@ -198,6 +198,22 @@ def test_gate_quantises_noisy_frames_alone_and_lowers_their_threshold(bundle, cl
     assert [decision.attacked for decision in sink.decisions] == [False, True] * 2
     assert summary.to_dict()["attacked_frames"] == 2
     assert "; 2 counted as attacked" in summary.text()
+
+
+def test_a_weak_stage_takes_what_lies_below_the_strong_one(bundle, clean_and_noisy):
+    clean, noisy = clean_and_noisy
+    between = noise_level(noisy) + 0.1
+    weak = GATE._replace(thresholds={5: 0.3, 10: 0.2}, table=np.full((8, 8), 12, np.float32))
+    strong = GATE._replace(level=between, weak=weak)
+    louder = np.clip(clean + np.random.RandomState(1).normal(0, 40, clean.shape), 0, 255).astype(np.uint8)
+    engine, sink = RecordingEngine(bundle), ListSink()
+    Pipeline(bundle, engine, 0.62, True, None, sink, strong).run(ListCamera([clean, noisy, louder]))
+    assert [threshold for _, threshold, _ in engine.seen] == [0.62, 0.3, 0.5]
+    assert [decision.attacked for decision in sink.decisions] == [False, True, True]
+    prepare = Preprocessor(bundle, True, strong)
+    np.testing.assert_array_equal(engine.seen[1][0], prepare.to_image(noisy, weak))
+    np.testing.assert_array_equal(engine.seen[2][0], prepare.to_image(louder, strong))
+    assert not np.array_equal(prepare.to_image(noisy, weak).copy(), prepare.to_image(noisy, strong))
 
 
 def test_gate_leaves_the_table_of_a_fused_head_off(bundle, clean_and_noisy):

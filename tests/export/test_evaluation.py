@@ -7,11 +7,12 @@ import torch
 
 from device.bundle import check_gate
 from device.errors import DataError, UsageError
+from device.gate import Gate
 from export import cli
 from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
 from export.calibration import early_exit, relative_costs, score
 from export.datasets import Dataset, Images
-from export.defences import defence_named
+from export.defences import defence_named, gated
 from export.evaluation import (
     Subject,
     attacked,
@@ -24,7 +25,8 @@ from export.evaluation import (
     transfer,
 )
 from export.evaluation import cli as evaluation_cli
-from export.evaluation.gate import CLEAN_LOSS, RESTORED, calibrate_gate
+from export.evaluation import gate as gate_calibration
+from export.evaluation.gate import Stage, Traffic, calibrate_gate
 from export.evaluation.report import markdown_table
 from export.weights import save_network, to_tensor
 from tests import tiny
@@ -134,8 +136,24 @@ def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_
     assert content["weights_sha256"] == "tiny"
     assert set(gate.thresholds) == {5, 10}
     assert all(gate.thresholds[rad] <= threshold for rad, threshold in tiny_subject.thresholds.items())
-    assert 0 < RESTORED < 1
-    assert 0 < CLEAN_LOSS < 0.02
+    for stage in gate.stages()[1:]:
+        assert stage.level < gate.level
+
+
+def test_traffic_behind_two_stages_is_what_the_device_would_do(tiny_subject, data):
+    traffic = Traffic(data.test.pixels, data.test.labels, tiny_subject)
+    low, high = np.quantile(traffic.levels, [0.3, 0.7])
+    weak = Stage(float(low), {5: 0.5}, np.full((8, 8), 20.0))
+    strong = Stage(float(high), {5: 0.4}, np.full((8, 8), 50.0))
+    gate_calibration.LEVELS[0], before = 0.0, gate_calibration.LEVELS[0]
+    point = traffic.at(5, weak, strong)
+    gate_calibration.LEVELS[0] = before
+    gate = Gate(strong.level, strong.lows, strong.table, Gate(weak.level, weak.lows, weak.table))
+    defence = gated("gated", gate)
+    scores = score(tiny_subject.network, defence.pixels(data.test.pixels))
+    found = measure(scores, data.test.labels, tiny_subject, defence.thresholds(data.test.pixels, 5, 0.62), 5)
+    assert found["accuracy"] == pytest.approx(point.accuracy, abs=1e-4)
+    assert found["efcy"] == pytest.approx(point.efcy, abs=1e-4)
 
 
 def patched(monkeypatch, tiny_subject, gate=True):
@@ -251,4 +269,4 @@ def test_gate_writes_into_the_table_and_keeps_the_rest(tmp_path, monkeypatch, ti
     written = json.loads((tmp_path / "vgg16.json").read_text())
     assert {**written, "gate": 0} == {**shipped, "gate": 0}
     assert check_gate(written, (5, 10), "vgg16.json").level < 9
-    assert written["gate"]["images"] == {"clean": 60, "attacked": 60}
+    assert written["gate"]["images"]["clean"] == 60
