@@ -145,7 +145,7 @@ def _strong(
 def _content(stage: Stage, clean: Traffic, harmed: Traffic, accuracy: float) -> dict[str, Any]:
     return {
         "level": stage.level,
-        "thresholds": {str(rad): low for rad, low in stage.lows.items()},
+        "thresholds": {str(rad): float(low) for rad, low in stage.lows.items()},
         "table": stage.table.tolist(),
         "clean_found": round(float((clean.levels >= stage.level).mean()), 4),
         "attacked_found": round(float((harmed.levels >= stage.level).mean()), 4),
