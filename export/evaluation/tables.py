@@ -12,7 +12,7 @@ from export.quantization_table import mean_ratios, table_from_ratios
 from export.weights import to_tensor
 
 SAMPLES = 600
-SLOW_SAMPLES = 100
+SLOW_SAMPLES = 50
 LUMA, CHROMA = (16, 48), (32, 96)
 
 
