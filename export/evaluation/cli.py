@@ -135,7 +135,7 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
         rows = paper.collect(data, models, size.by_attack())
         _write(out, "paper", paper.report(rows), rows)
         first = shipped_subject(models[0])
-        figures.attacked_forms(first, data, out / "figure2.png")
+        figures.attacked_forms(first, data, min(size.l2, 50), out / "figure2.png")
         figures.heat_maps(models, out / "figure4.png")
         figures.confidence_bars(first, data, out / "figure5.png")
         figures.exit_histograms(rows, models, out / "figure6.png")
