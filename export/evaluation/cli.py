@@ -155,11 +155,21 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
     if arguments.transfer:
         rows = transfer.transfer(data, models, size.images) + transfer.norms(data, size.by_attack())
         _write(out, "transfer", transfer.transfer_report(rows), rows)
-    write_json(
-        out / "run.json", {**facts(data), "minutes": round((time.time() - started) / 60, 1), "size": size._asdict()}
+    _note_run(
+        out, [name for name in REPORTS if getattr(arguments, name)], {**facts(data), "models": models, **size._asdict()}
     )
     print(f"wrote {out}/ in {(time.time() - started) / 60:.1f} minutes")
     return 0
+
+
+def _note_run(out: Path, names: list[str], about: dict[str, object]) -> None:
+    """run.json: of what size each report is, and what made it."""
+    file = out / "run.json"
+    try:
+        runs = json.loads(file.read_text())
+    except (OSError, ValueError):
+        runs = {}
+    write_json(file, {**runs, **dict.fromkeys(names, about)})
 
 
 def _write(out: Path, name: str, text: str, rows: paper.Rows) -> None:
@@ -171,7 +181,7 @@ def _write(out: Path, name: str, text: str, rows: paper.Rows) -> None:
 def facts(data: Dataset) -> dict[str, object]:
     """What a figure means little without."""
     return {
-        "data": data.source,
+        "data": "CIFAR-10" if data.classes == datasets.LABELS else "images of a folder",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": platform.machine(),
