@@ -107,7 +107,9 @@ def comparison_report(rows: Rows, took: dict[str, dict[str, float]], rad: int = 
                 row["attack"]: row for row in rows if (row["model"], row["defence"], row["rad"]) == (model, name, rad)
             }
             cells = [f"{row['t3_er']:.2f} / {row['efcy']:.2f} / {row['accuracy']:.2f}" for row in found.values()]
-            lines.append([name, *cells, *(f"{value:.0f}" for value in took.get(name, {"": 0.0, " ": 0.0}).values())])
+            lines.append(
+                [name, *cells, *([f"{value:.0f}" for value in took[name].values()] if name in took else ["", ""])]
+            )
         parts += ["", f"## {model}", "", markdown_table(lines)]
     return "\n".join(parts) + "\n"
 
