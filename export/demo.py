@@ -22,6 +22,7 @@ from export.bundle import BundleSettings, export_bundle
 from export.calibration import score
 from export.figures import exit_histograms
 from export.frames import to_pixels, write_frames
+from export.networks import folded
 from export.weights import load_network, to_tensor
 
 CONDITIONS = {
@@ -55,7 +56,7 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
     rad, measure = (PHOTO_RAD, "agreement") if labels is None else (5, "accuracy")
     bundle = load_bundle(str(export_bundle(model, out / "bundle", BundleSettings(rad=rad), data=data)))
     print("3/4 attack: DeepSloth L-inf, eps 8/256, 30 iterations, rounded to 8 bits", flush=True)
-    network = load_network(model)
+    network = folded(load_network(model))
     if clean.shape[1:3] != bundle.input_shape[1:]:
         clean = shrunk(clean, bundle)
     if labels is None:
