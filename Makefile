@@ -1,6 +1,6 @@
 # make demo   sets up and runs the main job           make bench  the measurements behind README's tables
 # make test   sets up and passes the tests            make lint   ruff and mypy
-# make paper  the tables and figures under reports/, over hours; goes on where it was stopped (QUICK=1: ten minutes)
+# make paper  the tables and figures under reports/, over hours; goes on where it was stopped (QUICK=1: on a few images)
 # Needs Python >= 3.10 as $(PYTHON) and a package index. PYTHON36=... also runs tests/device on Python 3.6.
 
 PYTHON ?= python3
