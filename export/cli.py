@@ -8,12 +8,12 @@ import numpy as np
 
 from device.errors import UsageError, run_command
 from export import datasets
-from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, PerSampleAttack, UniversalLinf
+from export.attacks import DeepSlothLinf, UniversalLinf
 from export.bundle import BundleSettings, export_bundle
 from export.evaluation.cli import add_arguments as add_evaluate_arguments
 from export.evaluation.cli import run as evaluate_command
 from export.evaluation.gate import calibrate_gate
-from export.evaluation.subject import shipped_subject
+from export.evaluation.subject import PER_SAMPLE, shipped_subject
 from export.frames import to_pixels, write_frames
 from export.model_card import calibrate, write_card
 from export.networks import NETWORKS, folded
@@ -21,7 +21,6 @@ from export.quantization_table import TABLES, TableSettings, learn_table, read_t
 from export.training import RECIPES, train
 from export.weights import file_sha256, load_network, save_network, to_tensor, weights_file
 
-TABLE_ATTACKS: dict[str, PerSampleAttack] = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1()}
 WEIGHTS_HELP = "other weights: ours, or of the public SDN code (docs/importing.md)"
 
 
@@ -57,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument(
-        "--attack", choices=sorted(TABLE_ATTACKS), default="linf", help="whose traces to learn (default linf)"
+        "--attack", choices=sorted(PER_SAMPLE), default="linf", help="whose traces to learn (default linf)"
     )
     sub.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
     sub.add_argument("--out", type=Path, metavar="FILE", help="default: tables/MODEL.json")
@@ -122,7 +121,7 @@ def _table(arguments: argparse.Namespace) -> int:
     if arguments.samples < 1:
         raise UsageError(f"found --samples {arguments.samples}; expected 1 or more")
     settings = TableSettings(arguments.samples, low, high, arguments.seed)
-    attack = TABLE_ATTACKS[arguments.attack]
+    attack = PER_SAMPLE[arguments.attack]
     network = load_network(arguments.model, arguments.weights)
     table, ratios, ids = learn_table(folded(network), datasets.load(arguments.data).calibration, settings, attack)
     out = arguments.out or TABLES / f"{arguments.model}.json"

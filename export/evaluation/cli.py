@@ -12,9 +12,11 @@ import torch
 from device.errors import DataError, UsageError
 from export import datasets
 from export.datasets import Dataset
+from export.defences import FORMS as DEFENCES
 from export.evaluation import comparison, paper, transfer
-from export.evaluation.grid import evaluate
-from export.evaluation.report import markdown_table, write_csv
+from export.evaluation.grid import LOOP, evaluate
+from export.evaluation.report import Rows, markdown_table, write_csv
+from export.evaluation.subject import FORMS as ATTACKS
 from export.evaluation.subject import Subject, shipped_subject, subject_of
 from export.networks import NETWORKS
 
@@ -47,13 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--l1-images", type=int, metavar="N", help="reports: the first N for L1")
     parser.add_argument("--adaptive-images", type=int, metavar="N", help="reports: the first N for adaptive attacks")
     parser.add_argument("--adaptive-steps", metavar="N,N", help="reports: steps of adaptive attacks (default 30,100)")
+    parser.add_argument("--attacks", default="clean,linf", help=f"{ATTACKS} (default clean,linf)")
     parser.add_argument(
-        "--attacks",
-        default="clean,linf",
-        help="clean, linf, l2, l1, grey, universal, class-universal, adaptive[:STEPS]",
-    )
-    parser.add_argument(
-        "--defenses", default="none,defq", help="see the docstring of export/defences; NAME@loop calibrates behind it"
+        "--defenses",
+        default="none,defq",
+        help=f"{DEFENCES}; NAME{LOOP} calibrates the thresholds behind it (default none,defq)",
     )
     parser.add_argument("--rad", default="5,10", help="relative accuracy drops in percent (default 5,10)")
     parser.add_argument(
@@ -76,6 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise UsageError(f"found --{name.replace('_', '-')} {value}; expected 1 or more")
     if any(getattr(arguments, name) for name in REPORTS):
+        if arguments.weights or arguments.json:
+            raise UsageError(
+                "found --weights or --json beside a report; expected neither: reports are about the networks of models/ "
+                "and write CSV; leave them out, or name --attacks and --defenses instead of a report"
+            )
         return _reports(arguments, data)
     if arguments.model is None:
         raise UsageError(f"found no --model; expected one, or a report: {', '.join('--' + name for name in REPORTS)}")
@@ -172,7 +177,7 @@ def _note_run(out: Path, names: list[str], about: dict[str, object]) -> None:
     write_json(file, {**runs, **dict.fromkeys(names, about)})
 
 
-def _write(out: Path, name: str, text: str, rows: paper.Rows) -> None:
+def _write(out: Path, name: str, text: str, rows: Rows) -> None:
     (out / f"{name}.md").write_text(text)
     write_csv(rows, out / f"{name}.csv")
     print(f"{text}\nwrote {out}/{name}.md and {name}.csv", flush=True)

@@ -10,11 +10,9 @@ from bench.measure import interleaved
 from export.datasets import Dataset
 from export.defences import defence_named
 from export.evaluation.grid import LOOP, evaluate
-from export.evaluation.report import markdown_table, reference
+from export.evaluation.report import Rows, markdown_table, reference
 from export.evaluation.subject import shipped_subject
 from export.evaluation.tables import ycbcr_defence, ycbcr_tables
-
-Rows = list[dict[str, Any]]
 
 CONTENDERS = (
     "none", "defq", f"defq{LOOP}", "gated", "flat", "transposed", "distillation", "jpeg:75", "jpeg:50", "jpeg:25",

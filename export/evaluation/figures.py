@@ -30,8 +30,9 @@ SPLIT = 3
 def attacked_forms(subject: Subject, data: Dataset, count: int, file: Path, rad: int = 5) -> None:
     """Figure 2: one image and its three attacked forms with the exit that each reaches.
 
-    The image is the first of ``count`` test images that leaves on the device unharmed, but under none of the attacks. CIFAR-10's images are not ours to give
-    away: this picture stays on the machine that drew it.
+    The image is the first of ``count`` test images that leaves on the device unharmed, but under none of the attacks (the
+    very first where there is none such). CIFAR-10's images are not ours to give away: this picture stays on the machine
+    that drew it.
     """
     images = data.test.take(count)
     threshold = subject.thresholds[rad]
@@ -76,7 +77,7 @@ def heat_maps(models: Sequence[str], file: Path) -> None:
 
 def confidence_bars(subject: Subject, data: Dataset, file: Path, rad: int = 5) -> None:
     """Figure 5: what the last exit on the device says of one image: clean, attacked, defended. The image is the first
-    test image that leaves there clean and defended, but not attacked."""
+    test image that is sure there clean and defended, but not attacked (the very first where there is none such)."""
     images = data.test.take(100)
     none, defq = defence_named("none", subject.model), defence_named("defq", subject.model)
     harmed = attacked("linf", subject, data, images, none)

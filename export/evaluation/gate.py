@@ -1,9 +1,10 @@
 """Calibrates the noise gate: from which level a frame counts as attacked, with which table it is quantised and which
-threshold it gets. The strong stage is learned from DeepSloth L-inf, the weak one from L2, whose noise is a third of it.
+threshold it gets. The strong stage is learned from DeepSloth L-inf, the weak one from L2, whose noise is 0.4 of it.
 
 All on calibration images, so that the test images, and L1, stay unseen.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from export.calibration import THRESHOLD_GRID, ExitScores, OperatingPoint, opera
 from export.datasets import Dataset
 from export.defences import defence_named, table_defence
 from export.evaluation.subject import Subject, attacked
+from export.evaluation.tables import SAMPLES, SLOW_SAMPLES
 from export.frames import to_pixels
 from export.quantization_table import bake
 
@@ -23,8 +25,6 @@ WEAK_RANGES = ((5, 20), (5, 30), (10, 30), (10, 40))
 """Ranges of Algorithm 1 to choose from. Low steps for the frequencies that an attack spares leave more of the image."""
 WEAK_DROPS = np.round(np.arange(0.0, 0.25, 0.02), 2)
 """How much lower than usual the threshold of the weak stage may be."""
-SAMPLES, WEAK_SAMPLES = 600, 50
-"""Calibration images to attack by L-inf and L2; clean, all of them count."""
 RESTORED = 0.92
 """EFCY of attacked frames to reach, as a share of what clean frames have."""
 STRONG_LOSS, LOSS = 0.01, 0.016
@@ -74,12 +74,20 @@ class Traffic:
 
 
 def calibrate_gate(subject: Subject, data: Dataset) -> dict[str, Any]:
-    """The key ``gate`` of a table's file."""
+    """The key ``gate`` of a table's file, JSON-ready.
+
+    First the strong stage: of all ranges the one that leaves attacked frames the highest accuracy. Then, beside it, the
+    weak one: of all levels, tables and thresholds that cost clean frames at most LOSS and no T3-ER, the one that
+    restores most EFCY under L2, and of those the one with the highest accuracy. There may be none.
+
+    Args:
+        data: its calibration images; the classes must be the network's.
+    """
     images = data.calibration
     none = defence_named("none", subject.model)
     clean = Traffic(images.pixels, images.labels, subject)
     harmed = {}
-    for attack, count in (("linf", SAMPLES), ("l2", WEAK_SAMPLES)):
+    for attack, count in (("linf", SAMPLES), ("l2", SLOW_SAMPLES)):
         few = images.take(count)
         harmed[attack] = Traffic(to_pixels(attacked(attack, subject, data, few, none)), few.labels, subject)
     rads = subject.thresholds
@@ -112,12 +120,16 @@ def calibrate_gate(subject: Subject, data: Dataset) -> dict[str, Any]:
     if kept:
         weak = max(kept, key=lambda stage: (round(restored(stage), 2), accuracy("l2", stage, chosen)))
         content["weak"] = _content(weak, clean, harmed["l2"], accuracy("l2", weak, chosen))
-    counts = {"clean": len(images.labels), "linf": SAMPLES, "l2": WEAK_SAMPLES}
+    counts = {"clean": len(clean.labels), **{attack: len(traffic.labels) for attack, traffic in harmed.items()}}
     return {**content, "images": counts, "weights_sha256": subject.identity}
 
 
 def _strong(
-    subject: Subject, table: np.ndarray, harmed: Traffic, plain: dict[int, OperatingPoint], harmless: Any
+    subject: Subject,
+    table: np.ndarray,
+    harmed: Traffic,
+    plain: dict[int, OperatingPoint],
+    harmless: Callable[..., bool],
 ) -> Stage:
     """Level and thresholds for one table.
 

@@ -1,6 +1,5 @@
 """Attacks x defences x thresholds: one row of figures for each."""
 
-import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -75,6 +74,6 @@ def measure(
 def thresholds_behind(defence: Defence, subject: Subject, calibration: Images) -> dict[int, float]:
     """RAD thresholds with the defence in the loop, from calibration images alone: relative to the accuracy that the
     final classifier has behind the defence."""
-    scores = scores_of(subject, to_tensor(defence.pixels(calibration.pixels, seed=zlib.crc32(b"calibration"))))
+    scores = scores_of(subject, to_tensor(defence.pixels(calibration.pixels)))
     points = {rad: rad_threshold(scores, calibration.labels, subject.costs, rad) for rad in subject.thresholds}
     return {rad: point.threshold for rad, point in points.items()}

@@ -1,12 +1,11 @@
 """The paper's Tables I to IV with its figures and ours side by side."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from export.datasets import Dataset
 from export.evaluation.grid import evaluate
-from export.evaluation.report import markdown_table, reference
+from export.evaluation.report import Rows, markdown_table, reference
 from export.evaluation.subject import shipped_subject
 
 MODELS = ("vgg16", "resnet56", "mobilenet")
@@ -44,7 +43,6 @@ PAPER_RANGES = {
     (20, 100): (0.27, 0.55, 0.70, 0.42, 0.65, 0.71),
 }
 
-Rows = list[dict[str, Any]]
 Lookup = Callable[..., dict[str, Any] | None]
 
 
@@ -75,8 +73,8 @@ def report(rows: Rows) -> str:
         "# The paper's tables, its figures and ours",
         "",
         "In every cell: the paper's figure / ours. Arrows lead from no defence to DefQ with the table of range 20 to 60. "
-        "Attacked images are rounded to 8 bits, as a camera or a file delivers them; the float figures, as in the papers, "
-        "are in [paper.csv](paper.csv).",
+        "Attacked images are rounded to 8 bits, as a camera or a file delivers them; float images, as in the papers, are at the end "
+        "and in [paper.csv](paper.csv).",
         "",
         reference(rows),
     ]
@@ -135,8 +133,3 @@ def _float(rows: Rows, models: list[str]) -> str:
                 cells.append(" -> ".join(f"{row['efcy']:.2f}" for row in pair if row))
         lines.append([attack, *cells])
     return markdown_table(lines)
-
-
-def write(rows: Rows, out: Path) -> None:
-    """paper.md of collected rows."""
-    (out / "paper.md").write_text(report(rows))

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+Rows = list[dict[str, Any]]
+"""What evaluate() gives: one dictionary a condition."""
+
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:
     """A table whose first line is the heading."""

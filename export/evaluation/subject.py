@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from export.datasets import Dataset, Images
 from export.defences import Defence
 from export.model_card import calibrate, card_file, read_card
 from export.networks import SDN, folded
-from export.weights import file_sha256, load_network, to_tensor, weights_file
+from export.weights import load_network, to_tensor
 
 PER_SAMPLE = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1(), "grey": GreyLinf()}
 UNIVERSAL_IMAGES = 500  # calibration images that universal perturbations are learned on
@@ -48,10 +48,7 @@ def shipped_subject(model: str, weights: Path | None = None) -> Subject:
     Raises:
         DataError: no weights, or no calibration for them.
     """
-    card = read_card(model, weights)
-    thresholds = {int(rad): float(point["threshold"]) for rad, point in card["thresholds"].items()}
-    sha256 = file_sha256(weights or weights_file(model))
-    return Subject(model, folded(load_network(model, weights)), sha256, card["relative_costs"], thresholds)
+    return _subject(model, load_network(model, weights), read_card(model, weights))
 
 
 def subject_of(model: str, weights: Path | None, data: Dataset) -> Subject:
@@ -60,7 +57,10 @@ def subject_of(model: str, weights: Path | None, data: Dataset) -> Subject:
     if weights is None or card_file(model, weights).is_file():
         return shipped_subject(model, weights)
     network = load_network(model, weights)
-    card = calibrate(model, network, data, weights)
+    return _subject(model, network, calibrate(model, network, data, weights))
+
+
+def _subject(model: str, network: SDN, card: dict[str, Any]) -> Subject:
     thresholds = {int(rad): float(point["threshold"]) for rad, point in card["thresholds"].items()}
     return Subject(model, folded(network), card["weights_sha256"], card["relative_costs"], thresholds)
 

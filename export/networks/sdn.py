@@ -14,8 +14,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 class SDN(nn.Module):
     """A multi-exit classifier: ``stem``, then ``blocks[i]`` each followed by classifier ``ics[i]``, then ``end``.
 
-    These four attributes are all that the exporter, the attacks and the calibration ask of a network. A network of
-    your own needs no more: modules under these names and an ``input_shape``.
+    The exporter asks for these four attributes and ``input_shape``; calibration also calls the network, attacks call
+    ``exits``. A network of your own: hand its modules to this class (docs/importing.md).
 
     Shape: images float32 (batch, channels, height, width) in [0, 1], RGB, no normalisation.
     ``forward`` returns the logits of every exit, float32 (exits, batch, classes); the final classifier is the last.

@@ -140,14 +140,13 @@ def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_
         assert stage.level < gate.level
 
 
-def test_traffic_behind_two_stages_is_what_the_device_would_do(tiny_subject, data):
+def test_traffic_behind_two_stages_is_what_the_device_would_do(tiny_subject, data, monkeypatch):
     traffic = Traffic(data.test.pixels, data.test.labels, tiny_subject)
     low, high = np.quantile(traffic.levels, [0.3, 0.7])
     weak = Stage(float(low), {5: 0.5}, np.full((8, 8), 20.0))
     strong = Stage(float(high), {5: 0.4}, np.full((8, 8), 50.0))
-    gate_calibration.LEVELS[0], before = 0.0, gate_calibration.LEVELS[0]
+    monkeypatch.setattr(gate_calibration, "LEVELS", np.array([0.0]))
     point = traffic.at(5, weak, strong)
-    gate_calibration.LEVELS[0] = before
     gate = Gate(strong.level, strong.lows, strong.table, Gate(weak.level, weak.lows, weak.table))
     defence = gated("gated", gate)
     scores = score(tiny_subject.network, defence.pixels(data.test.pixels))
@@ -230,6 +229,7 @@ def test_a_table_in_markdown():
     ("options", "message"),
     [
         ([], "found no --model; expected one, or a report"),
+        (["--paper", "--weights", "last"], "found --weights or --json beside a report"),
         (["--model", "vgg16", "--rad", "7"], r"found --rad 7; expected some of \[5, 10\]"),
         (["--model", "vgg16", "--rad", "five"], "found --rad five"),
         (["--model", "vgg16", "--images", "0"], "found --images 0; expected 1 or more"),
@@ -269,4 +269,4 @@ def test_gate_writes_into_the_table_and_keeps_the_rest(tmp_path, monkeypatch, ti
     written = json.loads((tmp_path / "vgg16.json").read_text())
     assert {**written, "gate": 0} == {**shipped, "gate": 0}
     assert check_gate(written, (5, 10), "vgg16.json").level < 9
-    assert written["gate"]["images"]["clean"] == 60
+    assert written["gate"]["images"] == {"clean": 60, "linf": 60, "l2": 50}
