@@ -44,6 +44,9 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--epochs", type=int)
     sub.add_argument("--peak-rate", type=float, help="highest learning rate of the one-cycle schedule")
     sub.add_argument("--start", type=Path, metavar="FILE", help="safetensors to begin from instead of random weights")
+    sub.add_argument(
+        "--quantised", type=float, metavar="SHARE", help="of a batch to show quantised, 0 to 1 (default 0.5)"
+    )
     sub.add_argument("--out", type=Path, metavar="FILE", help="default: models/MODEL.safetensors")
     sub.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: build/train/MODEL.checkpoint")
 
@@ -93,13 +96,18 @@ def _train(arguments: argparse.Namespace) -> int:
     model: str = arguments.model
     recipe = RECIPES[model]
     recipe = recipe._replace(
-        epochs=arguments.epochs or recipe.epochs, peak_rate=arguments.peak_rate or recipe.peak_rate
+        epochs=arguments.epochs or recipe.epochs,
+        peak_rate=arguments.peak_rate or recipe.peak_rate,
+        quantised=recipe.quantised if arguments.quantised is None else arguments.quantised,
     )
+    if not 0 <= recipe.quantised <= 1:
+        raise UsageError(f"found --quantised {recipe.quantised}; expected a share from 0 to 1")
     checkpoint = arguments.checkpoint or Path("build/train") / f"{model}.checkpoint"
     data = datasets.load(arguments.data)
+    begun = f"from weights {file_sha256(arguments.start)[:12]}" if arguments.start else "from random weights"
     network = train(model, data, recipe, checkpoint, arguments.start)
     out = arguments.out or weights_file(model)
-    save_network(network, out, ", ".join(f"{name} {value}" for name, value in recipe._asdict().items()))
+    save_network(network, out, ", ".join([begun, *(f"{name} {value}" for name, value in recipe._asdict().items())]))
     card = write_card(calibrate(model, load_network(model, out), data, out), out)
     print(f"wrote {out} and {card}; bake its table with: python -m export table --model {model}")
     return 0

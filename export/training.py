@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -12,21 +13,28 @@ from tqdm import tqdm
 from device.errors import DataError
 from export.calibration import exit_accuracies, relative_costs, score
 from export.datasets import Dataset
+from export.defences.quantiser import BlockQuantiser
 from export.networks import NETWORKS, SDN
 from export.weights import load_network, to_tensor
 
 CROP_PADDING = 4
 FIRST_WEIGHT = 0.01
+QUANTISED_STEPS = (10, 60)
 
 
 class Recipe(NamedTuple):
-    """SGD with Nesterov momentum 0.9 under a one-cycle schedule; the gradient norm is clipped."""
+    """SGD with Nesterov momentum 0.9 under a one-cycle schedule; the gradient norm is clipped.
+
+    ``quantised``: share of a batch that is seen as behind DefQ, with a flat table of a random step, so that the network
+    learns to read quantised images. No attacked image and no learned table takes part.
+    """
 
     epochs: int = 12
     peak_rate: float = 0.1
     batch: int = 256
     weight_decay: float = 5e-4
     clip_norm: float = 5.0
+    quantised: float = 0.5
     compile: bool = False
     seed: int = 0
 
@@ -43,7 +51,8 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
 
     After every epoch the whole state goes to ``checkpoint``; a run that finds one goes on from there. ``start`` names
     safetensors to begin from instead of random weights. Prints one line an epoch with the accuracy on the calibration
-    split (every exit's best, and the final classifier's).
+    split (every exit's best, and the final classifier's). With ``start`` the exits are trained already, so that their
+    losses count in full from the first step.
     """
     torch.manual_seed(recipe.seed)
     network = load_network(model, start) if start else NETWORKS[model](len(data.classes))
@@ -66,9 +75,10 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
         done = state["epoch"]
         print(f"goes on after epoch {done} of {recipe.epochs} from {checkpoint}", flush=True)
     forward: Callable[[Tensor], Tensor] = torch.compile(network) if recipe.compile else network
+    first_weights = costs if start else torch.full_like(costs, FIRST_WEIGHT)
     for epoch in range(done, recipe.epochs):
         network.train()
-        loss = _epoch(forward, network, optimiser, schedule, data, recipe, costs, epoch, steps)
+        loss = _epoch(forward, network, optimiser, schedule, data, recipe, (first_weights, costs), epoch, steps)
         network.eval()
         accuracies = exit_accuracies(score(network, data.calibration.pixels), data.calibration.labels)
         print(
@@ -91,7 +101,7 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
 
 def _epoch(
     forward: Callable[[Tensor], Tensor], network: SDN, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
-    data: Dataset, recipe: Recipe, costs: Tensor, epoch: int, steps: int,
+    data: Dataset, recipe: Recipe, exit_weights: tuple[Tensor, Tensor], epoch: int, steps: int,
 ) -> float:  # fmt: skip
     generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
     order = torch.randperm(len(data.train.labels), generator=generator).numpy()
@@ -99,9 +109,10 @@ def _epoch(
     bar = tqdm(range(steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=10)
     for step in bar:
         index = order[step * recipe.batch : (step + 1) * recipe.batch]
-        images = augment(to_tensor(data.train.pixels[index]), generator).contiguous(memory_format=torch.channels_last)
+        images = augment(to_tensor(data.train.pixels[index]), generator)
+        images = quantise_some(images, recipe.quantised, generator).contiguous(memory_format=torch.channels_last)
         labels = torch.from_numpy(data.train.labels[index])
-        weights = FIRST_WEIGHT + (epoch * steps + step) / (recipe.epochs * steps) * (costs - FIRST_WEIGHT)
+        weights = torch.lerp(*exit_weights, (epoch * steps + step) / (recipe.epochs * steps))
         weights[-1] = 1.0
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = forward(images)
@@ -131,6 +142,19 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     rows = (top[:, None] + torch.arange(height))[:, None, :, None]
     columns = (left[:, None] + torch.arange(width))[:, None, None, :]
     return padded[torch.arange(n)[:, None, None, None], torch.arange(3)[None, :, None, None], rows, columns]
+
+
+def quantise_some(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """The first ``share`` of a shuffled batch behind DefQ with a flat table, its step drawn from QUANTISED_STEPS.
+
+    float32 (n, 3, h, w) in [0, 1].
+    """
+    count = round(share * len(images))
+    low, high = QUANTISED_STEPS
+    step = torch.randint(low, high + 1, (), generator=generator).item()
+    if not count:
+        return images
+    return torch.cat([BlockQuantiser(np.full((8, 8), step))(images[:count]), images[count:]])
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:

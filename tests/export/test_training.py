@@ -5,7 +5,7 @@ import torch
 from device.errors import DataError
 from export import training
 from export.datasets import LABELS, Dataset, Images
-from export.training import Recipe, augment, train
+from export.training import Recipe, augment, quantise_some, train
 from export.weights import load_network, save_network, weights_file
 from tests import tiny
 
@@ -46,6 +46,15 @@ def test_augmentation_moves_and_mirrors_but_keeps_pixels():
     assert not torch.equal(out, images)
     inner = out[:, :, 4:12, 4:12]
     assert inner.min() >= 0.5  # a crop of at most 4 pixels leaves the middle filled
+
+
+def test_a_share_of_the_batch_is_quantised():
+    images = torch.rand(8, 3, 16, 16)
+    out = quantise_some(images, 0.5, torch.Generator().manual_seed(0))
+    assert not (out[:4] == images[:4]).flatten(1).all(1).any()
+    torch.testing.assert_close(out[:4] * 255, (out[:4] * 255).round())  # what a device shows its network
+    assert torch.equal(out[4:], images[4:])
+    assert torch.equal(quantise_some(images, 0.0, torch.Generator()), images)
 
 
 def test_weights_survive_the_file(tmp_path):
