@@ -10,19 +10,19 @@ import json
 import os
 import tarfile
 import zlib
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from device.errors import BundleError, DataError, UsageError
 from device.gate import Gate
-from device.quantization import check_table
+from device.monitor import ExitShares
+from device.table_file import EXPORT_AGAIN, check_gate, check_monitor, check_table_file
 
 FORMAT = "sdn-edge-bundle"
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 1 << 30
 MAX_MANIFEST_BYTES = 1 << 20
-EXPORT_AGAIN = "export it again with: python -m export bundle"
 
 
 class Bundle(NamedTuple):
@@ -50,6 +50,8 @@ class Bundle(NamedTuple):
     """The head applies DefQ itself and has an input ``defq``, bool (1,), that switches it."""
     gate: Optional[Gate]
     """For DefQ on noisy frames alone; None where it is not calibrated."""
+    monitor: Dict[int, ExitShares]
+    """Relative accuracy drop in percent -> shares of exits for the attack monitor; empty where it is not calibrated."""
     graphs: Dict[str, str]
     """``head``, ``head_flat``, ``tail`` -> file name."""
     manifest: Dict[str, Any]
@@ -62,7 +64,15 @@ class Bundle(NamedTuple):
         Raises:
             BundleError: absent, of another size, or changed since the export.
         """
-        return _checked(self.path, self.files, self.manifest, self.graphs[graph])
+        return self.read_file(self.graphs[graph])
+
+    def read_file(self, name: str) -> bytes:
+        """The bytes of any file that the manifest names, checked.
+
+        Raises:
+            BundleError: absent, of another size, or changed since the export.
+        """
+        return _checked(self.path, self.files, self.manifest, name)
 
     def threshold(self, rad: int) -> float:
         """The threshold for a relative accuracy drop of ``rad`` percent.
@@ -120,53 +130,6 @@ def load_bundle(path: str) -> Bundle:
             path, type(error).__name__, error, EXPORT_AGAIN)) from error  # fmt: skip
 
 
-def check_table_file(content: Dict[str, Any], name: str) -> np.ndarray:
-    """The steps of a table.json, float32 (8, 8).
-
-    Raises:
-        DataError: no ``table`` of 8 x 8 numbers from 1 on.
-    """
-    try:
-        return check_table(np.array(content["table"]))
-    except (KeyError, TypeError, ValueError, DataError) as error:
-        raise DataError("found no usable table in {} ({}); expected \"table\": 8 rows of 8 steps; bake one with: "
-                        "python -m export table".format(name, error)) from error  # fmt: skip
-
-
-def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optional[Gate]:
-    """The gate of a table.json; None where it has none.
-
-    Raises:
-        DataError: a level or threshold that cannot be, or no threshold for one of ``rads``.
-    """
-    if "gate" not in content:
-        return None
-    try:
-        gate = _stage(content["gate"], rads)
-        if "weak" in content["gate"]:
-            weak = _stage(content["gate"]["weak"], rads)
-            _expect(weak.level < gate.level, "a weak level of {}".format(weak.level))
-            gate = gate._replace(weak=weak)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, DataError) as error:
-        raise DataError("found no usable gate in {} ({}: {}); expected a level from 0 on, a threshold from 0 to 1 for each "
-                        "RAD and a table; calibrate it with: python -m export gate, and {}".format(
-                            name, type(error).__name__, error, EXPORT_AGAIN)) from error  # fmt: skip
-    return gate
-
-
-def _stage(content: Dict[str, Any], rads: Iterable[int]) -> Gate:
-    stage = Gate(
-        float(content["level"]),
-        {int(rad): float(value) for rad, value in content["thresholds"].items()},
-        check_table(np.array(content["table"])),
-    )
-    _expect(0 <= stage.level < float("inf"), "level {}".format(stage.level))
-    _expect(all(0 <= value <= 1 for value in stage.thresholds.values()), "thresholds {}".format(stage.thresholds))
-    for rad in rads:
-        _expect(rad in stage.thresholds, "no threshold for RAD {}".format(rad))
-    return stage
-
-
 def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]) -> Bundle:
     """Check what a manifest says; anything missing or of a wrong type raises KeyError, TypeError or ValueError."""
     split = int(manifest["split"])
@@ -193,13 +156,14 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     try:
         table = check_table_file(content, table_file)
         gate = check_gate(content, sorted(thresholds), table_file)
+        monitor = check_monitor(content, len(costs), sorted(thresholds), table_file)
     except DataError as error:
         raise BundleError("{} (in bundle {})".format(error, path)) from error
     return Bundle(
         path=path, id=str(manifest["id"]), model=str(manifest["model"]), split=split, labels=labels,
         input_shape=(shape[0], shape[1], shape[2]), activation_shape=_shape(manifest["activation"]["shape"]),
         relative_costs=costs, thresholds=thresholds, default_rad=default_rad, table=table,
-        defq_fused=bool(manifest["defq"]["fused"]), gate=gate, graphs=graphs, manifest=manifest, files=files,
+        defq_fused=bool(manifest["defq"]["fused"]), gate=gate, monitor=monitor, graphs=graphs, manifest=manifest, files=files,
     )  # fmt: skip
 
 

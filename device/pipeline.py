@@ -4,7 +4,7 @@ import collections
 import sys
 import threading
 import time
-from typing import Deque, Dict, NamedTuple, Optional
+from typing import Callable, Deque, Dict, NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from device.cameras import Camera, Frame
 from device.engines import Engine, HeadResult
 from device.errors import FrameError
 from device.gate import Gate
+from device.monitor import Monitor
 from device.quantization import DefQ, check_frame
 from device.sinks import Decision, Sink
 from device.summary import Summary
@@ -25,13 +26,14 @@ class Preprocessor:
 
     Args:
         bundle: input shape and table.
-        defq: apply DefQ here (a head with fused DefQ does it itself).
+        defq: apply DefQ here (a head with fused DefQ does it itself); ``defq`` may be switched between two frames.
         gate: instead, each of its stages with its table.
     """
 
     def __init__(self, bundle: Bundle, defq: bool, gate: Optional[Gate] = None) -> None:
         self._channels, self._height, self._width = bundle.input_shape
-        self._defq = DefQ(bundle.table) if defq and gate is None else None
+        self.defq = defq and gate is None
+        self._quantiser = DefQ(bundle.table)
         self._stages = {stage.level: DefQ(stage.table) for stage in gate.stages()} if gate is not None else {}
         self._image = np.zeros((1, *bundle.input_shape), np.float32)
         self._white = np.full((1, 1, 1), 255, np.float32)
@@ -69,21 +71,31 @@ class Preprocessor:
         Returns:
             float32 (1, channels, height, width) in [0, 1], valid until the next call.
         """
-        defq = self._defq if stage is None else self._stages[stage.level]
-        planes = pixels.transpose(2, 0, 1) if defq is None else defq.planes(pixels)
+        if stage is not None:
+            planes = self._stages[stage.level].planes(pixels)
+        elif self.defq:
+            planes = self._quantiser.planes(pixels)
+        else:
+            planes = pixels.transpose(2, 0, 1)
         np.divide(planes, self._white, out=self._image[0])
         return self._image
+
+
+Attack = Callable[[Frame, np.ndarray], np.ndarray]
+"""A frame and its pixels at the network's size, uint8 (height, width, channels) -> the same pixels under attack."""
 
 
 class _Waiting(NamedTuple):
     """A frame that has been through the head."""
 
     frame: Frame
+    pixels: np.ndarray  # at the network's size, before DefQ
     head: HeadResult
     ms: Dict[str, float]
     started_s: float
     ticket: Optional[Ticket]
     submitted_s: float
+    quantised: bool
     attacked: Optional[bool]
 
 
@@ -94,11 +106,14 @@ class Pipeline:
         bundle: labels and shapes.
         engine: runs the head.
         threshold: confidence from which a frame leaves.
-        defq: quantise frames.
+        defq: quantise frames; ``defq`` may be switched between two frames, as the preview does.
         uplink: to the host; without it the last device exit answers, as a fallback.
         sink: takes the decisions in frame order.
         gate: with DefQ on, quantise only the frames that it finds, with its tables and thresholds.
         rad: relative accuracy drop in percent, of the gate's threshold (default: the bundle's).
+        monitor: sees every exit; while ``auto`` is set it switches DefQ on when it raises an alarm, and off again.
+
+    ``attack``, if set, changes frames before they are quantised: for demonstrations. Its time counts in no stage.
     """
 
     def __init__(
@@ -111,12 +126,16 @@ class Pipeline:
         sink: Optional[Sink] = None,
         gate: Optional[Gate] = None,
         rad: Optional[int] = None,
+        monitor: Optional[Monitor] = None,
     ) -> None:
         self.bundle = bundle
+        self.defq = defq
+        self.auto = False
+        self.monitor = monitor
+        self.attack: Optional[Attack] = None
         self.summary = Summary(bundle.relative_costs)
         self._engine = engine
         self._threshold = threshold
-        self._defq = defq
         self._gate = gate if defq else None
         self._rad = bundle.default_rad if rad is None else rad
         self._prepare = Preprocessor(bundle, defq and not bundle.defq_fused, self._gate)
@@ -158,19 +177,27 @@ class Pipeline:
                 print("warning: frame {} is skipped: {}".format(frame.index, error), file=sys.stderr, flush=True)
             return
         resized_s = time.perf_counter()
-        stage = None if self._gate is None else self._gate.stage_for(pixels)
+        ms = {"capture": (started_s - before_s) * 1e3, "resize": (resized_s - started_s) * 1e3}
+        if self.attack is not None:
+            pixels = self.attack(frame, pixels)
+            spent_s = time.perf_counter() - resized_s
+            started_s, resized_s = started_s + spent_s, resized_s + spent_s
+        if self.auto and self.monitor is not None:
+            self.defq = self.monitor.attacked
+        whole = self.defq and self._gate is None  # quantise whatever comes; a head may have it fused
+        self._prepare.defq = whole and not self.bundle.defq_fused
+        stage = self._gate.stage_for(pixels) if self.defq and self._gate is not None else None
         threshold = self._threshold if stage is None else stage.thresholds[self._rad]
         image = self._prepare.to_image(pixels, stage)
         quantised_s = time.perf_counter()
-        # the gate's tables are not the one that a head may have fused
-        head = self._engine.run(image, threshold, self._defq and self._gate is None)
+        head = self._engine.run(image, threshold, whole)
         now_s = time.perf_counter()
-        ms = {
-            "capture": (started_s - before_s) * 1e3,
-            "resize": (resized_s - started_s) * 1e3,
-            "defq": (quantised_s - resized_s) * 1e3,
-            "head": (now_s - quantised_s) * 1e3,
-        }
+        ms["defq"] = (quantised_s - resized_s) * 1e3
+        ms["head"] = (now_s - quantised_s) * 1e3
+        if live:
+            ms["age"] = (time.monotonic() - frame.timestamp_s) * 1e3
+        if self.monitor is not None:
+            self.monitor.see(head.exit, whole)
         attacked = None if self._gate is None else stage is not None
         ticket = None
         if head.activation is not None and self._uplink is not None:
@@ -179,7 +206,8 @@ class Pipeline:
                 ticket.wait()  # one frame at a time: no other frame's work in its latency
         else:
             ms["total"] = (now_s - started_s) * 1e3
-        self._waiting.append(_Waiting(frame, head, ms, started_s, ticket, now_s, attacked))
+        quantised = whole or stage is not None
+        self._waiting.append(_Waiting(frame, pixels, head, ms, started_s, ticket, now_s, quantised, attacked))
 
     def _emit(self, to_the_end: bool = False) -> None:
         """Give the sink every decision whose turn has come; at the end wait for the answers that are out."""
@@ -195,10 +223,10 @@ class Pipeline:
             waiting.popleft()
             decision = self._decision(first)
             self.summary.add(decision)
-            self._sink.write(decision)
+            self._sink.write(decision, first.frame, first.pixels)
 
     def _decision(self, item: _Waiting) -> Decision:
-        frame, head, ms, started_s, ticket, submitted_s, attacked = item
+        frame, _, head, ms, started_s, ticket, submitted_s, quantised, attacked = item
         label, confidence, exit_, source, sent = head.label, head.confidence, head.exit, "edge", 0
         if head.activation is not None:
             source, exit_ = "fallback", self.bundle.split
@@ -206,8 +234,10 @@ class Pipeline:
             sent = ticket.bytes_sent
             ms["host"] = (ticket.finished_s - submitted_s) * 1e3
             ms["total"] = (ticket.finished_s - started_s) * 1e3
+            if "age" in ms:
+                ms["age"] += ms["host"]
             if ticket.answer is not None:
                 label, confidence, exit_ = ticket.answer
                 source = "host"
         name = self.bundle.labels[label]
-        return Decision(frame.index, label, name, confidence, exit_, source, ms, sent, frame.label, attacked)
+        return Decision(frame.index, label, name, confidence, exit_, source, ms, sent, frame.label, quantised, attacked)

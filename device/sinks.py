@@ -5,6 +5,9 @@ import os
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, TextIO
 
+import numpy as np
+
+from device.cameras import Frame
 from device.errors import OutputError
 
 
@@ -21,11 +24,14 @@ class Decision(NamedTuple):
     source: str
     """``edge``: left on the device. ``host``: the host answered. ``fallback``: it did not, the last device exit stands in."""
     ms: Dict[str, float]
-    """Milliseconds a stage (capture, resize, defq, head, host) and ``total``: from the camera's hand-over to now."""
+    """Milliseconds a stage (capture, resize, defq, head, host) and ``total``: from the camera's hand-over to now; with a
+    live camera also ``age``: from the sensor's exposure to now."""
     bytes_sent: int
     """Bytes written to the host's socket for this frame, HTTP headers included."""
     truth: Optional[int] = None
     """The frame's label where its source knows it."""
+    quantised: bool = False
+    """Whether DefQ was applied to the frame."""
     attacked: Optional[bool] = None
     """Whether the gate counted the frame as attacked; None without the gate."""
 
@@ -41,6 +47,7 @@ def to_line(decision: Decision) -> str:
         "source": decision.source,
         "ms": {stage: round(value, 3) for stage, value in decision.ms.items()},
         "bytes_sent": decision.bytes_sent,
+        "defq": decision.quantised,
     }
     if decision.attacked is not None:
         fields["attacked"] = decision.attacked
@@ -52,8 +59,14 @@ def to_line(decision: Decision) -> str:
 class Sink:
     """Takes decisions in frame order. This one drops them."""
 
-    def write(self, decision: Decision) -> None:
-        """Take one decision; never raises, so that a full disk does not stop a camera."""
+    def write(self, decision: Decision, frame: Frame, pixels: np.ndarray) -> None:
+        """Take one decision; never raises, so that a full disk does not stop a camera.
+
+        Args:
+            decision: on this frame.
+            frame: as the camera gave it.
+            pixels: what the network was to see of it, before DefQ: uint8 (height, width, channels) of its input.
+        """
 
     def close(self) -> None:
         """Finish.
@@ -89,7 +102,7 @@ class JsonLinesSink(Sink):
             raise OutputError("could not open {} ({}); expected a file that can be written; choose another --jsonl".format(
                 name, error.strerror)) from error  # fmt: skip
 
-    def write(self, decision: Decision) -> None:
+    def write(self, decision: Decision, frame: Frame, pixels: np.ndarray) -> None:
         self._pending.append(to_line(decision) + "\n")
         if self._line_buffered or len(self._pending) >= 64:
             self._flush()

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from device.bundle import check_table_file
 from device.errors import DataError
 from device.quantization import BLOCK, dct_matrix
+from device.table_file import check_table_file
 from export.attacks import PerSampleAttack
 from export.datasets import Images
 from export.networks import SDN

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from device.bundle import check_gate
 from device.errors import UsageError
 from device.gate import Gate
 from device.quantization import DefQ
+from device.table_file import check_gate
 from export.defences import frames
 from export.defences.quantiser import BlockQuantiser
 from export.frames import to_pixels

@@ -30,7 +30,7 @@ class ListSink(Sink):
     def __init__(self):
         self.decisions = []
 
-    def write(self, decision):
+    def write(self, decision, frame, pixels):
         self.decisions.append(decision)
 
 

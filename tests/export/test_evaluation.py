@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from device.bundle import check_gate
 from device.errors import DataError, UsageError
 from device.gate import Gate
+from device.table_file import check_gate
 from export import cli
 from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
 from export.calibration import early_exit, relative_costs, score

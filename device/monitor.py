@@ -1,0 +1,177 @@
+"""The attack monitor: a sequential test on the exits that frames leave at.
+
+A slow-down attack shows in nothing but its purpose: frames stop leaving early. Two cumulative sums (CUSUM; Page,
+"Continuous inspection schemes", Biometrika 1954) of log-likelihood ratios watch for it: one raises the alarm, the other
+gives the all-clear. Shares of exits with and without an attack, with and without DefQ, come from calibration images
+(python -m export monitor). The limits follow from a mean number of frames between two false alarms, by the Markov chain
+of Brook and Evans ("An approach to the probability distribution of CUSUM run length", Biometrika 1972).
+
+Frames are taken as independent. Neighbours in a video are not: there, let the monitor see every n-th frame alone, or
+learn the usual shares of the scene.
+"""
+
+from typing import Dict, List, NamedTuple, Tuple
+
+import numpy as np
+
+MIXTURE = 0.3
+"""Share of attacked frames that the test is tuned for: best near it, and blind only well below half of it."""
+FALSE_ALARM_FRAMES = 10000
+CELLS = 150  # of the chain; the limit changes by less than 2 % from here on
+LEAST_SHARE = 1e-3  # an exit that calibration images never took is rare, not impossible
+
+
+class ExitShares(NamedTuple):
+    """Share of frames that leave at every exit, each float64 (exits,) with a sum of 1."""
+
+    clean: np.ndarray
+    attacked: np.ndarray
+    clean_defq: np.ndarray
+    attacked_defq: np.ndarray
+
+
+class Monitor:
+    """Tells from exits whether an attack is under way.
+
+    Args:
+        shares: of all exits of the network.
+        split: exits on the device; frames that leave behind it count as one.
+        false_alarm_frames: mean number of clean frames between two false alarms, and of attacked frames until a false
+            all-clear.
+        learn: take the shares of clean frames from the first ``learn`` frames instead, which must be clean; no alarm
+            is raised before.
+
+    Example:
+        >>> shares = ExitShares(*(np.array(each) for each in ([.6, .4], [.05, .95], [.5, .5], [.25, .75])))
+        >>> monitor = Monitor(shares, split=1)
+        >>> frames = [0] * 60  # none leaves on the device
+        >>> next(number for number, exit_ in enumerate(frames, 1) if monitor.see(exit_, False))
+        16
+    """
+
+    def __init__(
+        self, shares: ExitShares, split: int, false_alarm_frames: int = FALSE_ALARM_FRAMES, learn: int = 0
+    ) -> None:
+        self.attacked = False
+        """Whether the test believes in an attack."""
+        self.alarms = 0
+        self.false_alarm_frames = false_alarm_frames
+        self._split = split
+        self._sum = 0.0
+        clean, attacked, clean_defq, attacked_defq = (_on_device(each, split) for each in shares)
+        self._shares = {False: (clean, attacked), True: (clean_defq, attacked_defq)}
+        self._tests = {}  # type: Dict[Tuple[bool, bool], Tuple[np.ndarray, float]]
+        self._learn = learn
+        self._seen = {False: np.zeros(split + 1), True: np.zeros(split + 1)}
+
+    @property
+    def learning(self) -> bool:
+        """Whether it still gathers the shares of clean frames."""
+        return self._learn > 0
+
+    def see(self, exit_: int, quantised: bool) -> bool:
+        """Take one frame; True where it changed ``attacked``.
+
+        Args:
+            exit_: 1-based device exit that the frame left at; 0 = it did not leave.
+            quantised: whether DefQ was applied to it.
+        """
+        bin_ = exit_ - 1 if exit_ else self._split
+        if self._learn:
+            self._seen[quantised][bin_] += 1
+            self._learn -= 1
+            if not self._learn:
+                self._take_learned()
+            return False
+        ratios, limit = self._test(quantised)
+        self._sum = max(0.0, self._sum + ratios[bin_])
+        if self._sum < limit:
+            return False
+        self.attacked = not self.attacked
+        self.alarms += self.attacked
+        self._sum = 0.0
+        return True
+
+    def _test(self, quantised: bool) -> Tuple[np.ndarray, float]:
+        """Log-likelihood ratios of the exits and the limit of their sum, for what is looked for now."""
+        key = (self.attacked, quantised)
+        if key not in self._tests:
+            clean, attacked = self._shares[quantised]
+            ratios = np.log1p(MIXTURE * (attacked / clean - 1))
+            if self.attacked:
+                mixed = (1 - MIXTURE) * clean + MIXTURE * attacked  # no all-clear while every third frame is attacked
+                self._tests[key] = (-ratios, cusum_limit(-ratios, mixed, self.false_alarm_frames))
+            else:
+                self._tests[key] = (ratios, cusum_limit(ratios, clean, self.false_alarm_frames))
+        return self._tests[key]
+
+    def _take_learned(self) -> None:
+        """What was seen replaces the clean shares; an attack changes them as it does calibration images."""
+        for quantised, counts in self._seen.items():
+            if counts.sum():
+                clean, attacked = self._shares[quantised]
+                learned = _floored((counts + clean) / (counts.sum() + 1))
+                self._shares[quantised] = learned, _floored(learned * attacked / clean)
+
+
+def cusum_limit(ratios: np.ndarray, shares: np.ndarray, frames: int) -> float:
+    """The limit that the sum passes after ``frames`` frames in the mean, where these exits are nothing unusual.
+
+    Args:
+        ratios: log-likelihood ratio of each exit, float64 (bins,).
+        shares: probability of each exit, float64 (bins,).
+
+    Raises nothing: where no exit speaks for what is looked for, the limit is infinite and the test stays silent.
+    """
+    if ratios.max() <= 1e-9:
+        return float("inf")
+    low, high = 0.0, float(ratios.max())
+    while mean_run_length(ratios, shares, high) < frames:
+        low, high = high, 2 * high
+        if high > 1e3:
+            return float("inf")
+    for _ in range(12):
+        middle = (low + high) / 2
+        if mean_run_length(ratios, shares, middle) < frames:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def mean_run_length(ratios: np.ndarray, shares: np.ndarray, limit: float) -> float:
+    """Frames in the mean until the sum, from 0 on, reaches ``limit``."""
+    width = limit / CELLS
+    states = np.arange(CELLS) * width
+    chain = np.eye(CELLS)
+    for ratio, share in zip(ratios, shares):
+        landed = np.maximum(states + ratio, 0.0)
+        cells = np.rint(landed / width).astype(np.int64)
+        stays = cells < CELLS
+        np.subtract.at(chain, (np.flatnonzero(stays), cells[stays]), share)
+    run_lengths: np.ndarray = np.linalg.solve(chain, np.ones(CELLS))
+    return float(run_lengths[0])
+
+
+def check_shares(content: Dict[str, List[float]], exits: int) -> ExitShares:
+    """The shares of one RAD in a table.json: four lists of one number an exit.
+
+    Raises:
+        ValueError, KeyError, TypeError: something else.
+    """
+    arrays = [np.array(content[name], np.float64) for name in ExitShares._fields]
+    for name, array in zip(ExitShares._fields, arrays):
+        if array.shape != (exits,) or not (np.isfinite(array).all() and array.min() >= 0 and array.sum() > 0):
+            raise ValueError("found shares {} = {} of {} exits".format(name, content[name], exits))
+    return ExitShares(*(array / array.sum() for array in arrays))
+
+
+def _on_device(shares: np.ndarray, split: int) -> np.ndarray:
+    """Shares of exits 1..split and of staying, float64 (split + 1,)."""
+    return _floored(np.append(shares[:split], shares[split:].sum()))
+
+
+def _floored(shares: np.ndarray) -> np.ndarray:
+    floored = np.maximum(shares, LEAST_SHARE)
+    normed: np.ndarray = floored / floored.sum()
+    return normed
