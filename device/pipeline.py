@@ -165,6 +165,8 @@ class Pipeline:
             self._emit(to_the_end=True)
             self.summary.dropped = camera.dropped
             self.summary.skipped += camera.skipped
+            if self.monitor is not None:
+                self.summary.alarms = self.monitor.alarms
         return self.summary
 
     def _step(self, frame: Frame, before_s: float, live: bool) -> None:
@@ -196,8 +198,8 @@ class Pipeline:
         ms["head"] = (now_s - quantised_s) * 1e3
         if live:
             ms["age"] = (time.monotonic() - frame.timestamp_s) * 1e3
-        if self.monitor is not None:
-            self.monitor.see(head.exit, whole)
+        if self.monitor is not None and self.monitor.see(head.exit, whole):
+            self._tell_of_attack(frame)
         attacked = None if self._gate is None else stage is not None
         ticket = None
         if head.activation is not None and self._uplink is not None:
@@ -208,6 +210,13 @@ class Pipeline:
             ms["total"] = (now_s - started_s) * 1e3
         quantised = whole or stage is not None
         self._waiting.append(_Waiting(frame, pixels, head, ms, started_s, ticket, now_s, quantised, attacked))
+
+    def _tell_of_attack(self, frame: Frame) -> None:
+        if self.monitor is not None and self.monitor.attacked:
+            told = "warning: frames leave so late that an attack is likely, found at frame {}".format(frame.index)
+        else:
+            told = "frames leave as usual again, found at frame {}".format(frame.index)
+        print(told + ("; DefQ follows" if self.auto else ""), file=sys.stderr, flush=True)
 
     def _emit(self, to_the_end: bool = False) -> None:
         """Give the sink every decision whose turn has come; at the end wait for the answers that are out."""

@@ -1,7 +1,7 @@
 """A run in numbers, gathered decision by decision."""
 
 from array import array
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class Summary:
         self.relative_costs = list(relative_costs)
         self.skipped = 0
         self.dropped = 0
+        self.alarms: Optional[int] = None
+        """Times that the monitor raised; None where it did not watch."""
         self._answered_at = array("H")
         self._left_at = array("H")
         self._total_ms = array("d")
@@ -32,6 +34,8 @@ class Summary:
         self._sent_bytes = 0
         self._known = 0
         self._right = 0
+        self._ages_ms = array("d")
+        self._quantised = 0
         self._gated = 0
         self._attacked = 0
 
@@ -50,6 +54,9 @@ class Summary:
         if decision.truth is not None:
             self._known += 1
             self._right += decision.label_id == decision.truth
+        if "age" in decision.ms:
+            self._ages_ms.append(decision.ms["age"])
+        self._quantised += decision.quantised
         if decision.attacked is not None:
             self._gated += 1
             self._attacked += decision.attacked
@@ -71,16 +78,17 @@ class Summary:
             edge_exit_ratio=self._sources["edge"] / frames,
             t3_er=t3_er(left),
             efcy=efcy(left, self.relative_costs),
-            latency_ms={
-                "mean": float(total.mean()),
-                "p50": float(np.percentile(total, 50)),
-                "p99": float(np.percentile(total, 99)),
-            },
+            latency_ms=_spread(total),
+            quantised_frames=self._quantised,
             stage_ms={stage: entry[0] / entry[1] for stage, entry in self._stages.items()},
             frames_to_host=self._sent_frames,
             bytes_to_host=self._sent_bytes,
             exit_histogram=[int(each) for each in exit_histogram(answered, len(self.relative_costs))],
         )
+        if self._ages_ms:
+            result["age_ms"] = _spread(np.array(self._ages_ms))
+        if self.alarms is not None:
+            result["alarms"] = self.alarms
         if self._known:
             result["accuracy"] = self._right / self._known
         if self._gated:
@@ -107,4 +115,17 @@ class Summary:
                 figures["frames_to_host"], figures["bytes_to_host"] / 1000,
                 "  ".join("{} {:.3f}".format(stage, value) for stage, value in figures["stage_ms"].items())),
         ]  # fmt: skip
+        if "age_ms" in figures:
+            age = figures["age_ms"]
+            lines.append("frame age at the decision: p50 {:.1f} ms, p99 {:.1f}".format(age["p50"], age["p99"]))
+        if "alarms" in figures:
+            lines.append(
+                "monitor: {} alarms; {} frames behind DefQ".format(figures["alarms"], figures["quantised_frames"])
+            )
         return "\n".join(lines)
+
+
+def _spread(values: np.ndarray) -> Dict[str, float]:
+    """Mean, median and 99th percentile of float (n,)."""
+    p50, p99 = np.percentile(values, (50, 99))
+    return {"mean": float(values.mean()), "p50": float(p50), "p99": float(p99)}

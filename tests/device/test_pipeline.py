@@ -8,6 +8,7 @@ import pytest
 from device.cameras import Camera, Frame
 from device.engines import HeadResult, OnnxRuntimeEngine
 from device.gate import Gate, noise_level
+from device.monitor import ExitShares, Monitor
 from device.pipeline import Pipeline, Preprocessor
 from device.sinks import Sink
 from device.uplink import Uplink
@@ -264,3 +265,92 @@ def test_frames_of_other_modes_carry_no_mark(run, frames):
         decisions, figures = run(ListCamera(frames[:2]), defq=defq)
         assert [decision.attacked for decision in decisions] == [None, None]
         assert "attacked_frames" not in figures
+
+
+class RememberingSink(Sink):
+    def __init__(self):
+        self.seen = []
+
+    def write(self, decision, frame, pixels):
+        self.seen.append((decision, frame, pixels))
+
+
+def test_defq_may_be_switched_between_two_frames(bundle, frames):
+    engine, sink = RecordingEngine(bundle), RememberingSink()
+    pipeline = Pipeline(bundle, engine, 0.62, False, None, sink)
+    pipeline.run(ListCamera(frames[:1]))
+    pipeline.defq = True
+    pipeline.run(ListCamera(frames[:1]))
+    assert [decision.quantised for decision, _, _ in sink.seen] == [False, True]
+    assert not np.array_equal(engine.seen[0][0], engine.seen[1][0])
+    np.testing.assert_array_equal(engine.seen[1][0], Preprocessor(bundle, defq=True).to_image(frames[0]))
+
+
+def test_an_attack_changes_what_the_network_sees_and_takes_no_time(bundle, frames):
+    engine, sink = RecordingEngine(bundle), RememberingSink()
+    pipeline = Pipeline(bundle, engine, 0.62, False, None, sink)
+
+    def attack(frame, pixels):
+        time.sleep(0.05)
+        return 255 - pixels
+
+    pipeline.attack = attack
+    pipeline.run(ListCamera(frames[:2]))
+    for (decision, frame, pixels), original, (image, _, _) in zip(sink.seen, frames, engine.seen):
+        np.testing.assert_array_equal(pixels, 255 - original)
+        np.testing.assert_array_equal(frame.pixels, original)
+        np.testing.assert_allclose(image[0] * 255, pixels.transpose(2, 0, 1), atol=1e-3)
+        assert decision.ms["total"] < 50
+
+
+class LeavingEngine:
+    """Every frame leaves at exit 1, or none does."""
+
+    def __init__(self, bundle):
+        self.leaves = True
+        self._activation = np.zeros((1, *bundle.activation_shape), np.float32)
+
+    def run(self, image, threshold, defq=False):
+        return HeadResult(0, 1.0, 1, None) if self.leaves else HeadResult(0, 0.1, 0, self._activation)
+
+
+def test_auto_follows_the_monitor(bundle, frames, capsys):
+    shares = ExitShares(*(np.array(each) for each in ([0.8, 0.2], [0.05, 0.95], [0.7, 0.3], [0.3, 0.7])))
+    engine, sink = LeavingEngine(bundle), RememberingSink()
+    pipeline = Pipeline(bundle, engine, 0.62, False, None, sink, monitor=Monitor(shares, 1))
+    pipeline.auto = True
+    pipeline.run(ListCamera(list(frames) * 2))
+    engine.leaves = False
+    pipeline.run(ListCamera(list(frames) * 2))
+    quantised = [decision.quantised for decision, _, _ in sink.seen]
+    first = quantised.index(True)
+    assert 120 < first < 150
+    assert all(quantised[first:])
+    engine.leaves = True
+    pipeline.run(ListCamera(list(frames) * 4))
+    assert not sink.seen[-1][0].quantised
+    assert pipeline.summary.to_dict()["alarms"] == 1
+    told = capsys.readouterr().err
+    assert "an attack is likely" in told
+    assert "as usual again" in told
+
+
+def test_a_monitor_warns_without_switching(bundle, frames, capsys):
+    shares = ExitShares(*(np.array(each) for each in ([0.8, 0.2], [0.05, 0.95], [0.7, 0.3], [0.3, 0.7])))
+    engine, sink = LeavingEngine(bundle), RememberingSink()
+    engine.leaves = False
+    pipeline = Pipeline(bundle, engine, 0.62, False, None, sink, monitor=Monitor(shares, 1))
+    pipeline.run(ListCamera(frames))
+    assert not any(decision.quantised for decision, _, _ in sink.seen)
+    assert "an attack is likely" in capsys.readouterr().err
+    assert pipeline.summary.alarms == 1
+
+
+def test_frame_age_counts_from_the_sensor(bundle, frames):
+    camera, sink = ListCamera(frames[:1], live=True), RememberingSink()
+    camera._items[0] = camera._items[0]._replace(timestamp_s=time.monotonic() - 0.25)
+    pipeline = Pipeline(bundle, LeavingEngine(bundle), 0.62, False, None, sink)
+    pipeline.run(camera)
+    decision = sink.seen[0][0]
+    assert decision.ms["age"] == pytest.approx(250 + decision.ms["total"], abs=30)
+    assert pipeline.summary.to_dict()["age_ms"]["p50"] == pytest.approx(decision.ms["age"])
