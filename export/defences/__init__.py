@@ -20,7 +20,7 @@ from export.weights import to_tensor
 __all__ = ["BlockQuantiser", "Defence", "defence_named", "gated", "table_defence"]
 
 FORMS = (
-    "none, defq, gated, defq:LOW-HIGH, flat, transposed, flat:STEP, defq*SCALE, moving-grid, moving-grid+scale, "
+    "none, defq, gated, searched, defq:LOW-HIGH, flat, transposed, flat:STEP, defq*SCALE, moving-grid, moving-grid+scale, "
     "distillation, jpeg:QUALITY, bits:BITS, median, gaussian:SIGMA, resizing"
 )
 SPREAD = 0.5  # moving-grid+scale: all steps times 1/1.5 to 1.5
@@ -126,6 +126,15 @@ def _shipped_gate(name: str, model: str) -> Defence:
     return gated(name, gate)
 
 
+def _searched(name: str, model: str) -> Defence:
+    content = read_table(TABLES / f"{model}.json")
+    if "searched" not in content:
+        raise UsageError(
+            f"found no searched table in tables/{model}.json; make it with: python -m export search --model {model}"
+        )
+    return table_defence(name, np.array(content["searched"]["table"]))
+
+
 def _number(build: Callable[[float], frames.FrameDefence]) -> Callable[..., Defence]:
     return lambda name, _model, value: Defence(name, build(float(value)), identity=name)
 
@@ -138,6 +147,7 @@ _FORMS: dict[str, Callable[..., Defence]] = {
     "none": lambda name, _model: Defence(name, lambda frame, _generator: frame),
     "defq": _defq,
     "gated": _shipped_gate,
+    "searched": _searched,
     r"defq:(\d+)-(\d+)": _defq,
     r"defq\*([\d.]+)": lambda name, model, scale: table_defence(
         name, np.maximum(shipped_table(model) * float(scale), 1)
