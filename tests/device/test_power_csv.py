@@ -119,28 +119,24 @@ def test_a_window_that_is_not_covered_is_unavailable(times, problem):
     assert problem in told
 
 
-def log(path, seconds, every_s=0.02, watts=3.0):
-    """A meter's program that writes while frames are decided."""
-    end_s = time.monotonic() + seconds
-    with open(path, "a") as out:
-        while time.monotonic() < end_s:
-            out.write("{:.4f},{}\n".format(time.time(), watts))
-            out.flush()
-            time.sleep(every_s)
-
-
 def test_meter_reads_a_file_that_grows(file):
-    path = file("t,W\n{:.4f},3.0\n".format(time.time()))
-    writer = threading.Thread(target=log, args=(path, 0.8))
-    writer.start()
+    now = time.time()
+    path = file(text_of("plain", [(now + 0.02 * index, 3.0) for index in range(-50, 15)]))  # until 0.3 s from now
     sensor = open_sensor("csv:" + path)
+    assert sensor.read_mw() == 3000
+
+    def grow():
+        with open(path, "a") as out:
+            out.write(text_of("no heading", [(now + 0.02 * index, 3.0) for index in range(15, 1500)]))
+
+    rest = threading.Timer(0.6, grow)
+    rest.start()
     with Meter(sensor) as meter:
         time.sleep(0.4)
-        assert sensor.read_mw() == 3000
-    writer.join()
+    rest.join()
     reading = meter.reading
     assert reading.energy_j == pytest.approx(3 * reading.duration_s, rel=0.01)
-    assert reading.samples >= 5
+    assert reading.samples >= 15
     assert reading[4:] == ("external meter meter.csv", "what the external meter measures", "measured", None)
 
 
@@ -150,7 +146,7 @@ def test_meter_does_not_wait_for_a_file_that_ended(file):
     assert sensor.read_mw() is None  # long ago
     started_s = time.perf_counter()
     reading = Meter(sensor).start().stop()
-    assert time.perf_counter() - started_s < 1
+    assert time.perf_counter() - started_s < 2.5
     assert reading.energy_j is None
     assert "its program may not run, or its clock differs" in reading.problem
 

@@ -73,10 +73,10 @@ def test_meter_samples_in_a_thread():
     with Meter(Steady()) as meter:
         time.sleep(0.2)
     reading = meter.reading
-    assert 0.2 <= reading.duration_s < 1
+    assert reading.duration_s >= 0.2
     assert reading.energy_j == pytest.approx(2.5 * reading.duration_s)
     assert reading.mean_w == pytest.approx(2.5)
-    assert 10 <= reading.samples < 60
+    assert 4 <= reading.samples <= reading.duration_s / 0.005 + 3
     assert reading[4:] == ("steady", "board", "measured", None)
 
 
@@ -98,7 +98,7 @@ def test_meter_of_a_sensor_that_vanishes_meanwhile(tmp_path):
     reading = meter.reading
     assert reading.energy_j is None
     assert reading.mean_w is None
-    assert reading.samples >= 2
+    assert reading.samples >= 1
     assert reading.problem.startswith("INA3221 POM_5V_IN stopped answering after")
 
 
