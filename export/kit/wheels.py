@@ -1,0 +1,109 @@
+"""Fetches a board's wheels on the workstation, and checks that they need nothing else."""
+
+import email
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+from device.errors import DataError
+from export.kit.boards import Board
+
+Download = Callable[[Board, Sequence[str], Path], None]
+"""Puts the wheels of some pins into a folder."""
+
+
+def pip_download(board: Board, pins: Sequence[str], folder: Path) -> None:
+    """Ask pip for wheels that run on another machine than this one.
+
+    Without their dependencies: pip would decide on those for the Python that it runs on.
+
+    Raises:
+        DataError: pip has none, or cannot reach its index.
+    """
+    fits = ["--implementation", "cp", "--python-version", board.python]
+    fits += [word for abi in board.abis for word in ("--abi", abi)]
+    fits += [word for tag in board.platforms for word in ("--platform", tag)]
+    command = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--retries", "1"]
+    command += ["--timeout", "30", "--no-deps", "--only-binary=:all:", *fits, "-d", str(folder), *pins]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        last = next((line for line in reversed(said) if line.startswith("ERROR")), said[-1] if said else "no message")
+        raise DataError(
+            f"could not download the wheels of {board.name} ({last.removeprefix('ERROR: ')}); expected pip and its package "
+            f"index; connect to the network and run it again, or put {', '.join(pins)} into {folder}"
+        )
+
+
+def fetch_wheels(board: Board, folder: Path, download: Download = pip_download) -> list[Path]:
+    """The board's wheels, sorted by name. Those that are in ``folder`` already are not downloaded again.
+
+    Raises:
+        DataError: one cannot be had, or they need one that is not pinned.
+    """
+    missing = [pin for pin in board.pins if _find(folder, pin) is None]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        download(board, missing, folder)
+    wheels = {pin: _find(folder, pin) for pin in board.pins}
+    absent = [pin for pin, wheel in wheels.items() if wheel is None]
+    if absent:
+        raise DataError(
+            f"found no wheel of {', '.join(absent)} in {folder}; expected one for {board.title}; put it there"
+        )
+    found = sorted(wheel for wheel in wheels.values() if wheel is not None)
+    check_complete(board, found)
+    return found
+
+
+def check_complete(board: Board, wheels: Sequence[Path]) -> None:
+    """Check what the wheels say they need against each other, as the board will evaluate it.
+
+    Raises:
+        DataError: a wheel that is no archive, or needs what is not there: the board has no network to get it from.
+    """
+    there = {name: version for name, version, *_ in (parse_wheel_filename(wheel.name) for wheel in wheels)}
+    environment = {
+        "python_version": board.python,
+        "python_full_version": board.python + ".0",
+        "platform_system": "Linux",
+        "sys_platform": "linux",
+        "os_name": "posix",
+        "platform_machine": board.machine,
+        "platform_python_implementation": "CPython",
+        "implementation_name": "cpython",
+        "extra": "",
+    }
+    for wheel in wheels:
+        for text in _needs(wheel):
+            need = Requirement(text)
+            if need.marker and not need.marker.evaluate(environment):
+                continue
+            version = there.get(canonicalize_name(need.name))
+            if version is None or version not in need.specifier:
+                raise DataError(
+                    f"found {wheel.name}, which needs {need.name}{need.specifier}, and {version or 'none'} of it among the "
+                    f"wheels of {board.name}; expected wheels that fit together; correct its pins in export/kit/boards.py"
+                )
+
+
+def _needs(wheel: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+            return email.message_from_bytes(archive.read(name)).get_all("Requires-Dist") or []
+    except (OSError, zipfile.BadZipFile, StopIteration) as error:
+        raise DataError(
+            f"could not read {wheel} as a wheel ({type(error).__name__}); expected a complete one; remove it and run again"
+        ) from error
+
+
+def _find(folder: Path, pin: str) -> Path | None:
+    name, _, version = pin.partition("==")
+    found = sorted(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+    return found[0] if found else None
