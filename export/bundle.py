@@ -15,6 +15,7 @@ import torch
 from device.bundle import FORMAT, FORMAT_VERSION, pack_bundle
 from device.errors import DataError, UsageError
 from export import datasets, graphs, pieces
+from export.frame_set import FILE, MadeFrames, frames_of, pack_frames
 from export.model_card import read_card
 from export.networks import SDN
 from export.parity import check_defq, check_exits
@@ -43,25 +44,23 @@ def export_bundle(
     table_file: Path | None = None,
     data: str | Path | None = None,
     weights: Path | None = None,
+    frame_count: int = 0,
 ) -> Path:
     """Export a trained network of models/, or ``weights``, with its card and table, check the graphs, and write the bundle.
 
+    Args:
+        frame_count: test images to put into it, clean and attacked; export.datasets.load says where they come from.
+
     Raises:
-        DataError: no weights, card or table, or the table was learned on other weights.
+        DataError: no weights, card or table, the table was learned on other weights, or no data for the frame set.
         UsageError: a split that the network does not have.
     """
-    table_file = table_file or TABLES / f"{model}.json"
+    network, card = load_network(model, weights), read_card(model, weights)
+    table = read_table(table_file or TABLES / f"{model}.json")
+    check_settings(model, card, table, out, settings)
+    frame_set = frames_of(network, card, settings.rad, data, frame_count) if frame_count else None
     frames, origin = check_frames(data)
-    return write_bundle(
-        model,
-        load_network(model, weights),
-        read_card(model, weights),
-        read_table(table_file),
-        out,
-        settings,
-        frames,
-        origin,
-    )
+    return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set)
 
 
 def check_frames(data: str | Path | None, count: int = 200) -> tuple[np.ndarray, str]:
@@ -87,6 +86,7 @@ def write_bundle(
     settings: BundleSettings,
     frames: np.ndarray,
     origin: str = "frames",
+    frame_set: MadeFrames | None = None,
 ) -> Path:
     """Write the bundle of any SDN.
 
@@ -97,26 +97,13 @@ def write_bundle(
         table: content of a table file.
         out: the folder; an existing bundle in it is replaced, anything else is left alone.
         frames: uint8 (n, h, w, c) to compare the graphs with PyTorch on; ``origin`` names them.
+        frame_set: for the device's bench and preview (export.frame_set.make_frames makes it).
 
     Raises:
-        DataError: the graphs do not agree with PyTorch, or the table was learned on other weights.
+        DataError: the graphs do not agree with PyTorch, the table was learned on other weights, or the frame set is not
+            of this network.
     """
-    exits = len(card["relative_costs"])
-    if not 1 <= settings.split <= exits - 1:
-        raise UsageError(
-            f"found --split {settings.split}; expected 1 to {exits - 1}, the internal classifiers of {model}"
-        )
-    if table.get("weights_sha256", card.get("weights_sha256")) != card.get("weights_sha256"):
-        raise DataError(
-            f"found a table learned on weights {table['weights_sha256'][:12]}; the weights are {card['weights_sha256'][:12]}; "
-            f"bake it again with: python -m export table --model {model}"
-        )
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"found a file at {out}; expected a folder to write the bundle to; choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file():
-        raise UsageError(
-            f"found a folder with other files at {out}; expected a new or empty one, or an earlier bundle; choose another --out"
-        )
+    check_settings(model, card, table, out, settings)
     steps = np.array(table["table"])
     thresholds = {rad: float(point["threshold"]) for rad, point in card["thresholds"].items()}
     models = _models(network, card, settings, thresholds[str(settings.rad)], steps)
@@ -127,6 +114,9 @@ def write_bundle(
     contents = {f"{name}.onnx": graph.SerializeToString() for name, graph in models.items()}
     contents["table.json"] = (json.dumps(table, indent=1) + "\n").encode()
     contents["labels.txt"] = ("\n".join(card["classes"]) + "\n").encode()
+    about_frames: dict[str, Any] = {}
+    if frame_set is not None:
+        contents[FILE], about_frames["frames"] = pack_frames(frame_set, network.input_shape, len(card["classes"]))
     files: dict[str, Any] = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         for name, content in contents.items()
@@ -160,6 +150,7 @@ def write_bundle(
             "python": platform.python_version(), "torch": torch.__version__, "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
+        **about_frames,
         "files": files,
     }  # fmt: skip
     contents["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
@@ -170,6 +161,33 @@ def write_bundle(
         pack_bundle(str(out), str(archive))
         print(f"wrote {archive}")
     return out
+
+
+def check_settings(
+    model: str, card: dict[str, Any], table: dict[str, Any], out: Path, settings: BundleSettings
+) -> None:
+    """Say what stands against a bundle before anything that takes long.
+
+    Raises:
+        UsageError: a split that the network does not have, or a folder that holds something else.
+        DataError: the table was learned on other weights.
+    """
+    exits = len(card["relative_costs"])
+    if not 1 <= settings.split <= exits - 1:
+        raise UsageError(
+            f"found --split {settings.split}; expected 1 to {exits - 1}, the internal classifiers of {model}"
+        )
+    if table.get("weights_sha256", card.get("weights_sha256")) != card.get("weights_sha256"):
+        raise DataError(
+            f"found a table learned on weights {table['weights_sha256'][:12]}; the weights are {card['weights_sha256'][:12]}; "
+            f"bake it again with: python -m export table --model {model}"
+        )
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"found a file at {out}; expected a folder to write the bundle to; choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file():
+        raise UsageError(
+            f"found a folder with other files at {out}; expected a new or empty one, or an earlier bundle; choose another --out"
+        )
 
 
 def _models(

@@ -1,8 +1,9 @@
-"""python -m export: train | calibrate | table | gate | attack | bundle | evaluate | demo."""
+"""python -m export: train | calibrate | table | gate | monitor | attack | bundle | evaluate | demo."""
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from export.bundle import BundleSettings, export_bundle
 from export.evaluation.cli import add_arguments as add_evaluate_arguments
 from export.evaluation.cli import run as evaluate_command
 from export.evaluation.gate import calibrate_gate
+from export.evaluation.monitor import calibrate_monitor
 from export.evaluation.subject import PER_SAMPLE, shipped_subject
 from export.frames import to_pixels, write_frames
 from export.model_card import calibrate, write_card
@@ -65,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--out", type=Path, metavar="FILE", help="default: tables/MODEL.json")
 
     command("gate", "Calibrate the noise gate of tables/MODEL.json.")
+    command("monitor", "Calibrate the attack monitor of tables/MODEL.json.")
 
     sub = command("attack", "Write clean and attacked test images as .npz frames for the device.")
     sub.add_argument("--images", type=int, default=300)
@@ -79,6 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--fuse-defq", action="store_true", help="put DefQ into the head graph")
     sub.add_argument("--table", type=Path, metavar="FILE", help="default: tables/MODEL.json")
     sub.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
+    sub.add_argument("--frames", type=int, metavar="N",
+        help="put the first N test images into it, clean and attacked, for device bench and preview")  # fmt: skip
     sub.add_argument("--archive", action="store_true", help="also write DIR.tar.gz")
 
     add_evaluate_arguments(command("evaluate", "Attacks x defences in figures, and the reports.", model=False))
@@ -137,20 +142,34 @@ def _table(arguments: argparse.Namespace) -> int:
     write_table(out, arguments.model, table, table_provenance(settings, attack, ratios, ids, sha256))
     print(f"wrote {out}: steps {table.min()} to {table.max()}, mean {table.mean():.1f}")
     if out == TABLES / f"{arguments.model}.json":
-        print(f"its noise gate is gone; calibrate it with: python -m export gate --model {arguments.model}")
+        again = " and ".join(f"python -m export {name} --model {arguments.model}" for name in ("gate", "monitor"))
+        print(f"its noise gate and its attack monitor are gone; calibrate them with: {again}")
     return 0
 
 
 def _gate(arguments: argparse.Namespace) -> int:
-    subject = shipped_subject(arguments.model)
-    file = TABLES / f"{arguments.model}.json"
-    content = read_table(file)
-    content["gate"] = calibrate_gate(subject, datasets.load(arguments.data))
+    gate = calibrate_gate(shipped_subject(arguments.model), datasets.load(arguments.data))
+    print(f"wrote {_add_to_table(arguments.model, 'gate', gate)}: {gate}")
+    return 0
+
+
+def _monitor(arguments: argparse.Namespace) -> int:
+    table = np.array(read_table(TABLES / f"{arguments.model}.json")["table"])
+    monitor = calibrate_monitor(shipped_subject(arguments.model), datasets.load(arguments.data), table)
+    print(f"wrote {_add_to_table(arguments.model, 'monitor', monitor)}; shares that leave at exits 1 to 3:")
+    for rad, shares in monitor["shares"].items():
+        print(f"RAD {rad} %: " + ", ".join(f"{name} {sum(each[:3]):.3f}" for name, each in shares.items()))
+    return 0
+
+
+def _add_to_table(model: str, key: str, value: dict[str, Any]) -> Path:
+    """Put one calibration into the file of a table; what else is in it stays."""
+    file = TABLES / f"{model}.json"
+    content = {**read_table(file), key: value}
     table = np.array(content.pop("table"))
     known = ("format", "format_version", "model")
-    write_table(file, arguments.model, table, {key: value for key, value in content.items() if key not in known})
-    print(f"wrote {file}: {content['gate']}")
-    return 0
+    write_table(file, model, table, {name: each for name, each in content.items() if name not in known})
+    return file
 
 
 def _attack(arguments: argparse.Namespace) -> int:
@@ -170,8 +189,18 @@ def _attack(arguments: argparse.Namespace) -> int:
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
+    if arguments.frames is not None and arguments.frames < 1:
+        raise UsageError(f"found --frames {arguments.frames}; expected 1 or more")
     settings = BundleSettings(arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive)
-    export_bundle(arguments.model, arguments.out, settings, arguments.table, arguments.data, arguments.weights)
+    export_bundle(
+        arguments.model,
+        arguments.out,
+        settings,
+        arguments.table,
+        arguments.data,
+        arguments.weights,
+        arguments.frames or 0,
+    )
     return 0
 
 
@@ -186,6 +215,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "calibrate": _calibrate,
     "table": _table,
     "gate": _gate,
+    "monitor": _monitor,
     "attack": _attack,
     "bundle": _bundle,
     "evaluate": evaluate_command,

@@ -13,18 +13,19 @@ from device.errors import DataError, UsageError
 from export import datasets
 from export.datasets import Dataset
 from export.defences import FORMS as DEFENCES
-from export.evaluation import comparison, paper, transfer
+from export.evaluation import comparison, monitor, paper, transfer
 from export.evaluation.grid import LOOP, evaluate
 from export.evaluation.report import Rows, markdown_table, write_csv
 from export.evaluation.subject import FORMS as ATTACKS
 from export.evaluation.subject import Subject, shipped_subject, subject_of
 from export.networks import NETWORKS
 
-REPORTS = ("paper", "compare", "frontier", "adaptive", "transfer")
+REPORTS = ("paper", "compare", "frontier", "adaptive", "transfer", "monitor")
 
 
 class Size(NamedTuple):
-    """On how many test images each part of a report runs. ``adaptive``: every defence is attacked anew."""
+    """On how many test images each part of a report runs. ``adaptive``: every defence is attacked anew. ``monitor``: clean
+    ones, which cost no attack; ``runs``: simulations of each of its waits."""
 
     images: int = 1000
     l2: int = 1000
@@ -32,12 +33,14 @@ class Size(NamedTuple):
     sweep: int = 300
     adaptive: int = 300
     steps: tuple[int, ...] = (30, 100)
+    monitor: int = 10_000
+    runs: int = 200
 
     def by_attack(self) -> dict[str, int]:
         return {"clean": self.images, "linf": self.images, "l2": self.l2, "l1": self.l1}
 
 
-QUICK = Size(images=100, l2=6, l1=6, sweep=50, adaptive=6, steps=(30,))
+QUICK = Size(images=100, l2=6, l1=6, sweep=50, adaptive=6, steps=(30,), monitor=1000, runs=20)
 QUICK_CALIBRATION = 20  # images that universal perturbations, tables and thresholds behind a defence are learned on
 
 
@@ -130,6 +133,7 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
         l2=arguments.l2_images or min(size.l2, arguments.images or size.l2),
         l1=arguments.l1_images or min(size.l1, arguments.images or size.l1),
         adaptive=arguments.adaptive_images or size.adaptive,
+        monitor=arguments.images or size.monitor,
         steps=_numbers(arguments.adaptive_steps, "--adaptive-steps") if arguments.adaptive_steps else size.steps,
     )
     out: Path = arguments.out or Path("build/reports" if arguments.quick else "reports")
@@ -160,6 +164,9 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
     if arguments.transfer:
         rows = transfer.transfer(data, models, size.images) + transfer.norms(data, size.by_attack())
         _write(out, "transfer", transfer.transfer_report(rows), rows)
+    if arguments.monitor:
+        rows = monitor.watch(data, models, size.monitor, size.images, size.runs)
+        _write(out, "monitor", monitor.monitor_report(rows), rows)
     _note_run(
         out, [name for name in REPORTS if getattr(arguments, name)], {**facts(data), "models": models, **size._asdict()}
     )

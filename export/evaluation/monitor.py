@@ -1,0 +1,278 @@
+"""Calibrates the attack monitor (device/monitor.py) on calibration images, and measures it on test images.
+
+To measure it, streams of frames are drawn at random with replacement, so that neighbours know nothing of one another.
+The exits of all images are computed once; the monitor that sees them is the device's own.
+"""
+
+import copy
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from device.errors import DataError, UsageError
+from device.exits import exit_histogram
+from device.monitor import FALSE_ALARM_FRAMES, ExitShares, Monitor
+from device.table_file import check_monitor
+from export.calibration import early_exit
+from export.datasets import Dataset
+from export.defences import defence_named, table_defence
+from export.evaluation.report import Rows, markdown_table
+from export.evaluation.subject import PER_SAMPLE, Subject, attacked, scores_of, shipped_subject
+from export.evaluation.tables import SAMPLES
+from export.quantization_table import ATTACK_NAMES, TABLES, read_table
+from export.weights import to_tensor
+
+SPLIT = 3
+MIXES = (1.0, 0.5, 0.2)
+"""Shares of frames that an attacker gets at."""
+PHASE = 1000  # frames before, during and after an attack in the closed loop
+PATIENCE = 2  # times the stated frames between false alarms, for each change that is waited for
+COLUMNS = (
+    "event",
+    "defq",
+    "mix",
+    "frames",
+    "changes",
+    "mean",
+    "median",
+    "p95",
+    "attacked_quantised",
+    "clean_quantised",
+)
+
+
+def calibrate_monitor(subject: Subject, data: Dataset, table: np.ndarray) -> dict[str, Any]:
+    """The key ``monitor`` of a table's file, JSON-ready: shares of exits at every RAD.
+
+    Args:
+        data: its calibration images; the first SAMPLES of them are attacked, or taken from the cache, as for the gate.
+        table: Q_def, (8, 8).
+    """
+    images, few = data.calibration, data.calibration.take(SAMPLES)
+    harmed = attacked("linf", subject, data, few, defence_named("none", subject.model))
+    kinds = {"clean": _exits(subject, table, to_tensor(images.pixels)), "attacked": _exits(subject, table, harmed)}
+    shares = {
+        str(rad): {
+            name + ("_defq" if defq else ""): _smoothed(exits[rad][:, int(defq)], len(subject.costs))
+            for defq in (False, True)
+            for name, exits in kinds.items()
+        }
+        for rad in subject.thresholds
+    }
+    attack = PER_SAMPLE["linf"]
+    return {
+        "shares": shares,
+        "attack": {"name": ATTACK_NAMES[type(attack).__name__], **asdict(attack)},
+        "images": {"clean": len(images.labels), "linf": len(few.labels)},
+        "weights_sha256": subject.identity,
+    }
+
+
+def _exits(subject: Subject, table: np.ndarray, shown: Tensor) -> dict[int, np.ndarray]:
+    """For every RAD the 0-based exits of images as a camera delivers them, int64 (n, 2): without and with DefQ."""
+    defences = (defence_named("none", subject.model), table_defence("defq", table))
+    scores = [scores_of(subject, defence(shown)) for defence in defences]
+    return {
+        rad: np.stack([early_exit(each, threshold)[0] for each in scores], axis=1)
+        for rad, threshold in subject.thresholds.items()
+    }
+
+
+def _smoothed(exits: np.ndarray, count: int) -> list[float]:
+    """Shares of ``count`` exits; half an image is added to each, so that none is impossible."""
+    counts = exit_histogram(exits, count) + 0.5
+    return [round(float(each), 6) for each in counts / counts.sum()]
+
+
+def shipped_monitor(subject: Subject) -> tuple[np.ndarray, dict[int, ExitShares]]:
+    """Q_def and the shares of exits at every RAD, of tables/.
+
+    Raises:
+        UsageError: not calibrated. DataError: calibrated on other weights, or damaged.
+    """
+    content = read_table(TABLES / f"{subject.model}.json")
+    name, again = f"tables/{subject.model}.json", f"calibrate it with: python -m export monitor --model {subject.model}"
+    if "monitor" not in content:
+        raise UsageError(f"found no monitor in {name}; expected the usual shares of exits in it; {again}")
+    shares = check_monitor(content, len(subject.costs), subject.thresholds, name)
+    learned_on = str(content["monitor"].get("weights_sha256"))
+    if learned_on != subject.identity:
+        raise DataError(
+            f"found a monitor of weights {learned_on[:12]} in {name}; the weights are {subject.identity[:12]}; {again}"
+        )
+    return np.array(content["table"]), shares
+
+
+class Streams(NamedTuple):
+    """Device exits of clean images and of others under attack, each int64 (n, 2): without and with DefQ; 0 = the frame
+    did not leave."""
+
+    clean: np.ndarray
+    attacked: np.ndarray
+
+    def draw(self, mix: float, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Exits of ``count`` frames, int64 (count, 2), and which of them are attacked, each with probability ``mix``."""
+        harmed = generator.random(count) < mix
+        either = [each[generator.integers(len(each), size=count)] for each in (self.attacked, self.clean)]
+        return np.where(harmed[:, None], *either), harmed
+
+
+def watch(data: Dataset, models: tuple[str, ...], clean: int, harmed: int, runs: int) -> Rows:
+    """What the monitor does at every RAD, SPLIT exits on the device.
+
+    Rows of three events: "alarm", waited for from the start, "all-clear", waited for from an alarm on, and "auto", the
+    closed loop. ``mix`` is the share of attacked frames, ``frames`` how many were shown, ``changes`` how often the event
+    came; the exit histogram ends with the frames that did not leave on the device.
+
+    Args:
+        clean, harmed: how many test images, from the first on, are shown as they are and attacked. The clean ones had
+            better be many: a hundredth more of them that stays on the device moves false alarms by a factor of two.
+        runs: simulations of each wait; the mean then has a relative error of about 1 / sqrt(runs).
+    """
+    rows: Rows = []
+    for model in models:
+        subject = shipped_subject(model)
+        table, shares = shipped_monitor(subject)
+        images, few = data.test.take(clean), data.test.take(harmed)
+        shown = attacked("linf", subject, data, few, defence_named("none", model))
+        kinds = [_exits(subject, table, each) for each in (to_tensor(images.pixels), shown)]
+        counts = {"clean_images": len(images.labels), "attacked_images": len(few.labels)}
+        for rad, threshold in subject.thresholds.items():
+            about = {"model": model, "rad": rad, "threshold": threshold, "split": SPLIT, **counts}
+            streams = Streams(*(np.where(each[rad] < SPLIT, each[rad] + 1, 0) for each in kinds))
+            rows += [{**about, **row} for row in simulate(Monitor(shares[rad], SPLIT), streams, runs)]
+    return rows
+
+
+def simulate(monitor: Monitor, streams: Streams, runs: int) -> Rows:
+    """The rows of ``watch`` for one network and RAD. ``monitor`` has seen nothing yet and stays so."""
+    events = [("alarm", False), ("alarm", True), ("all-clear", True)]
+    conditions = [(*event, mix) for event in events for mix in (0.0, *MIXES)]
+    rows: Rows = []
+    with tqdm(total=len(conditions) + len(MIXES), desc="Monitor", unit=" conditions", disable=None) as bar:
+        for event, defq, mix in conditions:
+            found = _waits(monitor, streams, event == "all-clear", defq, mix, runs)
+            about = {"event": event, "defq": "on" if defq else "off", "mix": mix}
+            rows.append({**dict.fromkeys(COLUMNS), **about, **found})
+            bar.update()
+        for mix in MIXES:
+            found = _closed_loop(monitor, streams, mix, runs)
+            rows.append({**dict.fromkeys(COLUMNS), "event": "auto", "defq": "auto", "mix": mix, **found})
+            bar.update()
+    return rows
+
+
+def _waits(monitor: Monitor, streams: Streams, believes: bool, defq: bool, mix: float, runs: int) -> dict[str, Any]:
+    """Frames until a monitor that ``believes`` in an attack, or does not, changes its mind, over and over again."""
+    monitor = copy.copy(monitor)  # the copies share the limits, which take a while to find
+    monitor.attacked = believes
+    generator = np.random.default_rng(0)
+    waits: list[int] = []
+    since, frames, histogram = 0, 0, np.zeros(SPLIT + 1, np.int64)
+    while len(waits) < runs and frames < runs * PATIENCE * monitor.false_alarm_frames:
+        exits = streams.draw(mix, PHASE, generator)[0][:, int(defq)]
+        for exit_ in exits.tolist():
+            since += 1
+            if monitor.see(exit_, defq):
+                waits.append(since)
+                since, monitor.attacked = 0, believes
+        frames += len(exits)
+        histogram += exit_histogram(exits, SPLIT + 1)
+    found: dict[str, Any] = {"frames": frames, "changes": len(waits), "exit_histogram": np.roll(histogram, -1).tolist()}
+    if waits:  # the mean counts the last, unfinished wait; where few are finished the others would come out short
+        figures = frames / len(waits), np.median(waits), np.percentile(waits, 95)
+        found.update(zip(("mean", "median", "p95"), (round(float(each), 1) for each in figures), strict=True))
+    return found
+
+
+def _closed_loop(monitor: Monitor, streams: Streams, mix: float, runs: int) -> dict[str, Any]:
+    """DefQ on while the monitor believes in an attack. PHASE clean frames, as many during an attack, PHASE clean ones."""
+    generator = np.random.default_rng(0)
+    counts = np.zeros((2, 2), np.int64)  # of frames outside the attack and attacked ones: not quantised, quantised
+    histogram = np.zeros(SPLIT + 1, np.int64)
+    for _ in range(runs):
+        watching = copy.copy(monitor)
+        for during in (0.0, mix, 0.0):
+            exits, harmed = streams.draw(during, PHASE, generator)
+            for pair, is_harmed in zip(exits.tolist(), harmed.tolist(), strict=True):
+                defq = watching.attacked
+                watching.see(pair[defq], defq)
+                histogram[pair[defq]] += 1
+                if is_harmed or not during:
+                    counts[int(is_harmed), int(defq)] += 1
+    shares = counts[:, 1] / np.maximum(counts.sum(axis=1), 1)
+    return {
+        "frames": int(histogram.sum()),
+        "attacked_quantised": round(float(shares[1]), 4),
+        "clean_quantised": round(float(shares[0]), 4),
+        "exit_histogram": np.roll(histogram, -1).tolist(),
+    }
+
+
+def monitor_report(rows: Rows) -> str:
+    """Markdown: alarms, all-clears and the closed loop at every RAD."""
+    first = rows[0]
+    parts = [
+        "# The attack monitor",
+        "",
+        f"{first['clean_images']:,} clean CIFAR-10 test images, {first['attacked_images']:,} under L-inf in 8 bit, "
+        f"{first['split']} exits on the device; frames drawn at random with replacement. Waits in frames: mean / median / "
+        f"95th percentile; for false alarms the mean and its standard error. Stated are {FALSE_ALARM_FRAMES:,} frames in the "
+        "mean between two false alarms, and between two false all-clears under attack. These are sensitive to how often "
+        "clean frames leave early: with one in a hundred less, false alarms come about twice as often. The shares that "
+        "the monitor knows, from calibration images, and those of the test images differ by about as much by chance.",
+    ]
+    for rad in dict.fromkeys(row["rad"] for row in rows):
+        at = [row for row in rows if row["rad"] == rad]
+        parts += [
+            "",
+            f"## RAD {rad} %",
+            "",
+            "Frames until the alarm, by share of attacked frames; the monitor starts from nothing:",
+            "",
+            _waits_table(at, "alarm", "clean (false alarms)"),
+            "",
+            "Frames until the all-clear after an alarm; with attacked frames it is a false one:",
+            "",
+            _waits_table(at, "all-clear", "clean (the attack is over)"),
+            "",
+            f"`--defq auto`, {PHASE:,} clean frames, {PHASE:,} of an attack, {PHASE:,} clean ones: frames that were quantised",
+            "",
+            _loop_table(at),
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def _waits_table(rows: Rows, event: str, clean: str) -> str:
+    waits = {(row["model"], row["defq"], row["mix"]): row for row in rows if row["event"] == event}
+    lines = [["network", "DefQ", clean, *(f"{mix:.0%} attacked" for mix in MIXES)]]
+    for model, defq in dict.fromkeys(key[:2] for key in waits):
+        lines.append([model, defq, *(_wait(waits[model, defq, mix]) for mix in (0.0, *MIXES))])
+    return markdown_table(lines)
+
+
+def _wait(row: dict[str, Any]) -> str:
+    if row["changes"] < 10:  # too few to speak of a mean
+        return f"{row['changes']} in {row['frames']:,}"
+    if row["event"] == "alarm" and not row["mix"]:  # as good as geometric: the error follows from how many there were
+        return f"{row['mean']:,.0f} ± {row['mean'] / row['changes'] ** 0.5:,.0f}"
+    return f"{row['mean']:,.0f} / {row['median']:,.0f} / {row['p95']:,.0f}"
+
+
+def _loop_table(rows: Rows) -> str:
+    lines = [
+        [
+            "network",
+            *(f"attacked, at {mix:.0%}" for mix in MIXES),
+            *(f"clean before and after, at {mix:.0%}" for mix in MIXES),
+        ]
+    ]
+    loops = {(row["model"], row["mix"]): row for row in rows if row["event"] == "auto"}
+    for model in dict.fromkeys(key[0] for key in loops):
+        found = [loops[model, mix] for mix in MIXES]
+        shares = [each[name] for name in ("attacked_quantised", "clean_quantised") for each in found]
+        lines.append([model, *(f"{share:.2f}" for share in shares)])
+    return markdown_table(lines)
