@@ -1,6 +1,8 @@
 # make demo   sets up and runs the main job           make bench  the measurements behind README's tables
 # make test   sets up and passes the tests            make lint   ruff and mypy
 # make paper  the tables and figures under reports/, over hours; goes on where it was stopped (QUICK=1: on a few images)
+# make flash-kit BUNDLE=build/vgg16 BOARD=pi-bookworm|pi-trixie|jetson-nano|orin-jp6 [OUT=FILE]  one archive to install on a board
+# make test-aarch64  installs such a kit in an emulated board (Linux, root)    make test-kit36 PYTHON36=...  the same for Python 3.6
 # Needs Python >= 3.10 as $(PYTHON) and a package index. PYTHON36=... also runs tests/device on Python 3.6.
 
 PYTHON ?= python3
@@ -8,7 +10,7 @@ VENV ?= .venv
 VENV36 ?= .venv36
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test36 bench paper lint clean
+.PHONY: demo test test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
 
 demo: $(VENV)/.host
 	$(RUN) -m export demo
@@ -24,6 +26,19 @@ ifdef PYTHON36
 else
 	@echo "tests/device were not run on Python 3.6: set PYTHON36 to such an interpreter to do so"
 endif
+
+test-aarch64: $(VENV)/.tests
+	TEST_AARCH64=1 $(RUN) -m pytest -rs tests/aarch64
+
+test-kit36: $(VENV)/.tests
+ifdef PYTHON36
+	TEST_KIT36="$(PYTHON36)" $(RUN) -m pytest -rs tests/kit/test_python36.py
+else
+	@echo "the kit for Python 3.6 was not tried: set PYTHON36 to such an interpreter to do so"
+endif
+
+flash-kit: $(VENV)/.host
+	@$(RUN) -m export.kit --bundle "$(BUNDLE)" --board "$(BOARD)" $(if $(OUT),--out "$(OUT)")
 
 paper: $(VENV)/.host
 	$(RUN) -m export evaluate --paper --compare --frontier --adaptive --transfer $(if $(QUICK),--quick)

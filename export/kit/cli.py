@@ -30,6 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
     board = {**BOARDS, JETPACK4_ON_X86.name: JETPACK4_ON_X86}.get(arguments.board)
     if board is None:
         raise UsageError(f"found board {arguments.board!r}; expected one of {', '.join(BOARDS)}")
+    if not arguments.bundle:  # make without BUNDLE
+        raise UsageError(
+            "found no bundle; expected the folder of one, as in: make flash-kit BUNDLE=build/vgg16 BOARD=NAME"
+        )
     bundle = load_bundle(arguments.bundle)  # before the download
     name = f"defq-{board.name}-{bundle.id}"
     out = arguments.out or Path("build/kits") / f"{name}.tar.gz"

@@ -1,5 +1,6 @@
 """Kits for the machine that the tests run on, with wheels made here: no network."""
 
+import compileall
 import importlib.metadata
 import platform
 import shutil
@@ -9,6 +10,7 @@ import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 import pytest
 
@@ -49,12 +51,14 @@ def pip_wheel(tmp_path_factory):
         pip = importlib.metadata.distribution("pip")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("pip is not installed in this environment")
-    wheel = tmp_path_factory.mktemp("pip") / f"pip-{pip.version}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for file in pip.files or ():
-            if file.suffix != ".pyc" and not str(file).startswith(".."):
-                archive.write(str(pip.locate_file(file)), str(file))
-    return wheel
+    folder = tmp_path_factory.mktemp("pip")
+    for file in pip.files or ():
+        if file.suffix != ".pyc" and not str(file).startswith(".."):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(pip.locate_file(file)), folder / file)
+    # Python cannot keep what it compiles of a module in an archive: without this every run of pip would start anew
+    compileall.compile_dir(folder, quiet=1, legacy=True, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    return Path(shutil.make_archive(str(folder), "zip", folder)).rename(f"{folder}/pip-{pip.version}-py3-none-any.whl")
 
 
 @pytest.fixture(scope="session")
