@@ -1,4 +1,4 @@
-"""The host at saturation against the tail alone in ONNX Runtime."""
+"""The host at saturation against the tail alone in ONNX Runtime, and the tail in stages against the flat one."""
 
 import socket
 import threading
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import tail as stages
 from bench.measure import table
 from device.bundle import Bundle, load_bundle
 from device.wire import HEADER_LENGTH, encode_request
@@ -37,7 +38,7 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
                 served.append(_served(bundle, url, activation[:1], threshold[:1]))
         results[model] = {"bare": float(np.median(bare)), "host": float(np.median(served))}
         results[model]["ratio"] = float(np.median([a / b for a, b in zip(served, bare, strict=True)]))
-    return results
+    return {"saturated": results, "stages": stages.run(bundles, models)}
 
 
 def _bare(tail: Tail, activation: np.ndarray, threshold: np.ndarray) -> float:
@@ -94,6 +95,7 @@ def _read_answer(connection: socket.socket) -> None:
 def report(results: dict[str, Any]) -> str:
     rows = [["4 connections", "bare tail, batch 4, frames/s", "host, frames/s", "host / bare"]]
     rows += [
-        [model, f"{each['bare']:.0f}", f"{each['host']:.0f}", f"{each['ratio']:.2f}"] for model, each in results.items()
+        [model, f"{each['bare']:.0f}", f"{each['host']:.0f}", f"{each['ratio']:.2f}"]
+        for model, each in results["saturated"].items()
     ]
-    return table(rows)
+    return table(rows) + "\n\n" + stages.report(results["stages"])

@@ -18,6 +18,7 @@ from device import __version__
 from device.errors import WireError
 from device.wire import HEADER_LENGTH, Limits, decode_request, encode_response, shown
 from host.batching import Batcher, Overloaded
+from host.encoding import decoded, encoded
 from host.tail import Tail
 
 VERSION = "1"
@@ -40,7 +41,7 @@ def make_app(tail: Tail, settings: HostSettings = HostSettings()) -> Starlette: 
     """The application that serves ``tail`` under its bundle's id.
 
     Every error is JSON ``{"error": sentence}``: 400 malformed, 404 another model, 408 a body that stops coming, 413 too
-    large, 415 an encoded body, 500 the engine failed, 503 not ready or too many waiting.
+    large, 415 an unknown Content-Encoding, 500 the engine failed, 503 not ready or too many waiting.
     """
     routes = _Routes(tail, settings)
     model = "/v2/models/{name}"
@@ -142,12 +143,13 @@ class _Routes:
             answers, batch = await self._answer(self._batcher, activation, threshold)
             tensors = {name: getattr(answers, name) for name in wanted}
             binary = [name for name, as_binary in wanted.items() if as_binary]
-            encoded = encode_response(self._tail.bundle.id, VERSION, tensors, request_id, binary)
+            answer = encode_response(self._tail.bundle.id, VERSION, tensors, request_id, binary)
+            content, headers = encoded(answer.body, request.headers.get("accept-encoding", ""))
             status = 200
-            if encoded.header_length is None:
-                return Response(encoded.body, media_type="application/json")
-            headers = {HEADER_LENGTH: str(encoded.header_length)}
-            return Response(encoded.body, headers=headers, media_type="application/octet-stream")
+            if answer.header_length is None:
+                return Response(content, headers=headers, media_type="application/json")
+            headers[HEADER_LENGTH] = str(answer.header_length)  # before the encoding, as Triton counts
+            return Response(content, headers=headers, media_type="application/octet-stream")
         except WireError as error:
             status = error.status
             raise
@@ -187,10 +189,7 @@ class _Routes:
             )
 
     async def _body(self, request: Request) -> bytes:
-        """The whole body, never more than the limit and never later than the time-out."""
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding.strip().lower() not in ("", "identity"):
-            raise HTTPException(415, f"found Content-Encoding {shown(encoding)}; expected none")
+        """The whole body, decoded, never more than the limit and never later than the time-out."""
         limit = self._settings.max_body_bytes
         length = request.headers.get("content-length", "0")
         if not length.isdigit() or int(length) > limit:
@@ -198,7 +197,7 @@ class _Routes:
                 413, f"found a request of {length} bytes; expected at most {limit}", {"Connection": "close"}
             )
         try:
-            return await asyncio.wait_for(_read_body(request, limit), self._settings.body_timeout_s)
+            body = await asyncio.wait_for(_read_body(request, limit), self._settings.body_timeout_s)
         except asyncio.TimeoutError:
             raise HTTPException(
                 408,
@@ -206,6 +205,7 @@ class _Routes:
                 "expected all of them; send it again",
                 {"Connection": "close"},
             ) from None
+        return await decoded(body, request.headers.get("content-encoding", ""), limit)
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The tail of a bundle in ONNX Runtime."""
+"""The tail of a bundle in ONNX Runtime: in stages while frames leave early, as one flat graph while none does."""
 
 import os
 from typing import NamedTuple
@@ -9,8 +9,12 @@ import onnxruntime
 from device.bundle import Bundle
 from device.errors import EngineError, WireError
 from device.wire import shown
+from host.stages import Stages
 
 OUTPUTS = ["label", "confidence", "exit"]
+# Each cut costs up to a tenth of a small tail's time, so stages must save more than that; they do when frames leave.
+STAGES_BELOW = 0.7  # of the tail's work, which a frame needs on average
+FRAMES_SEEN = 64  # over about how many frames that average goes
 
 
 class Answers(NamedTuple):
@@ -24,29 +28,43 @@ class Answers(NamedTuple):
 class Tail:
     """Runs exits k+1 to the final classifier for a batch.
 
+    Which way is faster depends on the traffic: stages skip what frames that left no longer need, and lose a little at
+    each cut when nobody leaves, as under attack. Both ways give the same answers, exits among them, so every batch
+    tells how much work its frames would have needed in stages, and the next one runs the better way.
+
     Args:
         bundle: where the tail comes from.
         threads: of ONNX Runtime; 0 = all cores.
+        stages: False never cuts the tail: half the memory, and a batch takes as long whatever its frames are.
 
     Raises:
         BundleError: the tail was changed.
         EngineError: ONNX Runtime cannot load it.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 0, stages: bool = True) -> None:
         self.bundle = bundle
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
-        options.log_severity_level = 3
-        # a server's cores are shared with its own event loop: threads that spin would take them from it
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._threads = threads or os.cpu_count() or 1
         model = bundle.read("tail")
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._flat = self._session(model)
+            cut = Stages(model, self._session) if stages else None
         except Exception as error:  # its exceptions have no public base class
             raise EngineError(
                 f"ONNX Runtime {onnxruntime.__version__} could not load the tail of {bundle.path} ({str(error)[:200]}); install the onnxruntime of requirements-host.txt"
             ) from error
+        self._stages = cut if cut and len(cut.ends) > 1 else None
+        if self._stages:
+            self._work_to = _work_to(bundle, self._stages.ends)
+        self._work = 0.0  # that frames need; clean traffic until frames say otherwise
+
+    def _session(self, model: bytes) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3
+        # a server's cores are shared with its own event loop: threads that spin would take them from it
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def checked(self, tensors: dict[str, np.ndarray], max_batch: int) -> tuple[np.ndarray, np.ndarray]:
         """The inputs of a request, or a sentence on what is wrong with them.
@@ -87,4 +105,22 @@ class Tail:
 
     def run(self, activation: np.ndarray, threshold: np.ndarray) -> Answers:
         """Classify. activation: float32 (n, ...); threshold: float32 (n, 1)."""
-        return Answers(*self._session.run(OUTPUTS, {"activation": activation, "threshold": threshold}))
+        if self._stages is None:
+            return self._run_flat(activation, threshold)
+        staged = self._work < STAGES_BELOW
+        answers = Answers(*self._stages.run(activation, threshold)) if staged else self._run_flat(activation, threshold)
+        share = min(1.0, len(activation) / FRAMES_SEEN)
+        self._work += share * (float(self._work_to[answers.exit].mean()) - self._work)
+        return answers
+
+    def _run_flat(self, activation: np.ndarray, threshold: np.ndarray) -> Answers:
+        return Answers(*self._flat.run(OUTPUTS, {"activation": activation, "threshold": threshold}))
+
+
+def _work_to(bundle: Bundle, ends: list[int]) -> np.ndarray:
+    """Share of the tail's work to the end of the stage that holds an exit, float64, indexed by the 1-based exit."""
+    costs = np.array([0.0, *bundle.relative_costs])
+    done = costs[bundle.split]  # on the device
+    end = np.array(ends)[np.searchsorted(ends, np.arange(len(costs)))]
+    work: np.ndarray = (costs[end] - done) / (1 - done)
+    return work

@@ -174,7 +174,8 @@ def head(length, extra=""):
             head(2).replace(b"\r\n\r\n", b"\r\n" + HEADER_LENGTH.encode() + b": \xb2\r\n\r\n") + b"{}",
             b"400",
         ),  # str.isdigit, but no int
-        (head(2, "Content-Encoding: gzip\r\n") + b"{}", b"415"),
+        (head(2, "Content-Encoding: br\r\n") + b"{}", b"415"),
+        (head(2, "Content-Encoding: gzip\r\n") + b"{}", b"400"),  # not gzip
         (head(2, "Content-Encoding: Identity\r\n") + b"{}", b"400"),  # read, and found to have no inputs
         (head(9) + b"not json!", b"400"),
         (b"\x16\x03\x01garbage\r\n\r\n", b"400"),

@@ -1,0 +1,105 @@
+"""The tail as the host runs it, in stages that frames leave, against the flat graph."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from bench.measure import table
+from device.bundle import Bundle, load_bundle
+from device.errors import DataError
+from export import datasets
+from export.attacks import DeepSlothLinf
+from export.frames import to_pixels
+from export.networks import folded
+from export.weights import load_network, to_tensor
+from host.tail import Tail
+
+BATCHES = (1, 4, 16, 32)
+ROUNDS = 15
+FRAMES_A_ROUND = 64
+CLEAN_IMAGES, ATTACKED_IMAGES = 1000, 100
+ITERATIONS = 15  # of the attack: enough that hardly a frame leaves on the device
+
+
+def run(bundles: Path, models: list[str]) -> dict[str, Any]:
+    """Frames a second of the flat tail and how many times as many the host's tail answers, for each traffic and batch.
+
+    The traffic is what a device would send of CIFAR-10's test images: the activations of those that do not leave
+    there. Empty where there is no CIFAR-10. Both tails get the same batches in turn.
+    """
+    try:
+        pixels = datasets.load(None, download=False).test.pixels
+    except DataError:
+        return {}
+    results: dict[str, Any] = {}
+    for model in models:
+        bundle = load_bundle(str(bundles / model))
+        attacked = DeepSlothLinf(iterations=ITERATIONS)(
+            folded(load_network(model)), to_tensor(pixels[:ATTACKED_IMAGES]), progress=False
+        )
+        traffic = {
+            "clean": activations(bundle, pixels[:CLEAN_IMAGES]),
+            "attacked": activations(bundle, to_pixels(attacked)),
+        }
+        tails = Tail(bundle, stages=False), Tail(bundle)
+        results[model] = {
+            name: {batch: compare(*tails, sent, bundle.threshold(bundle.default_rad), batch) for batch in BATCHES}
+            for name, sent in traffic.items()
+        }
+    return results
+
+
+def activations(bundle: Bundle, pixels: np.ndarray) -> np.ndarray:
+    """What the device sends of frames uint8 (n, h, w, 3): float32 (m, ...), m <= n."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    head = onnxruntime.InferenceSession(bundle.read("head_flat"), options, providers=["CPUExecutionProvider"])
+    threshold = np.array([bundle.threshold(bundle.default_rad)], np.float32)
+    sent = []
+    for start in range(0, len(pixels), 50):
+        images = to_tensor(pixels[start : start + 50]).numpy()
+        exit_, activation = head.run(["exit", "activation"], {"image": images, "threshold": threshold})
+        sent.append(activation[exit_ == 0])
+    return np.concatenate(sent)
+
+
+def compare(flat: Tail, ours: Tail, sent: np.ndarray, threshold: float, batch: int) -> dict[str, float]:
+    """Median frames a second of ``flat`` and median ratio of ``ours`` to it.
+
+    Raises:
+        AssertionError: their answers differ.
+    """
+    frames = np.resize(sent, (max(len(sent), 2 * FRAMES_A_ROUND), *sent.shape[1:]))  # goes round where there are few
+    limits = np.full((batch, 1), threshold, np.float32)
+    speeds: list[float] = []
+    ratios: list[float] = []
+    for number in range(-2, ROUNDS):  # two rounds for the tail to see what traffic this is
+        seconds = dict.fromkeys((flat, ours), 0.0)
+        for turn, start in enumerate(range(0, FRAMES_A_ROUND, batch)):
+            first = (start + number * FRAMES_A_ROUND) % (len(frames) - batch + 1)
+            answers = {}
+            for tail in (flat, ours) if (turn + number) % 2 else (ours, flat):
+                begun = time.perf_counter()
+                answers[tail] = tail.run(frames[first : first + batch], limits)
+                seconds[tail] += time.perf_counter() - begun
+            assert (answers[flat].exit == answers[ours].exit).all()
+            assert (answers[flat].label == answers[ours].label).all()
+            assert np.abs(answers[flat].confidence - answers[ours].confidence).max() <= 1e-6
+        if number >= 0:
+            speeds.append(FRAMES_A_ROUND / seconds[flat])
+            ratios.append(seconds[flat] / seconds[ours])
+    return {"flat": float(np.median(speeds)), "ratio": float(np.median(ratios))}
+
+
+def report(results: dict[str, Any]) -> str:
+    if not results:
+        return "The tail in stages: not measured, for want of CIFAR-10 (set CIFAR10_DIR)."
+    rows = [["tail in stages / flat (flat, frames/s)", "traffic", *(f"batch {batch}" for batch in BATCHES)]]
+    for model, traffic in results.items():
+        for name, batches in traffic.items():
+            cells = [f"{each['ratio']:.2f} ({each['flat']:.0f})" for each in batches.values()]
+            rows.append([model, name, *cells])
+    return table(rows)
