@@ -1,19 +1,28 @@
 """Where frames come from: one file a kind of source, one URI each."""
 
+from functools import partial
 from typing import Callable, Dict
 
 from device.cameras.base import Camera, Frame
+from device.cameras.csi import CsiCamera
 from device.cameras.images import FolderCamera, NpzCamera
 from device.cameras.photos import PhotosCamera
-from device.cameras.video import V4L2Camera, VideoCamera
+from device.cameras.picamera2 import Picamera2Camera
+from device.cameras.rtsp import RtspCamera, masked
+from device.cameras.v4l2 import V4L2Camera
+from device.cameras.video import VideoCamera
 from device.errors import UsageError
 
 SOURCES: Dict[str, Callable[[str], Camera]] = {
+    "picamera2": Picamera2Camera,
+    "csi": CsiCamera,
+    "v4l2": V4L2Camera,
+    "rtsp": partial(RtspCamera, "rtsp"),
+    "rtsps": partial(RtspCamera, "rtsps"),
     "dir": FolderCamera,
     "npz": NpzCamera,
     "video": VideoCamera,
     "photos": PhotosCamera,
-    "v4l2": V4L2Camera,
 }
 
 __all__ = ["SOURCES", "Camera", "Frame", "open_camera"]
@@ -23,15 +32,16 @@ def open_camera(uri: str) -> Camera:
     """Open a source by its URI.
 
     Args:
-        uri: dir:PATH, npz:FILE, video:FILE, photos:, or v4l2:///dev/videoN?size=WxH&rate=N.
+        uri: picamera2://?size=WxH&rate=N, csi://?sensor=N, v4l2:///dev/videoN?size=WxH&rate=N, rtsp://user:password@host/path,
+            dir:PATH, npz:FILE?loop=1&rate=N, video:FILE, or photos:.
 
     Raises:
-        UsageError: no such kind of source.
+        UsageError: no such kind of source, or an option that cannot work.
         DataError: files that are absent or cannot be used.
         CameraError: hardware that is absent or does not answer.
     """
     scheme, colon, rest = uri.partition(":")
     if not colon or scheme not in SOURCES:
         raise UsageError("found --source {}; expected one of {} followed by a path, as in dir:images".format(
-            uri, ", ".join(name + ":" for name in SOURCES)))  # fmt: skip
+            masked(uri), ", ".join(name + ":" for name in SOURCES)))  # fmt: skip
     return SOURCES[scheme](rest)

@@ -1,13 +1,14 @@
-"""What every source of frames offers, and a thread that keeps the newest frame of a live one."""
+"""What every source of frames offers, and how its URI's options are read."""
 
+import os
 import threading
 import time
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 from urllib.parse import parse_qsl
 
 import numpy as np
 
-from device.errors import CameraError, UsageError
+from device.errors import UsageError
 
 MAX_PIXELS = 64 << 20
 
@@ -22,7 +23,9 @@ class Frame(NamedTuple):
     label: Optional[int]
     """The true class where the source knows it."""
     timestamp_s: float
-    """time.monotonic() when the frame was read."""
+    """time.monotonic() at the sensor's exposure where the camera tells it, else when the frame was read."""
+    twin: Optional[np.ndarray] = None
+    """The same frame under attack, same shape and type, where the source has it."""
 
 
 class Camera:
@@ -34,17 +37,19 @@ class Camera:
     def __init__(self) -> None:
         self.skipped = 0  # frames that could not be read
         self.dropped = 0  # frames of a live source that nobody took in time
+        self.reopened = 0  # times that a live source came back after it had failed
+        self.stop_event: Optional[threading.Event] = None  # once it is set, a read that waits for a frame gives None
 
     def read(self) -> Optional[Frame]:
-        """The next frame (of a live source: the newest); None when the source has ended.
+        """The next frame (of a live source: the newest); None when the source has ended or ``stop_event`` is set.
 
         Raises:
-            CameraError: the source stopped giving frames.
+            CameraError: the source stopped giving frames and did not come back.
         """
         raise NotImplementedError
 
     def describe(self) -> str:
-        """A few words for the console."""
+        """A few words for the console, without passwords."""
         return type(self).__name__
 
     def close(self) -> None:
@@ -57,67 +62,33 @@ class Camera:
         self.close()
 
 
-class NewestFrame:
-    """Reads a live camera in a thread and hands over the newest frame only.
+class Pacer:
+    """Spreads the frames of files over time, as a camera would.
 
     Args:
-        grab: blocks for one frame, uint8 RGB; None when the camera has ended; may raise.
-        name: of the camera, for error sentences.
-        stall_s: how long ``get`` waits for a frame.
+        rate: frames a second; None does not wait at all.
     """
 
-    def __init__(self, grab: Callable[[], Optional[np.ndarray]], name: str, stall_s: float = 5.0) -> None:
-        self.dropped = 0
-        self._grab = grab
-        self._name = name
-        self._stall_s = stall_s
-        self._newest: Optional[Frame] = None
-        self._error: Optional[BaseException] = None
-        self._ended = False
-        self._condition = threading.Condition()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
+    def __init__(self, rate: Optional[float]) -> None:
+        self._period_s = 1 / rate if rate else 0.0
+        self._due_s = 0.0
 
-    def get(self) -> Optional[Frame]:
-        """The newest frame that was not handed over yet; waits for one. None when the camera has ended.
+    def wait(self, stop: Optional[threading.Event] = None) -> bool:
+        """Sleep until the next frame is due. A frame that comes late is not made up for by a burst.
 
-        Raises:
-            CameraError: none came within ``stall_s``, or the camera failed.
+        Returns:
+            False when ``stop`` was set before that.
         """
-        with self._condition:
-            came = self._condition.wait_for(lambda: self._newest or self._error or self._ended, self._stall_s)
-            frame, self._newest = self._newest, None
-            if frame is not None:
-                return frame
-            if self._error is not None:
-                raise CameraError("camera {} failed ({})".format(self._name, self._error)) from self._error
-            if not came:
-                raise CameraError("found no frame from camera {} for {:.0f} s; expected a steady stream; check its cable "
-                                  "and whether another program uses it".format(self._name, self._stall_s))  # fmt: skip
-            return None
-
-    def stop(self) -> None:
-        """End the thread after the frame that it waits for."""
-        self._ended = True
-        self._thread.join(self._stall_s)
-
-    def _work(self) -> None:
-        index = 0
-        try:
-            while not self._ended:
-                pixels = self._grab()
-                if pixels is None:
-                    break
-                with self._condition:
-                    self.dropped += self._newest is not None
-                    self._newest = Frame(index, pixels, None, time.monotonic())
-                    self._condition.notify()
-                index += 1
-        except Exception as error:  # handed to the reader, who reports it
-            self._error = error
-        with self._condition:
-            self._ended = True
-            self._condition.notify()
+        if not self._period_s:
+            return True
+        now_s = time.monotonic()
+        left_s = self._due_s - now_s
+        self._due_s = max(now_s, self._due_s) + self._period_s
+        if left_s > 0:
+            if stop is not None:
+                return not stop.wait(left_s)
+            time.sleep(left_s)
+        return True
 
 
 def options(rest: str, known: Dict[str, str]) -> Tuple[str, Dict[str, str]]:
@@ -127,14 +98,30 @@ def options(rest: str, known: Dict[str, str]) -> Tuple[str, Dict[str, str]]:
         UsageError: an option that is not known.
     """
     path, _, query = rest.partition("?")
+    return path, _values(query, known)
+
+
+def file_options(rest: str, known: Dict[str, str]) -> Tuple[str, Dict[str, str]]:
+    """As ``options``, for paths that may hold a question mark: options are what follows the name of a file that exists.
+
+    Raises:
+        UsageError: an option that is not known.
+    """
+    path, mark, query = rest.rpartition("?")
+    if not mark or os.path.exists(rest) or not os.path.exists(path):
+        return rest, dict(known)
+    return path, _values(query, known)
+
+
+def _values(query: str, known: Dict[str, str]) -> Dict[str, str]:
     found = dict(parse_qsl(query, keep_blank_values=True))
     for name in found:
         if name not in known:
             raise UsageError("found option {} in the source; expected {}".format(name, ", ".join(sorted(known))))
-    return path, dict(known, **found)
+    return dict(known, **found)
 
 
-def size_option(text: str) -> Tuple[int, int]:
+def size_option(text: str, name: str = "size") -> Tuple[int, int]:
     """``640x480`` -> (640, 480).
 
     Raises:
@@ -142,5 +129,33 @@ def size_option(text: str) -> Tuple[int, int]:
     """
     width, _, height = text.partition("x")
     if not (width.isdigit() and height.isdigit() and 0 < int(width) * int(height) <= MAX_PIXELS):
-        raise UsageError("found size={}; expected WIDTHxHEIGHT, as in size=640x480".format(text))
+        raise UsageError("found {0}={1}; expected WIDTHxHEIGHT, as in {0}=640x480".format(name, text))
     return int(width), int(height)
+
+
+def whole_option(name: str, text: str, least: int, most: int) -> int:
+    """A whole number from ``least`` to ``most``.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if not text.isdigit() or not least <= int(text) <= most:
+        raise UsageError("found {}={}; expected a whole number from {} to {}".format(name, text, least, most))
+    return int(text)
+
+
+def rate_option(text: str) -> Optional[float]:
+    """Frames a second of files, above 0 and at most 1000; an empty text is None: as fast as they are read.
+
+    Raises:
+        UsageError: anything else.
+    """
+    try:
+        rate = float(text) if text else None
+    except ValueError:
+        rate = -1.0
+    if rate is not None and not 0 < rate <= 1000:  # false for NaN too
+        raise UsageError(
+            "found rate={}; expected frames a second, above 0 and at most 1000, as in rate=15".format(text)
+        )
+    return rate

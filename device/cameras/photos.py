@@ -9,7 +9,7 @@ from typing import List, Optional
 import cv2
 import numpy as np
 
-from device.cameras.base import Camera, Frame, options, size_option
+from device.cameras.base import Camera, Frame, Pacer, options, rate_option, size_option
 from device.errors import DataError, UsageError
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "color.png")
@@ -17,9 +17,10 @@ FRAMES_A_PHOTO = 50
 
 
 class PhotosCamera(Camera):
-    """``photos:?size=640x480&seed=0``: an endless, repeatable tour of the photographs in scikit-image's wheel.
+    """``photos:?size=640x480&seed=0&rate=15``: an endless, repeatable tour of the photographs in scikit-image's wheel.
 
-    Every photograph is shown for 50 frames, on a smooth path of changing place and magnification.
+    Every photograph is shown for 50 frames, on a smooth path of changing place and magnification. With ``rate`` frames a
+    second as from a camera, without it as fast as they are read.
 
     Raises:
         DataError: scikit-image is not installed.
@@ -27,11 +28,12 @@ class PhotosCamera(Camera):
 
     def __init__(self, rest: str = "") -> None:
         super().__init__()
-        _, values = options(rest, {"size": "640x480", "seed": "0"})
+        _, values = options(rest, {"size": "640x480", "seed": "0", "rate": ""})
         self._width, self._height = size_option(values["size"])
         if not values["seed"].isdigit():
             raise UsageError("found seed={}; expected a whole number".format(values["seed"]))
         self._seed = int(values["seed"])
+        self._pacer = Pacer(rate_option(values["rate"]))
         self._photos = _photographs()
         self._next = 0
 
@@ -39,6 +41,8 @@ class PhotosCamera(Camera):
         return "a virtual camera over {} photographs".format(len(self._photos))
 
     def read(self) -> Optional[Frame]:
+        if not self._pacer.wait(self.stop_event):
+            return None
         index = self._next
         self._next += 1
         tour, step = divmod(index, FRAMES_A_PHOTO)

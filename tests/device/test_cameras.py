@@ -1,3 +1,4 @@
+import itertools
 import threading
 import time
 
@@ -5,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from device.cameras import open_camera, photos, video
-from device.cameras.base import NewestFrame
-from device.errors import CameraError, DataError, UsageError
+from device.cameras import Frame, open_camera, photos
+from device.cameras.base import Pacer
+from device.cameras.images import ArrayCamera
+from device.errors import DataError, UsageError
 
 
 def picture(seed=0, height=24, width=32):
@@ -30,6 +32,21 @@ def test_folder_in_order_and_in_rgb(tmp_path):
     assert [frame.index for frame in frames] == [0, 1]
     assert frames[1].pixels[0, 0].tolist() == [255, 0, 0]
     np.testing.assert_array_equal(frames[0].pixels, picture()[..., ::-1])
+
+
+def test_a_folder_again_and_again(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "1.png"), picture(1))
+    (tmp_path / "2.png").write_bytes(b"no image")
+    cv2.imwrite(str(tmp_path / "3.png"), picture(3))
+    with open_camera("dir:{}?loop=1".format(tmp_path)) as camera:
+        frames = list(itertools.islice(iter(camera.read, None), 5))
+        assert [frame.index for frame in frames] == [0, 2, 3, 5, 6]
+        np.testing.assert_array_equal(frames[4].pixels, frames[0].pixels)
+        assert capsys.readouterr().err.count("2.png") == 1  # not once a round
+        for name in ("1.png", "3.png"):
+            (tmp_path / name).unlink()
+        with pytest.raises(DataError, match="could not read any of the 3 image files"):
+            camera.read()
 
 
 def test_an_image_that_is_none_is_named_and_skipped(tmp_path, capsys):
@@ -70,6 +87,67 @@ def test_npz_cut_off(tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(DataError, match="could not read frames"):
         open_camera("npz:" + str(path))
+
+
+def test_npz_options_and_question_marks_in_paths(tmp_path):
+    frames = np.stack([picture(0), picture(1)])
+    for name in ("f.npz", "what?.npz", "f.npz?loop=1"):
+        np.savez(str(tmp_path / "saved.npz"), frames=frames[: 1 + ("?" in name)])
+        (tmp_path / "saved.npz").rename(tmp_path / name)
+    assert len(every(open_camera("npz:{}/what?.npz".format(tmp_path)))) == 2
+    assert len(every(open_camera("npz:{}/f.npz?loop=1".format(tmp_path)))) == 2  # a file of that very name
+    (tmp_path / "f.npz?loop=1").unlink()
+    with open_camera("npz:{}/f.npz?loop=1".format(tmp_path)) as camera:
+        assert [camera.read().index for _ in range(5)] == list(range(5))
+    with pytest.raises(UsageError, match="found option lop in the source"):
+        open_camera("npz:{}/f.npz?lop=1".format(tmp_path))
+    with pytest.raises(DataError, match=r"none.npz\?loop=1"):
+        open_camera("npz:{}/none.npz?loop=1".format(tmp_path))
+
+
+def test_a_frame_has_no_twin_unless_its_source_knows_one():
+    assert Frame(0, picture(), None, 0.0).twin is None
+
+
+def test_arrays_with_labels_and_twins():
+    frames, labels = np.stack([picture(0), picture(1)]), np.array([3, 1])
+    twins = frames ^ 1
+    camera = ArrayCamera(frames, labels, twins, "a set", loop=True)
+    assert camera.describe() == "2 frames of a set"
+    assert not camera.live
+    read = [camera.read() for _ in range(3)]
+    assert [(frame.index, frame.label) for frame in read] == [(0, 3), (1, 1), (2, 3)]
+    np.testing.assert_array_equal(read[2].pixels, frames[0])
+    np.testing.assert_array_equal(read[1].twin, twins[1])
+    assert [frame.index for frame in every(ArrayCamera(frames))] == [0, 1]
+    for bad in (twins[:1], twins.astype(np.float32), twins[..., :1]):
+        with pytest.raises(DataError, match="found frames under attack"):
+            ArrayCamera(frames, labels, bad)
+
+
+def test_a_rate_is_kept_without_bursts():
+    camera = ArrayCamera(np.stack([picture()] * 20), rate=100.0)
+    started_s = time.monotonic()
+    for _ in range(11):
+        camera.read()
+    spent_s = time.monotonic() - started_s
+    assert spent_s >= 0.1
+    time.sleep(0.05)  # five frames late
+    before_s = time.monotonic()
+    for _ in range(3):
+        camera.read()
+    assert time.monotonic() - before_s >= 0.02
+
+
+def test_waiting_for_a_frame_that_is_due_ends_when_asked_to():
+    camera = ArrayCamera(np.stack([picture()] * 3), rate=0.01)
+    camera.stop_event = threading.Event()
+    assert camera.read() is not None  # the first is due at once
+    threading.Timer(0.05, camera.stop_event.set).start()
+    started_s = time.monotonic()
+    assert camera.read() is None
+    assert time.monotonic() - started_s < 5
+    assert Pacer(None).wait(camera.stop_event)
 
 
 def write_video(path, count):
@@ -124,6 +202,14 @@ def test_photos_are_a_repeatable_tour(photographs):
     assert (open_camera("photos:?size=64x48&seed=1").read().pixels != tour[0]).any()
 
 
+def test_photos_at_the_rate_of_a_camera(photographs):
+    camera = open_camera("photos:?size=64x48&rate=50")
+    started_s = time.monotonic()
+    for _ in range(4):
+        camera.read()
+    assert time.monotonic() - started_s >= 0.06
+
+
 def test_photos_without_the_package(monkeypatch):
     monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="pip install scikit-image"):
@@ -132,112 +218,34 @@ def test_photos_without_the_package(monkeypatch):
 
 @pytest.mark.parametrize(
     "uri",
-    ["photos:?size=64", "photos:?colour=red", "photos:?seed=x", "photos:?size=99999x99999", "v4l2:///dev/null?rate=0"],
+    [
+        "photos:?size=64",
+        "photos:?colour=red",
+        "photos:?seed=x",
+        "photos:?size=99999x99999",
+        "photos:?rate=0",
+        "photos:?rate=nan",
+        "dir:.?loop=yes",
+        "dir:.?rate=fast",
+        "v4l2:///dev/null?rate=0",
+        "v4l2:///dev/null?size=0x0",
+        "picamera2://0",
+        "picamera2://?lores=maybe",
+        "picamera2://?camera=x",
+        "csi://0",
+        "csi://?sensor=-1",
+        "csi://?flip=8",
+        "csi://?mode=1280",
+        "csi://?size=33x32",
+        "rtsp://",
+        "rtsp:host/path",
+        "rtsp://host:port/path",
+        "rtsp://host/path?tcp=2",
+        "rtmp://eve:s3cret@host/path",
+        "images",
+    ],
 )
 def test_options_that_cannot_work(uri, photographs):
-    with pytest.raises(UsageError, match="found .*expected"):
+    with pytest.raises(UsageError, match="found .*expected") as caught:
         open_camera(uri)
-
-
-class FakeCapture:
-    """cv2.VideoCapture of a camera that takes any size but keeps its own rate."""
-
-    after = "unplugged"
-
-    def __init__(self, number, backend):
-        self.opened_with = (number, backend)
-        self.calls = []
-        self.values = {}
-        self.frames = 5
-        self.release_read = threading.Event()
-        FakeCapture.last = self
-
-    def isOpened(self):
-        return True
-
-    def set(self, setting, value):
-        self.calls.append(setting)
-        self.values[setting] = 15 if setting == cv2.CAP_PROP_FPS else value
-        return True
-
-    def get(self, setting):
-        return self.values[setting]
-
-    def read(self):
-        if self.frames:
-            self.frames -= 1
-            pixels = np.zeros((8, 8, 3), np.uint8)
-            pixels[..., 0] = 255
-            return True, pixels
-        if self.after == "stalls":
-            self.release_read.wait(5)
-        return False, None
-
-    def release(self):
-        self.release_read.set()
-
-
-@pytest.fixture
-def fake_capture(monkeypatch):
-    monkeypatch.setattr(video.cv2, "VideoCapture", FakeCapture)
-    monkeypatch.setattr(video, "_check_device", lambda name: None)
-    return FakeCapture
-
-
-def test_v4l2_asks_for_mjpg_first_and_reads_back(fake_capture, capsys):
-    with open_camera("v4l2:///dev/video3?size=320x240&rate=30") as camera:
-        assert camera.live
-        frame = camera.read()
-        assert frame.pixels[0, 0].tolist() == [0, 0, 255]  # blue, in RGB
-    capture = fake_capture.last
-    assert capture.opened_with == (3, cv2.CAP_V4L2)
-    assert capture.calls == [
-        cv2.CAP_PROP_FOURCC,
-        cv2.CAP_PROP_FRAME_WIDTH,
-        cv2.CAP_PROP_FRAME_HEIGHT,
-        cv2.CAP_PROP_FPS,
-        cv2.CAP_PROP_BUFFERSIZE,
-    ]
-    assert capture.values[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"MJPG")
-    assert capsys.readouterr().err.strip() == "warning: /dev/video3 chose rate 15 (asked for 30)"
-
-
-def test_v4l2_unplugged(fake_capture):
-    with open_camera("v4l2:///dev/video0") as camera, pytest.raises(CameraError, match="empty frame"):
-        for _ in range(10):
-            camera.read()
-
-
-def test_v4l2_stalled(fake_capture, monkeypatch):
-    monkeypatch.setattr(fake_capture, "after", "stalls")
-    camera = video.V4L2Camera("///dev/video0", stall_s=0.2)
-    try:
-        with pytest.raises(CameraError, match="found no frame from camera /dev/video0"):
-            for _ in range(10):
-                camera.read()
-    finally:
-        fake_capture.last.release_read.set()
-        camera.close()
-
-
-def test_newest_frame_wins_and_the_rest_are_counted():
-    given, taken = threading.Semaphore(0), threading.Semaphore(0)
-    numbers = iter(range(100))
-
-    def grab():
-        taken.release()
-        given.acquire()
-        number = next(numbers)
-        return None if number == 5 else np.full((1, 1), number, np.uint8)
-
-    newest = NewestFrame(grab, "test", stall_s=5)
-    for _ in range(5):
-        given.release()
-    for _ in range(6):
-        assert taken.acquire(timeout=5)
-    frame = newest.get()
-    assert (frame.index, int(frame.pixels[0, 0]), newest.dropped) == (4, 4, 4)
-    given.release()
-    assert newest.get() is None
-    assert frame.timestamp_s <= time.monotonic()
-    newest.stop()
+    assert "s3cret" not in str(caught.value)
