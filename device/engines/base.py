@@ -35,3 +35,6 @@ class Engine:
             EngineError: the back end failed.
         """
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back what the process's end would not wait for, such as memory of a GPU. The engine is of no use then."""

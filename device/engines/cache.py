@@ -1,0 +1,87 @@
+"""Built engines on disk. Building one takes minutes, and it fits one graph, one TensorRT, one precision and one GPU alone."""
+
+import hashlib
+import os
+import sys
+import tempfile
+from typing import Optional
+
+DIGEST_BYTES = 32
+
+
+def folder() -> str:
+    """$DEFQ_ENGINES, else defq/engines in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.environ.get("DEFQ_ENGINES") or os.path.join(home, "defq", "engines")
+
+
+def key(model: bytes, *parts: object) -> str:
+    """SHA-256 of a graph and of all else that an engine depends on, in hex."""
+    digest = hashlib.sha256(model)
+    for part in parts:
+        digest.update("\n{}".format(part).encode("utf-8"))
+    return digest.hexdigest()
+
+
+def exists(name: str) -> bool:
+    return os.path.exists(os.path.join(folder(), name))
+
+
+def private_folder(*inside: str) -> Optional[str]:
+    """A folder of the cache, made where it is absent; None, with a warning, where others can write to it or it cannot be made.
+
+    An engine is code for the GPU and TensorRT does not guard against a forged one: none is read that someone else could
+    have put there.
+    """
+    path = folder()
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        status = os.stat(path)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise PermissionError(0, "others can write there")
+        path = os.path.join(path, *inside)
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        print("warning: found no use for the engine cache {} ({}); expected a folder of your own with mode 0700; the engine is "
+              "built again at every start; set DEFQ_ENGINES to such a folder".format(path, error.strerror),
+              file=sys.stderr, flush=True)  # fmt: skip
+        return None
+    return path
+
+
+def load(name: str) -> Optional[bytes]:
+    """An engine as it was stored; None where it is absent, or damaged (with a warning)."""
+    path = private_folder()
+    if path is None or not exists(name):
+        return None
+    try:
+        with open(os.path.join(path, name), "rb") as file:
+            digest, content = file.read(DIGEST_BYTES), file.read()
+    except OSError:
+        digest = content = b""
+    if hashlib.sha256(content).digest() == digest:
+        return content
+    print("warning: found a damaged engine {}; it is built again".format(os.path.join(path, name)),
+          file=sys.stderr, flush=True)  # fmt: skip
+    return None
+
+
+def store(name: str, content: bytes) -> None:
+    """Keep an engine. A run that is cut off leaves no half engine under the name; a full disk is a warning."""
+    path = private_folder()
+    if path is None:
+        return
+    partial = ""
+    try:
+        handle, partial = tempfile.mkstemp(dir=path, prefix=name + ".")  # mode 0600
+        with os.fdopen(handle, "wb") as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # boards lose power: a name must not outlive its content
+        os.replace(partial, os.path.join(path, name))
+    except OSError as error:
+        if os.path.exists(partial):
+            os.remove(partial)
+        print("warning: could not keep the engine in {} ({}); expected {} MB of space; it is built again at the next "
+              "start".format(path, error.strerror, (len(content) >> 20) + 1), file=sys.stderr, flush=True)  # fmt: skip

@@ -1,0 +1,156 @@
+"""The head without control flow, ``head_flat.onnx``, for GPUs: ONNX Runtime keeps an ``If`` on the CPU, TensorRT is slow at it.
+
+All exits are computed for every frame; the early-exit rule is in the graph and its answer in the outputs.
+"""
+
+from typing import Iterator, Optional, Tuple
+
+import numpy as np
+
+from device.bundle import Bundle
+from device.engines.base import Engine, HeadResult
+from device.errors import EngineError
+from device.quantization import DefQ
+
+# Numbers of the fields in onnx.proto, which never change: ModelProto.graph, GraphProto.initializer, TensorProto.name
+GRAPH, INITIALIZER, NAME = 7, 5, 8
+# How far a confidence may be off before an engine is wrong rather than rounding otherwise. PyTorch in float16 moves those of
+# VGG-16 by 0.0018 at most on 1000 test images (x86-64), and one of their exits at RAD 5 %
+TOLERANCE, TOLERANCE_FP16 = 0.005, 0.03
+
+
+class FlatHeadEngine(Engine):
+    """Base of the engines on ``head_flat.onnx``. A leaf runs the graph in ``run_flat``.
+
+    The flat head never has DefQ inside; where the bundle's other head has it fused, it is applied here, with the same
+    pixels (device/quantization.py).
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._defq = DefQ(bundle.table) if bundle.defq_fused else None
+
+    def run(self, image: np.ndarray, threshold: float, defq: bool = False) -> HeadResult:
+        if defq and self._defq is not None:
+            pixels = np.rint(image[0] * np.float32(255)).astype(np.uint8)
+            planes = self._defq.planes(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+            image = planes[None] / np.float32(255)
+        return self.run_flat(image, threshold)
+
+    def run_flat(self, image: np.ndarray, threshold: float) -> HeadResult:
+        """As ``run``, without DefQ."""
+        raise NotImplementedError
+
+
+def read_flat_head(bundle: Bundle) -> bytes:
+    """``head_flat.onnx`` whose threshold has no default.
+
+    TensorRT's parser takes an input with a default for a constant (``importInputs`` in onnx-tensorrt's ModelImporter.cpp,
+    8.0 to 10), also inside ONNX Runtime: the threshold of the export would hold whatever one asks for.
+
+    Raises:
+        BundleError: the graph was changed.
+        EngineError: it is no ONNX file.
+    """
+    return without_default(bundle.read("head_flat"), "threshold")
+
+
+def without_default(model: bytes, name: str) -> bytes:
+    """An ONNX file without the initialiser ``name``; the input of that name then has to be given.
+
+    Raises:
+        EngineError: not an ONNX file.
+    """
+    try:
+        graph = next(_fields(model, GRAPH))
+        drop = [span for span in _fields(model, INITIALIZER, graph[1:])
+                if any(model[start:end] == name.encode() for _, start, end in _fields(model, NAME, span[1:]))]  # fmt: skip
+        for begin, _, end in reversed(drop):  # from the back: what lies before stays where it is
+            model = model[:begin] + model[end:]
+        shorter = graph[2] - graph[1] - sum(end - begin for begin, _, end in drop)
+        head = bytes([GRAPH << 3 | 2]) + _encoded(shorter)
+        return model[: graph[0]] + head + model[graph[1] :]
+    except (IndexError, StopIteration, ValueError) as error:
+        raise EngineError(
+            "found no ONNX graph in head_flat.onnx; expected the file of the export; copy the whole bundle again"
+        ) from error
+
+
+def _fields(data: bytes, wanted: int, within: Optional[Tuple[int, int]] = None) -> Iterator[Tuple[int, int, int]]:
+    """Where the fields number ``wanted`` of a Protocol Buffers message lie: start of the field, of its value, end.
+
+    Only values with a length are found. Source: Protocol Buffers, "Encoding".
+    """
+    position, end = within or (0, len(data))
+    while position < end:
+        begin = position
+        tag, position = _varint(data, position)
+        number, kind = tag >> 3, tag & 7
+        if kind == 0:
+            value = position
+            position = _varint(data, position)[1]
+        elif kind == 2:
+            size, value = _varint(data, position)
+            position = value + size
+        elif kind in (1, 5):
+            value = position
+            position += 8 if kind == 1 else 4
+        else:
+            raise ValueError("wire type {}".format(kind))
+        if position > end:
+            raise ValueError("a field beyond the end")
+        if number == wanted and kind == 2:
+            yield begin, value, position
+
+
+def _varint(data: bytes, position: int) -> Tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return value, position
+
+
+def _encoded(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+def check_answers(engine: Engine, reference: Engine, input_shape: Tuple[int, ...], tolerance: float) -> None:
+    """Compare an engine with the head on the CPU, on noise and a black frame.
+
+    Two things cannot be taken on trust: that the threshold is obeyed, and which of equals ArgMax takes (ONNX: the first,
+    which is how the graph finds the first confident exit; TensorRT's TopK, which stands in for it, promises nothing).
+
+    Raises:
+        EngineError: another answer.
+    """
+    noise = np.random.RandomState(0)
+    images = [np.zeros((1, *input_shape), np.float32)]
+    images += [noise.rand(1, *input_shape).astype(np.float32) for _ in range(3)]
+    for image in images:
+        beyond_first = reference.run(image, 0.0).confidence + 2 * tolerance
+        for threshold in (0.0, 2.0, beyond_first):
+            right = reference.run(image, threshold)
+            around = (reference.run(image, threshold + off).exit for off in (-tolerance, tolerance))
+            if any(exit_ != right.exit for exit_ in around):
+                continue  # so close to a confidence that rounding may decide
+            found = engine.run(image, threshold)
+            same = found.exit == right.exit and abs(found.confidence - right.confidence) <= tolerance
+            if same and right.confidence > 0.5 + tolerance:  # no other label comes close
+                same = found.label == right.label
+            if same and right.activation is not None:
+                same = found.activation is not None and found.activation.shape == right.activation.shape
+                scale = max(1.0, float(np.abs(right.activation).max()))
+                same = same and bool(np.abs(found.activation - right.activation).max() <= tolerance * scale)
+            if not same:
+                raise EngineError(
+                    "found exit {}, label {} and confidence {:.4f} in {} where ONNX Runtime on the CPU has {}, {} and {:.4f}; "
+                    "expected the same; use --engine onnxruntime and report this line".format(
+                        found.exit, found.label, found.confidence, engine.name, right.exit, right.label, right.confidence)
+                )  # fmt: skip

@@ -1,0 +1,143 @@
+"""Chooses an engine, and tells what there is to choose from."""
+
+import importlib.util
+import sys
+import time
+from typing import Callable, List, NamedTuple
+
+import numpy as np
+import onnxruntime
+
+from device.bundle import Bundle
+from device.engines import cache, onnx_runtime, tensorrt
+from device.engines.base import Engine
+from device.engines.cuda import open_cuda
+from device.engines.flat_head import TOLERANCE, TOLERANCE_FP16, check_answers, read_flat_head
+from device.engines.onnx_runtime import OnnxRuntimeEngine, OnnxRuntimeGpuEngine
+from device.engines.tensorrt import TensorRtEngine
+from device.errors import EngineError, UsageError
+
+CPU = "onnxruntime"
+ON_GPU = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
+NAMES = ("auto", CPU, *ON_GPU)
+HALF = ("auto", "onnxruntime-tensorrt", "tensorrt")  # those to which fp16 means something
+
+
+class Probe(NamedTuple):
+    """What is to be said of one engine."""
+
+    name: str
+    status: str
+    usable: bool
+
+
+def open_engine(bundle: Bundle, name: str = "auto", threads: int = 0, fp16: bool = False) -> Engine:
+    """Start an engine; one that cannot be used gives way to ONNX Runtime on the CPU, with a warning on stderr.
+
+    Args:
+        bundle: where the head comes from.
+        name: one of NAMES. ``auto``: TensorRT where its binding and a GPU are found, else CUDA in ONNX Runtime where it has
+            that, else the CPU.
+        threads: of ONNX Runtime; 0 chooses.
+        fp16: half precision in TensorRT (see TensorRtEngine).
+
+    Returns:
+        the engine; its ``name`` says what is really used.
+
+    Raises:
+        UsageError: another name, or fp16 where it means nothing.
+        BundleError: the head was changed.
+        EngineError: not even the CPU can run the head.
+    """
+    if name not in NAMES:
+        raise UsageError("found --engine {}; expected {} or {}".format(name, ", ".join(NAMES[:-1]), NAMES[-1]))
+    if fp16 and name not in HALF:
+        raise UsageError("found --fp16 with --engine {}; expected {}; leave it out: ONNX Runtime computes in float32 there".format(
+            name, " or ".join(HALF)))  # fmt: skip
+    cpu = OnnxRuntimeEngine(bundle, threads)
+    chosen = _best() if name == "auto" else name
+    if chosen != CPU:
+        try:
+            return _open_on_gpu(bundle, chosen, threads, fp16, cpu)
+        except EngineError as error:
+            print("warning: {}; until then the head runs in {}".format(error, cpu.name), file=sys.stderr, flush=True)
+    elif fp16:
+        print("warning: found --fp16 but no TensorRT with a GPU; the head runs in {}, in float32".format(cpu.name),
+              file=sys.stderr, flush=True)  # fmt: skip
+    return cpu
+
+
+def _open_on_gpu(bundle: Bundle, name: str, threads: int, fp16: bool, cpu: Engine) -> Engine:
+    """Start an engine and hold it against the CPU's."""
+    engine = TensorRtEngine(bundle, fp16) if name == "tensorrt" else OnnxRuntimeGpuEngine(bundle, name, threads, fp16)
+    try:
+        check_answers(engine, cpu, bundle.input_shape, TOLERANCE_FP16 if fp16 else TOLERANCE)
+    except EngineError:
+        engine.close()
+        raise
+    return engine
+
+
+def _best() -> str:
+    """What ``auto`` tries: nothing that is plainly not there, so that a board without a GPU gets no warning."""
+    binding = importlib.util.find_spec("tensorrt") is not None
+    cuda = onnx_runtime.CUDA in onnxruntime.get_available_providers()
+    if not (binding or cuda):
+        return CPU
+    try:
+        open_cuda()
+    except EngineError:
+        return CPU
+    return "tensorrt" if binding else "onnxruntime-cuda"
+
+
+def probe_engines(bundle: Bundle) -> List[Probe]:
+    """What each engine is like here. No TensorRT engine is built, which would take minutes.
+
+    Raises:
+        BundleError: the head was changed.
+    """
+    looks: List[Callable[[Bundle], str]] = [_look_at_cpu, _look_at_cuda, _look_at_tensorrt_in_ort, _look_at_tensorrt]
+    probes = []
+    for name, look in zip((CPU, *ON_GPU), looks):
+        try:
+            probes.append(Probe(name, look(bundle), True))
+        except EngineError as error:
+            probes.append(Probe(name, str(error), False))
+    return probes
+
+
+def _look_at_cpu(bundle: Bundle) -> str:
+    return _timed(OnnxRuntimeEngine(bundle), bundle)
+
+
+def _look_at_cuda(bundle: Bundle) -> str:
+    onnx_runtime.provider_of("onnxruntime-cuda")
+    open_cuda()
+    return _timed(_open_on_gpu(bundle, "onnxruntime-cuda", 0, False, OnnxRuntimeEngine(bundle)), bundle)
+
+
+def _look_at_tensorrt_in_ort(bundle: Bundle) -> str:
+    onnx_runtime.provider_of("onnxruntime-tensorrt")
+    name = onnx_runtime.cache_name(read_flat_head(bundle), False)
+    return "TensorRT in ONNX Runtime {} on {}, {}".format(onnxruntime.__version__, open_cuda().gpu().name, _kept(name))
+
+
+def _look_at_tensorrt(bundle: Bundle) -> str:
+    binding = tensorrt.load_tensorrt()
+    gpu = open_cuda().gpu()
+    name = tensorrt.cache_name(binding, read_flat_head(bundle), False, gpu)
+    return "TensorRT {} on {} (capability {}), {}".format(binding.__version__, gpu.name, gpu.capability, _kept(name))
+
+
+def _kept(name: str) -> str:
+    return "engine built" if cache.exists(name) else "engine not built yet: the first start takes minutes"
+
+
+def _timed(engine: Engine, bundle: Bundle) -> str:
+    """The engine's name, once it has run all exits."""
+    image = np.zeros((1, *bundle.input_shape), np.float32)
+    engine.run(image, 2.0)
+    started_s = time.perf_counter()
+    engine.run(image, 2.0)
+    return "{}: all exits in {:.1f} ms".format(engine.name, (time.perf_counter() - started_s) * 1e3)
