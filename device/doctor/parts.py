@@ -1,0 +1,221 @@
+"""What a run is made of: the bundle, the engine, cameras, a source, the host. Each check imports what it needs, no sooner."""
+
+import contextlib
+import io
+import os
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, Callable, List, Optional
+
+from device.board import board_model
+from device.doctor.check import FAILED, OK, WARNING, Check, sentence_and_fix
+from device.doctor.machine import free_space
+from device.doctor.wheels import is_jetson
+from device.errors import CameraError, EngineError, HardwareError, HostError
+
+if TYPE_CHECKING:
+    from device.cameras import Camera
+    from device.cameras.listing import Found
+
+RUNS = 21
+PREFERENCE = ("onnxruntime", "onnxruntime-tensorrt", "onnxruntime-cuda", "tensorrt")  # that of --engine auto comes last
+BUILDERS = ("onnxruntime-tensorrt", "tensorrt")
+BUILT = "engine built"
+ROUND_TRIPS = 5
+HOST_TIMEOUT_S = 2.0
+NEVER = 2.0  # a threshold that no confidence reaches
+
+
+def check_bundle(path: str) -> Check:
+    """Every file against its SHA-256, and what the bundle was calibrated for."""
+    from device.bundle import load_bundle
+    from device.frame_set import load_frame_set
+
+    bundle = load_bundle(path)
+    names = sorted(bundle.manifest["files"])
+    size = sum(len(bundle.read_file(name)) for name in names)
+    found = "{}, {} files ({:.2f} MB) as exported, exits 1 to {} of {} on the device, RAD {} %".format(
+        bundle.id, len(names), size / 1e6, bundle.split, len(bundle.relative_costs),
+        " and ".join(str(rad) for rad in sorted(bundle.thresholds)))  # fmt: skip
+    if bundle.manifest.get("frames") is None:
+        found += ", no frame set (bench needs one: python -m export bundle --frames 300)"
+    else:
+        found += ", {} frames of each kind".format(len(load_frame_set(bundle).labels))
+    optional = (("gate", "gated", bundle.gate), ("monitor", "auto", bundle.monitor))
+    found = ", ".join([found, *(name for name, _, part in optional if part)])
+    missing = [(name, option) for name, option, part in optional if not part]
+    if not missing:
+        return Check("bundle", OK, found)
+    found += "".join(", no {} (for --defq {})".format(name, option) for name, option in missing)
+    commands = ["python -m export {} --model {}".format(name, bundle.model) for name, _ in missing]
+    return Check("bundle", WARNING, found, "{}, and export the bundle again".format(", ".join(commands)))
+
+
+def check_engine(bundle_path: Optional[str]) -> Check:
+    """Every engine as it is here; with a bundle, how long its head takes. Nothing that takes minutes is built."""
+    import numpy as np
+
+    from device.bundle import load_bundle
+    from device.engines import open_engine, probe_engines
+
+    if not bundle_path:
+        return _back_ends()
+    bundle = load_bundle(bundle_path)
+    probes = probe_engines(bundle)
+    usable = {probe.name: probe.status for probe in probes if probe.usable}
+    others = {probe.name: probe.status for probe in probes if not probe.usable}
+    if not usable:
+        return Check("engine", FAILED, *sentence_and_fix(others["onnxruntime"]), HardwareError.exit_code)
+    best = max(usable, key=PREFERENCE.index)
+    if best in BUILDERS and not usable[best].endswith(BUILT):
+        return Check("engine", WARNING, "{}: {}".format(best, usable[best]), "let it be built now: python -m device run --bundle {} "
+                     "--engine {} --source SOURCE --frames 1".format(bundle_path, best))  # fmt: skip
+    with contextlib.redirect_stderr(io.StringIO()) as said:  # told there when it gives way to the CPU
+        engine = open_engine(bundle, best)
+    image = np.zeros((1, *bundle.input_shape), np.float32)
+    found = "{}: {:.2f} ms for a frame that leaves at exit 1, {:.2f} ms for one that leaves at none (medians of {})".format(
+        engine.name, _median_ms(lambda: engine.run(image, 0.0)), _median_ms(lambda: engine.run(image, NEVER)), RUNS)  # fmt: skip
+    problem = said.getvalue().replace("warning: ", "", 1).partition("; until then")[0]
+    if is_jetson() and best == "onnxruntime":
+        problem = others["tensorrt"]
+    if problem:
+        problem, fix = sentence_and_fix(problem)
+        return Check("engine", WARNING, "{}; the GPU stays idle: {}".format(found, problem), fix)
+    if others:
+        found += "; not here: {}".format(", ".join(others))
+    return Check("engine", OK, found)
+
+
+def _back_ends() -> Check:
+    """What there is to run a head, without one."""
+    import onnxruntime
+
+    from device.engines.cuda import open_cuda
+    from device.engines.tensorrt import load_tensorrt
+
+    found = [
+        "ONNX Runtime with {}".format(
+            ", ".join(name.replace("ExecutionProvider", "") for name in onnxruntime.get_available_providers())
+        )
+    ]
+    with contextlib.suppress(EngineError):  # most boards have neither
+        found.append("TensorRT {}".format(load_tensorrt().__version__))
+    with contextlib.suppress(EngineError):
+        found.append("GPU {}".format(open_cuda().gpu().name))
+    return Check("engine", OK, "{}; not run: add --bundle DIR".format(", ".join(found)))
+
+
+def _median_ms(run: Callable[[], Any]) -> float:
+    ms = []
+    for _ in range(RUNS):
+        started_s = time.perf_counter()
+        run()
+        ms.append((time.perf_counter() - started_s) * 1e3)
+    return statistics.median(ms)
+
+
+def check_cameras() -> Check:
+    """Cameras that the system lists; none is opened."""
+    from device.cameras.listing import list_cameras
+
+    return cameras_line(list_cameras(), board_model() or "")
+
+
+def cameras_line(cameras: "List[Found]", board: str) -> Check:
+    """Sum the listing up.
+
+    Args:
+        cameras: every way to one, usable or not.
+        board: its name: what a Raspberry Pi lacks for a Jetson's cameras is not to be mended.
+    """
+    usable = ["{} ({})".format(each.uri, each.name) for each in cameras if each.usable]
+    ways = ["v4l2"] + (["picamera2"] if "Raspberry Pi" in board else ["csi"] if is_jetson() else [])
+    lacking = [each for each in cameras if not each.usable and each.uri.partition(":")[0] in ways]
+    found = ", ".join(usable) or "none found"
+    if lacking and (not usable or lacking[0].uri.startswith("v4l2")):
+        problem, fix = sentence_and_fix(lacking[0].status)
+        return Check("cameras", WARNING, "{}; {}: {}".format(found, lacking[0].uri, problem), fix)
+    if not usable:
+        return Check(
+            "cameras", WARNING, found, "plug one in, or use files, which work without: --source dir:PATH or video:FILE"
+        )
+    return Check("cameras", OK, found)
+
+
+def check_source(uri: str, bundle_path: Optional[str]) -> Check:
+    """Open a source and read one frame."""
+    from device.cameras import open_camera
+
+    started_s = time.monotonic()
+    with _from_bundle(uri, bundle_path) if bundle_path and uri.startswith("bundle:") else open_camera(uri) as camera:
+        frame = camera.read()
+        now_s = time.monotonic()
+        if frame is None:
+            raise CameraError("found no frame in {}; expected at least one; choose another --source".format(
+                camera.describe()))  # fmt: skip
+        height, width = frame.pixels.shape[:2]
+        colours = "RGB" if frame.pixels.ndim == 3 and frame.pixels.shape[2] == 3 else "grey"
+        found = "{}: {}x{} {} after {:.1f} s".format(camera.describe(), width, height, colours, now_s - started_s)
+        if camera.live:
+            found += ", {:.0f} ms old".format((now_s - frame.timestamp_s) * 1e3)
+    return Check("source", OK, found)
+
+
+def _from_bundle(uri: str, bundle_path: str) -> "Camera":
+    from device.bundle import load_bundle
+    from device.session import open_source
+
+    return open_source(uri, load_bundle(bundle_path))
+
+
+def check_host(url: str, bundle_path: str) -> Check:
+    """Ask the host whether it serves the bundle, and send it what the head makes of a black frame."""
+    try:
+        return Check("host", OK, "{} serves this bundle: {}".format(url, _round_trips(url, bundle_path)))
+    except HostError as error:
+        found = str(error).partition("; ")[0]
+        return Check("host", FAILED, found, "start it where this board can reach it: python -m host serve --bundle DIR --address "
+                     "0.0.0.0 --port 8000; see what it printed; check address, cable and firewall", error.exit_code)  # fmt: skip
+
+
+def _round_trips(url: str, bundle_path: str) -> str:
+    """What the way to the host and back takes.
+
+    Raises:
+        HostError: the host is absent, or does not answer as it should.
+        BundleError: it serves another bundle.
+    """
+    import numpy as np
+
+    from device.bundle import load_bundle
+    from device.engines import OnnxRuntimeEngine
+    from device.uplink import Uplink
+
+    bundle = load_bundle(bundle_path)
+    image = np.zeros((1, *bundle.input_shape), np.float32)
+    activation = OnnxRuntimeEngine(bundle).run(image, NEVER).activation
+    assert activation is not None  # no confidence reaches NEVER
+    uplink = Uplink(url, bundle, bundle.threshold(bundle.default_rad), 1, HOST_TIMEOUT_S)
+    uplink.check()
+    ms = []
+    for _ in range(ROUND_TRIPS):
+        started_s = time.perf_counter()
+        with contextlib.redirect_stderr(io.StringIO()) as said:  # the uplink tells there why no answer came
+            ticket = uplink.submit(activation, wait=True)
+            ticket.wait()
+            if ticket.answer is None:
+                uplink.close()
+        if ticket.answer is None:
+            raise HostError(said.getvalue().replace("warning: ", "", 1) or "found no answer from {}".format(url))
+        ms.append((ticket.finished_s - started_s) * 1e3)
+    uplink.close()
+    return "{:.1f} ms there and back (median of {}), {} bytes a frame".format(
+        statistics.median(ms), ROUND_TRIPS, ticket.bytes_sent
+    )
+
+
+def check_disk() -> Check:
+    """Space where decisions and built engines go."""
+    from device.engines import cache
+
+    return free_space([os.getcwd(), cache.folder()])
