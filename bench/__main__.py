@@ -1,4 +1,4 @@
-"""python -m bench [--only defq|head|loop|host] [--models NAME ...]: print the tables, save build/bench.json."""
+"""python -m bench [--only defq|head|loop|host|board] [--models NAME ...]: print the tables, save build/bench.json."""
 
 import os
 
@@ -10,20 +10,19 @@ from pathlib import Path
 
 import cv2
 
-from bench import defq, head, host, loop
+from bench import board, defq, head, host, loop
 from bench.measure import machine
 from export.bundle import BundleSettings, export_bundle
 from export.networks import NETWORKS
 from export.quantization_table import shipped_table
 
 BUNDLES = Path("build/bundles")
+PARTS = ("defq", "head", "loop", "host", "board")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument(
-        "--only", nargs="*", choices=("defq", "head", "loop", "host"), default=["defq", "head", "loop", "host"]
-    )
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--models", nargs="*", choices=sorted(NETWORKS), default=sorted(NETWORKS))
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     arguments = parser.parse_args()
@@ -34,7 +33,7 @@ def main() -> None:
     if "defq" in arguments.only:
         results["defq"] = defq.run(shipped_table("vgg16"))
         print("\n" + defq.report(results["defq"]), flush=True)
-    for name, part in (("head", head), ("loop", loop), ("host", host)):
+    for name, part in (("head", head), ("loop", loop), ("host", host), ("board", board)):
         if name in arguments.only:
             results[name] = part.run(BUNDLES, arguments.models)
             print("\n" + part.report(results[name]), flush=True)

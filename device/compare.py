@@ -58,7 +58,7 @@ def compare(first: str, second: str) -> str:
     if not both:
         raise DataError("found no condition in both {} and {}; expected two reports of: python -m device bench --json".format(
             first, second))  # fmt: skip
-    lines = []  # type: List[str]
+    lines: List[str] = []
     for name in ("bundle", "engine", "rad", "host", "rate"):
         values = [report.get(name) for report in reports]
         if values[0] != values[1]:

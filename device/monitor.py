@@ -60,7 +60,7 @@ class Monitor:
         self._sum = 0.0
         clean, attacked, clean_defq, attacked_defq = (_on_device(each, split) for each in shares)
         self._shares = {False: (clean, attacked), True: (clean_defq, attacked_defq)}
-        self._tests = {}  # type: Dict[Tuple[bool, bool], Tuple[np.ndarray, float]]
+        self._tests: Dict[Tuple[bool, bool], Tuple[np.ndarray, float]] = {}
         self._learn = learn
         self._seen = {False: np.zeros(split + 1), True: np.zeros(split + 1)}
 

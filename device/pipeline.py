@@ -18,6 +18,7 @@ from device.monitor import Monitor
 from device.quantization import DefQ, check_frame
 from device.sinks import Decision, Sink
 from device.summary import Summary
+from device.systemd import notify
 from device.uplink import Ticket, Uplink
 
 
@@ -152,6 +153,7 @@ class Pipeline:
             CameraError: the source failed; what was decided before is complete and written.
         """
         read = 0
+        camera.stop_event = stop
         try:
             while (limit is None or read < limit) and not (stop is not None and stop.is_set()):
                 before_s = time.perf_counter()
@@ -161,9 +163,10 @@ class Pipeline:
                 read += 1
                 self._step(frame, before_s, camera.live)
                 self._emit()
+                notify("WATCHDOG=1")
         finally:
             self._emit(to_the_end=True)
-            self.summary.dropped = camera.dropped
+            self.summary.dropped, self.summary.reopened = camera.dropped, camera.reopened
             self.summary.skipped += camera.skipped
             if self.monitor is not None:
                 self.summary.alarms = self.monitor.alarms

@@ -23,6 +23,7 @@ class Summary:
         self.relative_costs = list(relative_costs)
         self.skipped = 0
         self.dropped = 0
+        self.reopened = 0
         self.alarms: Optional[int] = None
         """Times that the monitor raised; None where it did not watch."""
         self._answered_at = array("H")
@@ -68,6 +69,7 @@ class Summary:
             "frames": frames,
             "skipped": self.skipped,
             "dropped": self.dropped,
+            "reopened": self.reopened,
             "sources": dict(self._sources),
         }
         if not frames:
@@ -107,6 +109,7 @@ class Summary:
                 figures["frames"], sources["edge"], sources["host"], sources["fallback"])
             + (", {} skipped".format(self.skipped) if self.skipped else "")
             + (", {} dropped by the camera".format(self.dropped) if self.dropped else "")
+            + (", which was reopened {} times".format(self.reopened) if self.reopened else "")
             + ("; {} counted as attacked".format(figures["attacked_frames"]) if "attacked_frames" in figures else ""),
             "T3-ER {:.2f}  EFCY {:.2f}".format(figures["t3_er"], figures["efcy"])
             + ("  accuracy {:.3f}".format(figures["accuracy"]) if "accuracy" in figures else "")

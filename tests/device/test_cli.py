@@ -15,7 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 @pytest.fixture
 def run(bundle_folder, frames_file, monkeypatch):
     # main() installs signal handlers; pytest's own should survive
-    monkeypatch.setattr("device.cli._stop_on_signals", lambda: None)
+    monkeypatch.setattr("device.run.stop_on_signals", lambda: None)
 
     def go(*options, bundle=bundle_folder, source="npz:" + frames_file):
         return main(["run", "--bundle", bundle, "--source", source, "--threads", "1", *options])
@@ -124,7 +124,7 @@ def swapped_head(tmp_path):
 BAD = {
     "no bundle": (lambda tmp: {"bundle": str(tmp / "absent")}, [], 3, "found no bundle"),
     "head of another bundle": (swapped_head, [], 3, "belongs to another bundle"),
-    "unknown source": (lambda tmp: {"source": "ftp:x"}, [], 2, "expected one of dir:"),
+    "unknown source": (lambda tmp: {"source": "ftp:x"}, [], 2, "expected one of picamera2:, csi:"),
     "no scheme": (lambda tmp: {"source": "x.npz"}, [], 2, "as in dir:images"),
     "no folder": (lambda tmp: {"source": "dir:" + str(tmp / "absent")}, [], 3, "found no folder"),
     "empty folder": (lambda tmp: {"source": "dir:" + str(tmp)}, [], 3, "found no image"),

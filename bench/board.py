@@ -1,0 +1,141 @@
+"""What a board's owner feels: start, memory, the whole loop against bare ONNX Runtime, and what waiting costs."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.head import session
+from bench.measure import interleaved, table
+from device.bundle import Bundle, load_bundle
+from device.cameras.images import ArrayCamera
+from device.engines import OnnxRuntimeEngine
+from device.pipeline import Pipeline, Preprocessor
+from device.sinks import JsonLinesSink
+from export.bundle import check_frames
+
+FRAMES = 200
+STARTS = 5
+RATE = 15
+IDLE_S = 5.0
+
+
+def run(bundles: Path, models: list[str]) -> dict[str, Any]:
+    """For every network: seconds to the first decision (and of importing the libraries alone), peak megabytes of the
+    process, frames a second of the whole loop as a share of bare ONNX Runtime's, and the share of a core that a source
+    of 15 frames a second takes, and that of its frames alone."""
+    return {model: _run_one(bundles / model) for model in models}
+
+
+def _run_one(folder: Path) -> dict[str, Any]:
+    bundle = load_bundle(str(folder))
+    pixels, _ = check_frames(None, FRAMES)
+    with tempfile.TemporaryDirectory() as work:
+        frames = Path(work) / "frames.npz"
+        np.savez(frames, frames=pixels)
+        starts, imports = [], []
+        for _ in range(STARTS):
+            starts.append(_first_decision_s(folder, frames))
+            imports.append(_spent_s([sys.executable, "-c", "import numpy, cv2, onnxruntime"]))
+        return {
+            "first_decision_s": statistics.median(starts),
+            "imports_s": statistics.median(imports),
+            "peak_mb": _peak_mb(folder, frames),
+            **_loop(bundle, pixels, Path(work)),
+            **_waiting(bundle, pixels),
+        }
+
+
+def _device(folder: Path, frames: Path) -> list[str]:
+    return [sys.executable, "-m", "device", "run", "--bundle", str(folder), "--source", f"npz:{frames}",
+            "--threads", "1", "--jsonl", "-"]  # fmt: skip
+
+
+def _first_decision_s(folder: Path, frames: Path) -> float:
+    return _spent_s([*_device(folder, frames), "--frames", "1"])
+
+
+def _spent_s(command: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def _peak_mb(folder: Path, frames: Path) -> float:
+    """Largest resident memory of a run over all frames."""
+    with open(os.devnull, "w") as nowhere:
+        child = subprocess.Popen(_device(folder, frames), stdout=nowhere, stderr=nowhere)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError(f"the device ended with exit code {child.returncode}")
+    return usage.ru_maxrss / 1000 * 1024 / 1000
+
+
+def _loop(bundle: Bundle, pixels: np.ndarray, work: Path) -> dict[str, float]:
+    """The loop with DefQ and a JSON line a frame, against the head alone on images that are ready."""
+    threshold = bundle.threshold(bundle.default_rad)
+    prepare = Preprocessor(bundle, defq=True)
+    images = [prepare.to_image(frame).copy() for frame in pixels]
+    head = session(bundle.read("head"))
+    given = np.full(1, threshold, np.float32)
+
+    def bare() -> None:
+        for image in images:
+            head.run(None, {"image": image, "threshold": given})
+
+    def whole(pipeline: Pipeline) -> None:
+        pipeline.run(ArrayCamera(pixels))
+
+    sink = JsonLinesSink(str(work / "out.jsonl"))
+    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), threshold, True, None, sink)
+    times = interleaved({"bare": bare, "loop": partial(whole, pipeline)}, rounds=15)
+    sink.close()
+    return {
+        "bare_frames_per_s": len(images) / times["bare"] * 1e6,
+        "loop_frames_per_s": len(images) / times["loop"] * 1e6,
+    }
+
+
+def _waiting(bundle: Bundle, pixels: np.ndarray) -> dict[str, float]:
+    """CPU time of the process at RATE frames a second, as a share of one core, and what its frames took of it."""
+    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle), bundle.threshold(bundle.default_rad))
+    pipeline.run(ArrayCamera(pixels))
+    cpu_s = time.process_time()
+    pipeline.run(ArrayCamera(pixels))
+    frame_s = (time.process_time() - cpu_s) / len(pixels)
+    camera = ArrayCamera(pixels, loop=True, rate=RATE)
+    started_s, cpu_s = time.perf_counter(), time.process_time()
+    pipeline.run(camera, int(RATE * IDLE_S))
+    spent_s = time.perf_counter() - started_s
+    return {
+        "cpu_share": (time.process_time() - cpu_s) / spent_s,
+        "frames_cpu_share": frame_s * RATE * IDLE_S / spent_s,
+    }
+
+
+def report(results: dict[str, Any]) -> str:
+    rows = [
+        ["", "first decision s (imports alone)", "peak MB", "bare head, frames/s", "whole loop, frames/s", "loop / bare",
+         f"CPU at {RATE} frames/s (its frames alone)"]
+    ]  # fmt: skip
+    for model, each in results.items():
+        rows.append(
+            [
+                model,
+                f"{each['first_decision_s']:.2f} ({each['imports_s']:.2f})",
+                f"{each['peak_mb']:.0f}",
+                f"{each['bare_frames_per_s']:.0f}",
+                f"{each['loop_frames_per_s']:.0f}",
+                f"{each['loop_frames_per_s'] / each['bare_frames_per_s']:.2f}",
+                f"{each['cpu_share']:.1%} ({each['frames_cpu_share']:.1%})",
+            ]
+        )
+    return table(rows)

@@ -1,0 +1,66 @@
+"""python -m device run: decide on the frames of a source, one decision a frame."""
+
+import argparse
+import json
+import sys
+from typing import Any, Dict
+
+from device.errors import OutputError
+from device.session import add_arguments as add_session_arguments
+from device.session import add_camera_arguments, gate_of, monitor_of, open_session, open_source, stop_on_signals
+from device.sinks import JsonLinesSink, Sink
+from device.systemd import notify
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_session_arguments(parser)
+    add_camera_arguments(parser)
+    parser.add_argument("--jsonl", metavar="FILE", help="one line of JSON a frame; - for stdout")
+    parser.add_argument("--summary", metavar="FILE", help="the run's figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    session = open_session(arguments)
+    try:
+        bundle, rad = session.bundle, session.rad
+        gate = gate_of(arguments, bundle)
+        auto = arguments.defq == "auto"
+        monitor = monitor_of(bundle, rad, arguments.learn) if auto or arguments.monitor else None
+        defq = arguments.defq
+        if gate is not None:
+            stages = (
+                "noise level {:.2f}, threshold {:.2f}".format(each.level, each.thresholds[rad])
+                for each in gate.stages()
+            )
+            defq = "gated ({})".format("; ".join(stages))
+        stop = stop_on_signals()
+        with open_source(arguments.source, bundle) as camera:
+            sink = JsonLinesSink(arguments.jsonl, line_buffered=camera.live) if arguments.jsonl else Sink()
+            pipeline = session.pipeline(arguments.defq in ("on", "gated"), sink, gate, monitor)
+            pipeline.auto = auto
+            print("{} on {}, {}, DefQ {}, RAD {} % (threshold {:.2f}), {}".format(
+                bundle.id, session.engine.name, camera.describe(), defq, rad, session.threshold,
+                "host " + arguments.host if arguments.host else "no host"), file=sys.stderr, flush=True)  # fmt: skip
+            notify("READY=1")
+            try:
+                pipeline.run(camera, arguments.frames, stop)
+            finally:
+                print(pipeline.summary.text(), file=sys.stderr, flush=True)
+                try:
+                    if arguments.summary:
+                        figures = dict(pipeline.summary.to_dict(), bundle=bundle.id, rad=rad, defq=arguments.defq)
+                        _write_summary(arguments.summary, figures)
+                finally:
+                    sink.close()
+    finally:
+        session.close()
+    return 0
+
+
+def _write_summary(name: str, figures: Dict[str, Any]) -> None:
+    try:
+        with open(name, "w") as file:
+            json.dump(figures, file, indent=1)
+    except OSError as error:
+        raise OutputError("could not write {} ({}); expected a file that can be written; choose another --summary".format(
+            name, error.strerror)) from error  # fmt: skip
