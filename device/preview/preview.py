@@ -1,0 +1,62 @@
+"""All behind the page of one pipeline, put together."""
+
+from typing import Any, Dict, Optional
+
+from device.attackers import Attacker
+from device.cameras import Camera
+from device.gate import Gate
+from device.pipeline import Pipeline
+from device.preview.pictures import Painter, Picture
+from device.preview.recorder import Recorder
+from device.preview.server import Content, PreviewServer
+from device.preview.stats import PowerReader, Stats
+from device.preview.switches import Switches
+
+LENS_FPS = 4.0
+
+
+class Preview:
+    """The page's content and its server.
+
+    Args:
+        pipeline: with ``recorder`` as its sink.
+        facts: see Stats.
+        attacker, why_not: see Switches.
+        gate: the pipeline's.
+        power_w: gives watts, or None.
+        fps: camera pictures a second.
+
+    Example:
+        >>> recorder = Recorder(len(bundle.relative_costs))
+        >>> pipeline = Pipeline(bundle, engine, threshold, False, uplink, recorder)
+        >>> server = Preview(pipeline, camera, recorder, {"bundle": bundle.id}).serve("127.0.0.1", 8080)
+        >>> pipeline.run(camera)
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        camera: Camera,
+        recorder: Recorder,
+        facts: Dict[str, Any],
+        attacker: Optional[Attacker] = None,
+        why_not: str = "",
+        gate: Optional[Gate] = None,
+        power_w: Optional[PowerReader] = None,
+        fps: float = 10,
+    ) -> None:
+        self.switches = Switches(pipeline, attacker, why_not)
+        recorder.before_next = self.switches.apply
+        self.stats = Stats(pipeline, camera, recorder, self.switches, facts, power_w)
+        painter = Painter(pipeline.bundle, gate)
+        self.content = Content(
+            Picture(recorder, painter.camera, fps), Picture(recorder, painter.lens, LENS_FPS), self.stats, self.switches
+        )
+
+    def serve(self, address: str = "127.0.0.1", port: int = 8080, token: Optional[str] = None) -> PreviewServer:
+        """Start the server, which runs in threads of its own.
+
+        Raises:
+            UsageError: an address, port or token that cannot be used.
+        """
+        return PreviewServer(self.content, address, port, token).start()

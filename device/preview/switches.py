@@ -1,0 +1,73 @@
+"""The two switches of the page. What is asked for in a server thread takes effect in the loop's thread, between frames."""
+
+import threading
+from typing import Any, Dict, Optional
+
+from device.attackers import Attacker
+from device.errors import UsageError
+from device.pipeline import Pipeline
+
+DEFQ_MODES = ("off", "on", "auto")
+
+
+class Switches:
+    """Attack on or off; DefQ off, on or auto.
+
+    Args:
+        pipeline: is switched; its settings are where the switches begin.
+        attacker: None where there is none, and ``why_not`` says why.
+    """
+
+    def __init__(self, pipeline: Pipeline, attacker: Optional[Attacker], why_not: str = "") -> None:
+        self.attack = False
+        self.defq = "auto" if pipeline.auto else "on" if pipeline.defq else "off"
+        self._pipeline = pipeline
+        self._attacker = attacker
+        self._why_not = why_not
+        self._lock = threading.Lock()
+        self._changed = False
+
+    def ask(self, wanted: Dict[str, Any]) -> None:
+        """Take ``{"attack": bool}``, ``{"defq": "off" | "on" | "auto"}`` or both; from any thread.
+
+        Raises:
+            UsageError: something else, or what this run cannot do; nothing is switched then.
+        """
+        unknown = sorted(set(wanted) - {"attack", "defq"})
+        if unknown or not wanted:
+            raise UsageError("found {} to switch; expected attack or defq".format(", ".join(unknown)[:80] or "nothing"))
+        attack, defq = wanted.get("attack", self.attack), wanted.get("defq", self.defq)
+        if not isinstance(attack, bool):
+            raise UsageError("found {} for the attack; expected true or false".format(repr(attack)[:80]))
+        if defq not in DEFQ_MODES:
+            raise UsageError("found {} for DefQ; expected off, on or auto".format(repr(defq)[:80]))
+        if attack and self._attacker is None:
+            raise UsageError("found no attack to switch on ({})".format(self._why_not))
+        if defq == "auto" and self._pipeline.monitor is None:
+            raise UsageError("found no monitor in this bundle, which DefQ auto needs; expected on or off")
+        with self._lock:
+            self.attack, self.defq, self._changed = attack, defq, True
+
+    def apply(self) -> bool:
+        """Do what was asked for, in the loop's thread. Returns whether the attack is on."""
+        if self._changed:
+            with self._lock:
+                attack, defq, self._changed = self.attack, self.defq, False
+            self._pipeline.attack = self._attacker if attack else None
+            self._pipeline.auto = defq == "auto"
+            if defq != "auto":
+                self._pipeline.defq = defq == "on"
+        return self._pipeline.attack is not None
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Where the switches stand, ready for JSON."""
+        attacker, pipeline = self._attacker, self._pipeline
+        return {
+            "attack": {
+                "on": self.attack,
+                "available": attacker is not None,
+                "kind": "none" if attacker is None else attacker.kind,
+                "text": self._why_not if attacker is None else attacker.describe(),
+            },
+            "defq": {"mode": self.defq, "active": pipeline.defq, "auto_available": pipeline.monitor is not None},
+        }
