@@ -1,4 +1,4 @@
-"""The head without control flow, ``head_flat.onnx``, for GPUs: ONNX Runtime keeps an ``If`` on the CPU, TensorRT is slow at it.
+"""The head without control flow, ``head_flat.onnx``, for GPUs: ONNX Runtime keeps an ``If`` on the CPU.
 
 All exits are computed for every frame; the early-exit rule is in the graph and its answer in the outputs.
 """

@@ -18,11 +18,11 @@ from device.engines import cache
 from device.engines.base import Engine, HeadResult
 from device.engines.cuda import open_cuda
 from device.engines.flat_head import FlatHeadEngine, read_flat_head
+from device.engines.tensorrt import WORKSPACE_BYTES
 from device.errors import EngineError
 
 OUTPUTS = ["label", "confidence", "exit", "activation"]
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-WORKSPACE_BYTES = 256 << 20  # of TensorRT while it builds; its default of 1 GB is more than a Nano has free
 
 
 def session_options(threads: int, arena: bool = True) -> "onnxruntime.SessionOptions":

@@ -55,15 +55,16 @@ def open_engine(bundle: Bundle, name: str = "auto", threads: int = 0, fp16: bool
         raise UsageError("found --fp16 with --engine {}; expected {}; leave it out: ONNX Runtime computes in float32 there".format(
             name, " or ".join(HALF)))  # fmt: skip
     cpu = OnnxRuntimeEngine(bundle, threads)
-    chosen = _best() if name == "auto" else name
-    if chosen != CPU:
-        try:
-            return _open_on_gpu(bundle, chosen, threads, fp16, cpu)
-        except EngineError as error:
-            print("warning: {}; until then the head runs in {}".format(error, cpu.name), file=sys.stderr, flush=True)
-    elif fp16:
-        print("warning: found --fp16 but no TensorRT with a GPU; the head runs in {}, in float32".format(cpu.name),
+    names = _candidates() if name == "auto" else [each for each in ON_GPU if each == name]
+    if fp16 and not any(each in HALF for each in names):
+        print("warning: found --fp16 but no TensorRT with a GPU; expected both; the head is computed in float32",
               file=sys.stderr, flush=True)  # fmt: skip
+    for position, each in enumerate(names, 1):
+        try:
+            return _open_on_gpu(bundle, each, threads, fp16 and each in HALF, cpu)
+        except EngineError as error:
+            instead = names[position] if position < len(names) else cpu.name
+            print("warning: {}; until then the head runs in {}".format(error, instead), file=sys.stderr, flush=True)
     return cpu
 
 
@@ -78,17 +79,17 @@ def _open_on_gpu(bundle: Bundle, name: str, threads: int, fp16: bool, cpu: Engin
     return engine
 
 
-def _best() -> str:
+def _candidates() -> List[str]:
     """What ``auto`` tries: nothing that is plainly not there, so that a board without a GPU gets no warning."""
-    binding = importlib.util.find_spec("tensorrt") is not None
-    cuda = onnx_runtime.CUDA in onnxruntime.get_available_providers()
-    if not (binding or cuda):
-        return CPU
+    names = ["tensorrt"] if importlib.util.find_spec("tensorrt") is not None else []
+    if onnx_runtime.CUDA in onnxruntime.get_available_providers():
+        names.append("onnxruntime-cuda")
     try:
-        open_cuda()
+        if names:
+            open_cuda()
     except EngineError:
-        return CPU
-    return "tensorrt" if binding else "onnxruntime-cuda"
+        return []
+    return names
 
 
 def probe_engines(bundle: Bundle) -> List[Probe]:

@@ -20,7 +20,8 @@ from device.engines.cuda import Gpu, open_cuda
 from device.engines.flat_head import FlatHeadEngine, read_flat_head
 from device.errors import EngineError
 
-WORKSPACE_BYTES = 256 << 20  # while it builds; TensorRT's default of all memory gets the process killed on a Nano
+# While it builds: a board shares its memory with the GPU, and a build that takes all of it is killed (jetson-inference#649)
+WORKSPACE_BYTES = 256 << 20
 INPUTS = ("image", "threshold")
 ANSWER = ("label", "confidence", "exit")
 VERSIONS = "expected TensorRT 8.2 to 10 (JetPack 4.6.1 or newer)"
@@ -54,7 +55,7 @@ class TensorRtEngine(FlatHeadEngine):
         self._addresses: Dict[str, int] = {}
         self._stream = 0
         gpu = self._cuda.gpu()
-        self.name = "{}, {}".format(_title(trt, fp16), gpu.name)
+        self.name = "TensorRT {} {}, {}".format(trt.__version__, "fp16" if fp16 else "fp32", gpu.name)
         self._log = _logger(trt)
         model = read_flat_head(bundle)
         try:
@@ -139,10 +140,6 @@ def load_tensorrt() -> Any:
 def cache_name(trt: Any, model: bytes, fp16: bool, gpu: Gpu) -> str:
     """The file of an engine in the cache. TensorRT itself refuses engines of other versions, but not of other graphs."""
     return cache.key(model, "tensorrt", trt.__version__, "fp16" if fp16 else "fp32", *gpu) + ".engine"
-
-
-def _title(trt: Any, fp16: bool) -> str:
-    return "TensorRT {} {}".format(trt.__version__, "fp16" if fp16 else "fp32")
 
 
 def _engine(trt: Any, log: Any, model: bytes, bundle: Bundle, fp16: bool, gpu: Gpu) -> Any:

@@ -1,6 +1,7 @@
 """The GPU providers of ONNX Runtime, against a fake session that lists them and computes on the CPU."""
 
 import os
+import sys
 
 import numpy as np
 import onnxruntime
@@ -108,6 +109,18 @@ def test_auto_takes_cuda_where_tensorrt_has_no_binding(runtime, bundle, monkeypa
     use(monkeypatch, {})  # the wheel for GPUs on a machine without one
     assert open_engine(bundle, "auto", 1).name == "onnxruntime CPU, 1 thread"
     assert capsys.readouterr() == ("", "")
+
+
+def test_auto_goes_on_to_cuda_where_tensorrt_does_not_start(runtime, bundle, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # its import fails, as where libnvinfer is missing
+    assert open_engine(bundle, fp16=True).name == "onnxruntime CUDA"
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: found no TensorRT for this Python (")
+    assert warning.endswith("; until then the head runs in onnxruntime-cuda")
+    runtime.fails = "run"
+    assert open_engine(bundle, "auto", 1).name == "onnxruntime CPU, 1 thread"
+    assert capsys.readouterr().err.endswith("; until then the head runs in onnxruntime CPU, 1 thread\n")
 
 
 @pytest.mark.parametrize(("fails", "said"), [
