@@ -1,0 +1,266 @@
+"""The live attacker: python -m export attack --serve attacks frames as a device's preview sends them.
+
+Per-frame DeepSloth L-inf against the exits on the device alone: that is what decides whether a frame crosses the network,
+and costs a fraction of an attack on all exits. It answers requests of the Open Inference Protocol (device/wire.py) for a
+model named deepsloth: tensor ``frame`` uint8 (1, height, width, channels) in, the same under attack and
+``frames_per_second`` out. One frame at a time; it is a demonstration for one device.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import re
+import secrets
+import signal
+import socket
+import time
+from typing import Any
+
+import numpy as np
+import torch
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from torch import Tensor, nn
+
+from device.attackers import MODEL
+from device.errors import UsageError, WireError
+from device.wire import HEADER_LENGTH, Limits, decode_request, encode_response
+from export.attacks.linf import DeepSlothLinf
+from export.frames import to_pixels
+from export.networks import SDN, folded
+from export.weights import to_tensor
+
+BODY_TIMEOUT_S = 5.0
+MAX_WAITING = 4  # frames; the loop of one device sends one at a time
+TELL_S = 5.0
+HEADER_BYTES = 1 << 12
+
+
+class FirstExits(nn.Module):
+    """The first ``count`` exits of a network, to be handed to any attack: it leaves the others alone, and does not run them."""
+
+    def __init__(self, network: SDN, count: int) -> None:
+        super().__init__()
+        self.network = network
+        self.blocks = network.blocks[:count]
+
+    def exits(self, images: Tensor, count: int) -> Tensor:
+        return self.network.exits(images, count)
+
+
+class LiveAttacker:
+    """Attacks one frame after another.
+
+    Args:
+        network: in evaluation mode.
+        split: exits on the device.
+        steps: gradient steps a frame.
+    """
+
+    def __init__(self, network: SDN, split: int, steps: int) -> None:
+        self.frames = 0
+        self.frames_per_s = 0.0
+        self.shape = (1, *network.input_shape[1:], network.input_shape[0])
+        self._target = FirstExits(folded(network), split)
+        self._attack = DeepSlothLinf(iterations=steps)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """uint8 (1, height, width, channels) -> the same under attack, in whole levels as a camera would give them."""
+        started = time.perf_counter()
+        clean = to_tensor(frame).contiguous(memory_format=torch.channels_last)
+        attacked = to_pixels(self._attack(self._target, clean, seed=self.frames, progress=False))
+        rate = 1 / (time.perf_counter() - started)
+        self.frames_per_s = 0.9 * self.frames_per_s + 0.1 * rate if self.frames else rate
+        self.frames += 1
+        return attacked
+
+
+def make_app(attacker: LiveAttacker, facts: dict[str, Any], token: str = "", local: bool = True) -> Starlette:
+    """The application.
+
+    Args:
+        facts: model, split, steps and weights_sha256, for the device to compare with its bundle.
+        token: wanted as ``Authorization: Bearer``; empty: none.
+        local: answer to names of this machine alone, so that no web page can get here by a name of its own.
+
+    Every error is JSON ``{"error": sentence}``: 400 malformed, 401 no token, 413 too large, 415 another Content-Type (which
+    a page of another site cannot send unasked), 503 too many waiting.
+    """
+    routes = _Routes(attacker, facts, token)
+    hosts = ["localhost", "127.0.0.1", "[::1]"] if local else ["*"]
+    return Starlette(
+        routes=[
+            Route(f"/v2/models/{MODEL}", routes.metadata),
+            Route(f"/v2/models/{MODEL}/infer", routes.infer, methods=["POST"]),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+        exception_handlers={HTTPException: _http_error, WireError: _wire_error},  # type: ignore[dict-item]
+    )
+
+
+class _Routes:
+    def __init__(self, attacker: LiveAttacker, facts: dict[str, Any], token: str) -> None:
+        self._attacker = attacker
+        self._facts = facts
+        self._token = token
+        self._limit = int(np.prod(attacker.shape)) + HEADER_BYTES
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._told_s = 0.0
+
+    async def metadata(self, request: Request) -> Response:
+        self._check_token(request)
+        tensor = {"name": "frame", "datatype": "UINT8", "shape": list(self._attacker.shape)}
+        rate = {"name": "frames_per_second", "datatype": "FP32", "shape": [1]}
+        return JSONResponse(
+            {
+                "name": MODEL,
+                "platform": "pytorch",
+                "inputs": [tensor],
+                "outputs": [tensor, rate],
+                "parameters": self._facts,
+            }
+        )
+
+    async def infer(self, request: Request) -> Response:
+        self._check_token(request)
+        if request.headers.get("content-type") != "application/octet-stream":
+            raise HTTPException(415, "found another Content-Type; expected application/octet-stream")
+        frame = self._frame(await self._body(request), request.headers.get(HEADER_LENGTH, ""))
+        if self._waiting >= MAX_WAITING:
+            raise HTTPException(503, "too many frames wait here; this attacker serves one device; ask again later")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                attacked = await asyncio.to_thread(self._attacker, frame)
+        finally:
+            self._waiting -= 1
+        self._tell()
+        rate = np.array([self._attacker.frames_per_s], np.float32)
+        encoded = encode_response(MODEL, "1", {"frame": attacked, "frames_per_second": rate})
+        headers = {HEADER_LENGTH: str(encoded.header_length)}
+        return Response(encoded.body, headers=headers, media_type="application/octet-stream")
+
+    def _check_token(self, request: Request) -> None:
+        found = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self._token and not hmac.compare_digest(found.encode("utf-8", "replace"), self._token.encode()):
+            raise HTTPException(
+                401, "found no valid token; expected the address that python -m export attack --serve printed"
+            )
+
+    def _frame(self, body: bytes, header_length: str) -> np.ndarray:
+        length = int(header_length) if re.fullmatch("[0-9]{1,9}", header_length, re.ASCII) else None
+        tensors = decode_request(body, length, Limits(HEADER_BYTES, self._limit)).tensors
+        frame = tensors.get("frame")
+        if frame is None or frame.dtype != np.uint8 or frame.shape != self._attacker.shape:
+            found = {name: (str(each.dtype), each.shape) for name, each in list(tensors.items())[:4]}
+            raise WireError(f"found {found}; expected frame, uint8 {self._attacker.shape}; is it another network's?")
+        return frame.copy()  # torch wants memory that may be written
+
+    async def _body(self, request: Request) -> bytes:
+        """Never more than the limit and never later than the time-out."""
+
+        async def read() -> bytes:
+            parts = bytearray()
+            async for part in request.stream():
+                parts += part
+                if len(parts) > self._limit:
+                    raise HTTPException(413, f"found more than {self._limit} bytes", {"Connection": "close"})
+            return bytes(parts)
+
+        length = request.headers.get("content-length", "")
+        if not length.isdigit() or int(length) > self._limit:
+            raise HTTPException(413, f"found a body of {length[:20] or 'unknown'} bytes; expected at most {self._limit}",
+                                {"Connection": "close"})  # fmt: skip
+        try:
+            return await asyncio.wait_for(read(), BODY_TIMEOUT_S)
+        except (asyncio.TimeoutError, ClientDisconnect):
+            raise HTTPException(
+                408, "found a request that stopped coming; send it again", {"Connection": "close"}
+            ) from None
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told_s >= TELL_S:
+            self._told_s = now
+            print(
+                f"attacked {self._attacker.frames} frames, now {self._attacker.frames_per_s:.1f} a second", flush=True
+            )
+
+
+async def _http_error(_request: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _wire_error(_request: Request, error: WireError) -> Response:
+    return JSONResponse({"error": str(error)}, error.status)
+
+
+def serve(
+    model: str,
+    network: SDN,
+    weights_sha256: str,
+    split: int = 3,
+    steps: int = 20,
+    address: str = "127.0.0.1",
+    port: int = 8090,
+    token: str | None = None,
+    threads: int = 2,
+) -> int:
+    """Attack frames until Ctrl-C.
+
+    Args:
+        network: in evaluation mode.
+        split: exits on the device, as in its bundle.
+        steps: gradient steps a frame, 1 to 100.
+        token: that a device needs; made up and printed when it listens beyond this machine.
+        threads: of PyTorch; frames are small, more than 2 do not pay.
+
+    Raises:
+        UsageError: an address, port or number that cannot work.
+    """
+    if not 1 <= split <= len(network.blocks):
+        raise UsageError(
+            f"found --split {split}; expected 1 to {len(network.blocks)}, the internal classifiers of {model}"
+        )
+    if not 1 <= steps <= 100 or not 1 <= threads <= 64:
+        raise UsageError(f"found --steps {steps} and --threads {threads}; expected 1 to 100 and 1 to 64")
+    if token is not None and not re.fullmatch("[A-Za-z0-9_-]{12,128}", token):
+        raise UsageError(f"found a --token of {len(token)} characters; expected 12 to 128 letters, digits, - or _")
+    listener = _listen(address, port)
+    host, port = listener.getsockname()[:2]
+    local = ipaddress.ip_address(host.split("%")[0]).is_loopback
+    token = token or ("" if local else secrets.token_urlsafe(16))
+    torch.set_num_threads(threads)
+    attacker = LiveAttacker(network, split, steps)
+    facts = {"model": model, "split": split, "steps": steps, "weights_sha256": weights_sha256}
+    shown = socket.gethostname() if ipaddress.ip_address(host.split("%")[0]).is_unspecified else host
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}" + (f"/?token={token}" if token else "")
+    print(
+        f"attacking {model}, exits 1 to {split}, {steps} steps a frame; give the device: --attacker '{url}'", flush=True
+    )
+    config = uvicorn.Config(
+        make_app(attacker, facts, token, local), log_level="warning", access_log=False, timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises what stopped it once more when it is done
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((address, port), family=family)
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise UsageError(
+            f"could not listen on {address}:{port} ({getattr(error, 'strerror', None) or error}); expected an address of this "
+            "machine and a free port; choose another with --address and --port, or --port 0 for any"
+        ) from error
