@@ -15,7 +15,7 @@ from device.quantization import DefQ
 # Numbers of the fields in onnx.proto, which never change: ModelProto.graph, GraphProto.initializer, TensorProto.name
 GRAPH, INITIALIZER, NAME = 7, 5, 8
 # How far a confidence may be off before an engine is wrong rather than rounding otherwise. PyTorch in float16 moves those of
-# VGG-16 by 0.0018 at most on 1000 test images (x86-64), and one of their exits at RAD 5 %
+# VGG-16 by 0.0018 at most on 1000 test images (x86-64), and one of their exits at threshold 0.8
 TOLERANCE, TOLERANCE_FP16 = 0.005, 0.03
 
 
