@@ -222,8 +222,9 @@ def monitor_report(rows: Rows) -> str:
         f"{first['split']} exits on the device; frames drawn at random with replacement. Waits in frames: mean / median / "
         f"95th percentile; for false alarms the mean and its standard error. Stated are {FALSE_ALARM_FRAMES:,} frames in the "
         "mean between two false alarms, and between two false all-clears under attack. These are sensitive to how often "
-        "clean frames leave early: with one in a hundred less, false alarms come about twice as often. The shares that "
-        "the monitor knows, from calibration images, and those of the test images differ by about as much by chance.",
+        "clean frames leave early: with one in a hundred less, false alarms come about twice as often. By chance alone "
+        f"such a share of {first['clean_images']:,} images is off by up to {50 / first['clean_images'] ** 0.5:.1f} in a "
+        "hundred (standard error), and so is what the monitor knows from its calibration images.",
     ]
     for rad in dict.fromkeys(row["rad"] for row in rows):
         at = [row for row in rows if row["rad"] == rad]
