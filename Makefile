@@ -41,7 +41,7 @@ flash-kit: $(VENV)/.host
 	@$(RUN) -m export.kit --bundle "$(BUNDLE)" --board "$(BOARD)" $(if $(OUT),--out "$(OUT)")
 
 paper: $(VENV)/.host
-	$(RUN) -m export evaluate --paper --compare --frontier --adaptive --transfer $(if $(QUICK),--quick)
+	$(RUN) -m export evaluate --paper --compare --frontier --adaptive --transfer --monitor $(if $(QUICK),--quick)
 
 bench: $(VENV)/.bench
 	$(RUN) -m bench

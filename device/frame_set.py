@@ -5,6 +5,7 @@
 
 import io
 import zipfile
+import zlib
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -65,7 +66,17 @@ def load_frame_set(bundle: Bundle) -> FrameSet:
             raise ValueError("universal of type {} and shape {}".format(universal.dtype, universal.shape))
         strength = facts.get("universal_t3_er")
         return FrameSet(clean, attacked, labels, universal, None if strength is None else float(strength))
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        TypeError,
+        RuntimeError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise BundleError("found no usable frame set in bundle {} ({}); expected clean and attacked frames uint8 (n, {}, {}, {}) "
                           "and n labels; export it again with: python -m export bundle --frames 300".format(
                               bundle.path, error, *shape)) from error  # fmt: skip

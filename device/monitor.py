@@ -46,7 +46,7 @@ class Monitor:
         >>> monitor = Monitor(shares, split=1)
         >>> frames = [0] * 60  # none leaves on the device
         >>> next(number for number, exit_ in enumerate(frames, 1) if monitor.see(exit_, False))
-        16
+        18
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Monitor:
         self._sum = 0.0
         clean, attacked, clean_defq, attacked_defq = (_on_device(each, split) for each in shares)
         self._shares = {False: (clean, attacked), True: (clean_defq, attacked_defq)}
-        self._tests: Dict[Tuple[bool, bool], Tuple[np.ndarray, float]] = {}
+        self._tests: Dict[Tuple[bool, bool], Tuple[List[float], float]] = {}
         self._learn = learn
         self._seen = {False: np.zeros(split + 1), True: np.zeros(split + 1)}
 
@@ -92,7 +92,7 @@ class Monitor:
         self._sum = 0.0
         return True
 
-    def _test(self, quantised: bool) -> Tuple[np.ndarray, float]:
+    def _test(self, quantised: bool) -> Tuple[List[float], float]:
         """Log-likelihood ratios of the exits and the limit of their sum, for what is looked for now."""
         key = (self.attacked, quantised)
         if key not in self._tests:
@@ -100,9 +100,9 @@ class Monitor:
             ratios = np.log1p(MIXTURE * (attacked / clean - 1))
             if self.attacked:
                 mixed = (1 - MIXTURE) * clean + MIXTURE * attacked  # no all-clear while every third frame is attacked
-                self._tests[key] = (-ratios, cusum_limit(-ratios, mixed, self.false_alarm_frames))
+                self._tests[key] = ((-ratios).tolist(), cusum_limit(-ratios, mixed, self.false_alarm_frames))
             else:
-                self._tests[key] = (ratios, cusum_limit(ratios, clean, self.false_alarm_frames))
+                self._tests[key] = (ratios.tolist(), cusum_limit(ratios, clean, self.false_alarm_frames))
         return self._tests[key]
 
     def _take_learned(self) -> None:
@@ -145,10 +145,12 @@ def mean_run_length(ratios: np.ndarray, shares: np.ndarray, limit: float) -> flo
     states = np.arange(CELLS) * width
     chain = np.eye(CELLS)
     for ratio, share in zip(ratios, shares):
-        landed = np.maximum(states + ratio, 0.0)
-        cells = np.rint(landed / width).astype(np.int64)
-        stays = cells < CELLS
-        np.subtract.at(chain, (np.flatnonzero(stays), cells[stays]), share)
+        landed = np.maximum(states + ratio, 0.0) / width
+        below = np.floor(landed).astype(np.int64)
+        above_share = landed - below  # between two cells: rounding to one of them would change the drift of the sum
+        for cells, part in ((below, 1 - above_share), (below + 1, above_share)):
+            stays = cells < CELLS
+            np.subtract.at(chain, (np.flatnonzero(stays), cells[stays]), share * part[stays])
     run_lengths: np.ndarray = np.linalg.solve(chain, np.ones(CELLS))
     return float(run_lengths[0])
 

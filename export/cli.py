@@ -1,4 +1,4 @@
-"""python -m export: train | calibrate | table | gate | monitor | attack | bundle | evaluate | demo."""
+"""python -m export: train | calibrate | table | gate | monitor | search | attack | bundle | evaluate | demo."""
 
 import argparse
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from export.evaluation.cli import run as evaluate_command
 from export.evaluation.gate import calibrate_gate
 from export.evaluation.monitor import calibrate_monitor
 from export.evaluation.subject import PER_SAMPLE, shipped_subject
+from export.evaluation.table_search import search_table
 from export.frames import to_pixels, write_frames
 from export.model_card import calibrate, write_card
 from export.networks import NETWORKS, folded
@@ -68,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
     command("gate", "Calibrate the noise gate of tables/MODEL.json.")
     command("monitor", "Calibrate the attack monitor of tables/MODEL.json.")
+    command("search", "Search a table that restores more than Q_def for a bounded loss on clean images.")
 
     sub = command("attack", "Write clean and attacked test images as .npz frames for the device.")
     sub.add_argument("--images", type=int, default=300)
@@ -162,6 +164,13 @@ def _monitor(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _search(arguments: argparse.Namespace) -> int:
+    found = search_table(shipped_subject(arguments.model), datasets.load(arguments.data))
+    print(f"wrote {_add_to_table(arguments.model, 'searched', found)}; try it with: python -m export evaluate --model "
+          f"{arguments.model} --defenses defq,searched")  # fmt: skip
+    return 0
+
+
 def _add_to_table(model: str, key: str, value: dict[str, Any]) -> Path:
     """Put one calibration into the file of a table; what else is in it stays."""
     file = TABLES / f"{model}.json"
@@ -216,6 +225,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "table": _table,
     "gate": _gate,
     "monitor": _monitor,
+    "search": _search,
     "attack": _attack,
     "bundle": _bundle,
     "evaluate": evaluate_command,
