@@ -50,7 +50,7 @@ def both(parts, split):
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.8, 0.99, 1.01, "mixed"])
-@pytest.mark.parametrize("split", range(1, 9))
+@pytest.mark.parametrize("split", [1, 2, 5, 8])
 def test_answers_are_those_of_the_flat_tail(parts, split, threshold):
     flat, stages = both(parts, split)
     generator = np.random.default_rng(split)
