@@ -137,7 +137,8 @@ def flat_head(parts: Stages, split: int, input_shape: tuple[int, ...], threshold
 
 def tail(parts: Stages, split: int) -> ModelProto:
     """Exits split+1 to the final classifier, for any batch. Inputs: activation float32 (n, ...), threshold (n, 1).
-    Outputs: label, confidence, exit (1-based), each (n,)."""
+    Outputs: label, confidence, exit (1-based), each (n,). ``features{i}`` and ``softmax{i}`` keep their names: there
+    host/stages.py cuts."""
     first, last = split, len(parts.exits) - 1
     if first == last:  # the final classifier alone: no threshold to ask
         number = constant("tail/number", np.array([last + 1], np.int64))
