@@ -1,4 +1,4 @@
-"""python -m export: train | calibrate | table | gate | monitor | search | attack | bundle | evaluate | demo."""
+"""python -m export: train | calibrate | table | gate | monitor | search | attack | bundle | evaluate | triton | demo."""
 
 import argparse
 from collections.abc import Callable
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from device.errors import UsageError, run_command
-from export import datasets
+from export import datasets, triton
 from export.attacks import DeepSlothLinf, UniversalLinf
+from export.attacks.server import serve
 from export.bundle import BundleSettings, export_bundle
 from export.evaluation.cli import add_arguments as add_evaluate_arguments
 from export.evaluation.cli import run as evaluate_command
@@ -33,13 +34,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, text: str, model: bool = True) -> argparse.ArgumentParser:
+    def command(name: str, text: str, model: bool = True, data: bool = True) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         if model:
             sub.add_argument("--model", required=True, choices=sorted(NETWORKS))
-        sub.add_argument(
-            "--data", metavar="DIR", help="CIFAR-10 or class folders of images (default: $CIFAR10_DIR, else a download)"
-        )
+        if data:
+            sub.add_argument(
+                "--data",
+                metavar="DIR",
+                help="CIFAR-10 or class folders of images (default: $CIFAR10_DIR, else a download)",
+            )
         sub.add_argument("--debug", action="store_true", help="print the traceback of an error")
         return sub
 
@@ -71,11 +75,22 @@ def main(argv: list[str] | None = None) -> int:
     command("monitor", "Calibrate the attack monitor of tables/MODEL.json.")
     command("search", "Search a table that restores more than Q_def for a bounded loss on clean images.")
 
-    sub = command("attack", "Write clean and attacked test images as .npz frames for the device.")
+    sub = command(
+        "attack", "Write clean and attacked test images as .npz frames for the device, or attack a device live."
+    )
     sub.add_argument("--images", type=int, default=300)
     sub.add_argument("--form", choices=("linf", "universal"), default="linf")
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets clean.npz and attacked.npz")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="gets clean.npz and attacked.npz")
+    sub.add_argument("--serve", action="store_true", help="attack frames of a device's preview instead, as they come")
+    sub.add_argument("--split", type=int, default=3, help="serve: exits on the device (default 3)")
+    sub.add_argument("--steps", type=int, default=10, help="serve: gradient steps a frame (default 10)")
+    sub.add_argument(
+        "--address", default="127.0.0.1", help="serve: to listen on (default 127.0.0.1: this machine alone)"
+    )
+    sub.add_argument("--port", type=int, default=8090, help="serve: 0 = any free one (default 8090)")
+    sub.add_argument("--token", help="serve: that a device needs (default beyond this machine: made up and printed)")
+    sub.add_argument("--threads", type=int, default=1, help="serve: of PyTorch (default 1)")
 
     sub = command("bundle", "Export head, tail, thresholds and table for a device and its host.")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -89,6 +104,10 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--archive", action="store_true", help="also write DIR.tar.gz")
 
     add_evaluate_arguments(command("evaluate", "Attacks x defences in figures, and the reports.", model=False))
+
+    triton.add_arguments(
+        command("triton", "Write a bundle's tail as a model repository of NVIDIA Triton.", model=False, data=False)
+    )
 
     sub = command("demo", "Export, attack, serve and run: the whole story in one table.", model=False)
     sub.add_argument("--model", choices=sorted(NETWORKS), default="vgg16")
@@ -183,6 +202,16 @@ def _add_to_table(model: str, key: str, value: dict[str, Any]) -> Path:
 
 def _attack(arguments: argparse.Namespace) -> int:
     network = load_network(arguments.model)
+    if arguments.serve:
+        sha256 = file_sha256(weights_file(arguments.model))
+        return serve(
+            arguments.model, network, sha256, arguments.split, arguments.steps, arguments.address, arguments.port,
+            arguments.token, arguments.threads,
+        )  # fmt: skip
+    if arguments.out is None:
+        raise UsageError(
+            "found neither --out nor --serve; expected a folder for the frames, or --serve for a live attacker"
+        )
     data = datasets.load(arguments.data)
     images = data.test.take(arguments.images)
     clean = to_tensor(images.pixels)
@@ -229,5 +258,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "attack": _attack,
     "bundle": _bundle,
     "evaluate": evaluate_command,
+    "triton": triton.run,
     "demo": _demo,
 }
