@@ -32,7 +32,18 @@ def test_one_line_a_frame(run, tmp_path, capsys):
     assert run("--jsonl", str(tmp_path / "out.jsonl"), "--summary", str(tmp_path / "s.json"), "--defq", "off") == 0
     lines = lines_of(tmp_path / "out.jsonl")
     assert [line["index"] for line in lines] == list(range(60))
-    assert set(lines[0]) == {"index", "label", "label_id", "confidence", "exit", "source", "ms", "bytes_sent", "defq", "truth"}
+    assert set(lines[0]) == {
+        "index",
+        "label",
+        "label_id",
+        "confidence",
+        "exit",
+        "source",
+        "ms",
+        "bytes_sent",
+        "defq",
+        "truth",
+    }
     assert set(lines[0]["ms"]) == {"capture", "resize", "defq", "head", "total"}
     summary = json.loads((tmp_path / "s.json").read_text())
     assert summary["frames"] == 60

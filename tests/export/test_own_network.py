@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device import cli
+from device import cli, run
 from device.bundle import load_bundle
 from export.frames import write_frames
 
@@ -50,7 +50,7 @@ def test_the_bundle_is_of_the_network(made):
 
 @pytest.mark.parametrize("defq", ["on", "off"])
 def test_the_device_decides_with_it(made, tmp_path, monkeypatch, defq):
-    monkeypatch.setattr(cli, "_stop_on_signals", lambda: None)  # pytest's own handlers should survive
+    monkeypatch.setattr(run, "stop_on_signals", lambda: None)  # pytest's own handlers should survive
     pixels, labels = frames(20)
     write_frames(tmp_path / "frames.npz", pixels, labels)
     source, out = f"npz:{tmp_path / 'frames.npz'}", tmp_path / "out.jsonl"
