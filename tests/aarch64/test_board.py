@@ -2,6 +2,7 @@
 it decides as it does here. Run by: make test-aarch64."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def inputs(board):
     export_bundle("mobilenet", folder / "mobilenet", BundleSettings())
     shutil.copytree(TINY / "tiny_bundle", folder / "tiny")
     shutil.copy(TINY / "frames.npz", folder / "tiny.npz")
-    np.savez(folder / "mobilenet.npz", frames=check_frames(None, 80)[0])
+    np.savez(folder / "mobilenet.npz", frames=check_frames(None, 60)[0])
     return folder
 
 
@@ -68,6 +69,7 @@ def test_the_installer_keeps_the_numpy_of_the_system(installed):
     board, _, done = installed
     assert "made the user defq" in done.stdout
     assert done.stderr.startswith("warning: found a machine without /proc/device-tree/model")
+    assert "Traceback" not in done.stderr
     found = board.run(
         "/opt/defq/current/venv/bin/python -I -c 'import numpy, cv2; print(numpy.__file__, cv2.__version__)'; id -nG defq"
     )
@@ -113,14 +115,12 @@ def test_as_the_service_runs_it(installed):
     assert len(decisions(board.folder / "var/lib/defq/out.jsonl")[0]) == 20
 
 
-def test_doctor(installed):
-    board = installed[0]
-    if board.run("defq doctor --help").returncode:
-        pytest.skip("this release of device/ has no doctor")
-    done = board.run("cd /kit && runuser -u defq -- defq doctor --bundle /opt/defq/current/bundle")
-    assert done.returncode in (0, 1), done.stderr
-    assert "Traceback" not in done.stderr
-    assert "onnxruntime" in done.stdout.lower()
+def test_doctor_finds_what_was_installed(installed):
+    said = installed[2].stdout  # the installer runs it at its end, as the user of the service
+    for line in (r"python +ok +3\.11\.\d+, 64-bit, aarch64", r"onnxruntime +ok +1\.32\.0", r"numpy +ok +1\.24\.2"):
+        assert re.search(line, said), said
+    assert re.search(r"bundle +(ok|warning) +mobilenet-split3", said), said
+    assert re.search(r"engine +ok +onnxruntime CPU", said), said
 
 
 def test_a_second_installation_changes_nothing(installed):

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -64,8 +65,13 @@ def test_the_life_of_an_installation(kit, make_kit, board, install, root, tmp_pa
     expected = exits(out)
     settings = {"SOURCE": f"npz:{FRAMES}", "DEFQ": "off", "JSONL": str(tmp_path / "2.jsonl"), "HOST": "", "RAD": ""}
     settings["OPTIONS"] = "--threads 1 --frames 7"
-    done = run(root / "opt/defq/service.sh", env={"PATH": os.environ["PATH"], **settings})
-    assert done.returncode == 0, done.stderr
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(f"\0defq-test-{os.getpid()}")
+        systemd.settimeout(5)
+        settings["NOTIFY_SOCKET"] = f"@defq-test-{os.getpid()}"
+        done = run(root / "opt/defq/service.sh", env={"PATH": os.environ["PATH"], **settings})
+        assert done.returncode == 0, done.stderr
+        assert {systemd.recv(100), systemd.recv(100)} == {b"READY=1", b"WATCHDOG=1"}
     assert exits(tmp_path / "2.jsonl") == expected[:7]
 
     # a second time: nothing changes, and the settings stay

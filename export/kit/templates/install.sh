@@ -311,17 +311,19 @@ for old in "$prefix"/releases/*; do
 done
 rm -rf "$work"
 
-as_user() {
-    if [ -n "$root" ] || [ "$(id -un)" = "$user" ]; then "$@"; else runuser -u "$user" -- "$@"; fi
+as_service() { # the user, home and cache that the service has
+    if [ -z "$root" ] && [ "$(id -un)" != "$user" ]; then set -- runuser -u "$user" -- "$@"; fi
+    HOME=$state XDG_CACHE_HOME=$cache "$@"
 }
 
 if "$launcher" doctor --help >/dev/null 2>&1; then
     [ "$systemd" = no ] || systemctl stop defq.service # it would hold the camera
-    as_user timeout 120 "$launcher" doctor --bundle "$prefix/current/bundle" ||
+    source_now=$(sed -n 's/^SOURCE="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$config" | tail -n 1)
+    as_service timeout 120 "$launcher" doctor --bundle "$prefix/current/bundle" --source "${source_now:-$SOURCE}" ||
         say "doctor found something to look at (exit code $?); the installation is complete"
 fi
 if [ "$systemd" = yes ]; then
-    udevadm control --reload 2>/dev/null && udevadm trigger --subsystem-match=video4linux --subsystem-match=media || true
+    if udevadm control --reload 2>/dev/null; then udevadm trigger --subsystem-match=video4linux --subsystem-match=media || true; fi
     systemctl --no-block restart defq.service
     say "the service runs; see it with: journalctl -u defq -f"
 fi

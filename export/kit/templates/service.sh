@@ -1,5 +1,5 @@
 #!/bin/sh
 # Made by install.sh, started by defq.service: turns the settings of @CONFIG@ into options.
 set -f # OPTIONS is cut at its spaces and taken as it stands
-exec "@LAUNCHER@" "${COMMAND:-run}" --bundle "${BUNDLE:-@PREFIX@/current/bundle}" --source "$SOURCE" \
+exec "@LAUNCHER@" run --bundle "${BUNDLE:-@PREFIX@/current/bundle}" --source "$SOURCE" \
     ${HOST:+--host "$HOST"} ${DEFQ:+--defq "$DEFQ"} ${RAD:+--rad "$RAD"} ${JSONL:+--jsonl "$JSONL"} ${OPTIONS:-}
