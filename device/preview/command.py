@@ -71,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
             pipeline = session.pipeline(arguments.defq in ("on", "gated"), recorder, gate, monitor)
             pipeline.auto = arguments.defq == "auto"
             facts = {"bundle": bundle.id, "engine": session.engine.name, "source": camera.describe(),
-                     "host": arguments.host, "power": sensor.name}  # fmt: skip
+                     "host": arguments.host, "power": sensor.name, "rad": rad,
+                     "threshold": session.threshold}  # fmt: skip
             preview = Preview(
                 pipeline, camera, recorder, facts, attacker, why_not, gate, _reader_of(sensor), arguments.fps
             )

@@ -213,12 +213,16 @@ let bars = "";
 let condition = "";
 let conditionSince = 0;
 let sentence = "";
+const seen = {}; // condition -> how often its figures were taken, and their sums
 
 function show(stats) {
   const { recent, history, newest } = stats;
   say("source", stats.source || "");
   say("bundle", stats.bundle || "");
-  say("host", stats.host ? `host ${stats.host}` : "no host: name one with --host to see the traffic");
+  say("engine", stats.engine || "");
+  say("rad", stats.rad ? `RAD ${stats.rad}\u202f%` : "");
+  at("rad").title = stats.rad ? `threshold ${stats.threshold.toFixed(2)}` : "";
+  say("host", stats.host ? `host ${new URL(stats.host).host}` : "no host: name one with --host to see the traffic");
   if (!waiting) showSwitches(stats);
   showMonitor(stats.monitor, stats.defq);
   const built = `${stats.exits} ${stats.split}`;
@@ -274,10 +278,14 @@ function remember(now, recent) {
     for (const row of document.querySelectorAll("[data-seen]")) row.classList.toggle("current", row.dataset.seen === now);
   }
   if (Date.now() - conditionSince < Math.max(SETTLED_MS, 1000 * recent.seconds + 1000) || !recent.frames) return;
+  const values = [recent.left_share, (recent.bytes_per_s * recent.seconds) / recent.frames, recent.latency_ms];
+  seen[now] = seen[now] || { times: 0, sums: [0, 0, 0] };
+  seen[now].times += 1;
+  values.forEach((value, index) => (seen[now].sums[index] += value));
   const cells = document.querySelector(`[data-seen="${now}"]`).querySelectorAll("td");
-  cells[0].textContent = percent(recent.left_share);
-  cells[1].textContent = bytes((recent.bytes_per_s * recent.seconds) / recent.frames);
-  cells[2].textContent = milliseconds(recent.latency_ms);
+  [percent, bytes, milliseconds].forEach((written, index) => {
+    cells[index].textContent = written(seen[now].sums[index] / seen[now].times);
+  });
 }
 
 function showMonitor(monitor, defq) {

@@ -21,7 +21,8 @@ class Stats:
     """Gathers the figures, at most every 0.2 s, however many viewers ask.
 
     Args:
-        facts: name -> text or number that stays as it is: bundle, engine, source, host, and power, the sensor's name.
+        facts: name -> text or number that stays as it is: bundle, rad, threshold, engine, source, host, and power, the
+            sensor's name.
         power_w: None where there is no sensor.
     """
 

@@ -207,11 +207,11 @@ def serve(
     network: SDN,
     weights_sha256: str,
     split: int = 3,
-    steps: int = 20,
+    steps: int = 10,
     address: str = "127.0.0.1",
     port: int = 8090,
     token: str | None = None,
-    threads: int = 2,
+    threads: int = 1,
 ) -> int:
     """Attack frames until Ctrl-C.
 
@@ -220,7 +220,7 @@ def serve(
         split: exits on the device, as in its bundle.
         steps: gradient steps a frame, 1 to 100.
         token: that a device needs; made up and printed when it listens beyond this machine.
-        threads: of PyTorch; frames are small, more than 2 do not pay.
+        threads: of PyTorch; one frame has little for a second one to do, and where other programs run it waits for it.
 
     Raises:
         UsageError: an address, port or number that cannot work.
