@@ -109,18 +109,19 @@ class Tail:
             return self._run_flat(activation, threshold)
         staged = self._work < STAGES_BELOW
         answers = Answers(*self._stages.run(activation, threshold)) if staged else self._run_flat(activation, threshold)
-        share = min(1.0, len(activation) / FRAMES_SEEN)
-        self._work += share * (float(self._work_to[answers.exit].mean()) - self._work)
+        # plain numbers: NumPy's calls took some 40 us more here, 2 to 3 % of the smallest tail's time
+        exits = answers.exit.tolist()
+        work = sum(self._work_to[exit_] for exit_ in exits) / len(exits)
+        self._work += min(1.0, len(exits) / FRAMES_SEEN) * (work - self._work)
         return answers
 
     def _run_flat(self, activation: np.ndarray, threshold: np.ndarray) -> Answers:
         return Answers(*self._flat.run(OUTPUTS, {"activation": activation, "threshold": threshold}))
 
 
-def _work_to(bundle: Bundle, ends: list[int]) -> np.ndarray:
-    """Share of the tail's work to the end of the stage that holds an exit, float64, indexed by the 1-based exit."""
-    costs = np.array([0.0, *bundle.relative_costs])
+def _work_to(bundle: Bundle, ends: list[int]) -> dict[int, float]:
+    """Exit, 1-based -> share of the tail's work to the end of the stage that holds it."""
+    costs = [0.0, *bundle.relative_costs]
     done = costs[bundle.split]  # on the device
-    end = np.array(ends)[np.searchsorted(ends, np.arange(len(costs)))]
-    work: np.ndarray = (costs[end] - done) / (1 - done)
-    return work
+    exits = range(bundle.split + 1, len(costs))
+    return {each: (costs[next(end for end in ends if end >= each)] - done) / (1 - done) for each in exits}

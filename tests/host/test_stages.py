@@ -168,7 +168,9 @@ def test_the_tail_runs_flat_while_nobody_leaves_and_in_stages_again_after(bundle
 def test_work_of_an_exit_is_the_share_of_the_tail_to_the_end_of_its_stage(bundle):
     costs = bundle.relative_costs
     ends = [(costs[index] - costs[0]) / (1 - costs[0]) for index in (2, 4, 6, 8)]
-    np.testing.assert_allclose(Tail(bundle, 1)._work_to[2:], np.repeat(ends, 2))
+    work = Tail(bundle, 1)._work_to
+    assert list(work) == [*range(2, 10)]
+    np.testing.assert_allclose(list(work.values()), np.repeat(ends, 2))
     assert ends[-1] == 1
 
 
