@@ -38,7 +38,7 @@ else
 endif
 
 flash-kit: $(VENV)/.host
-	@$(RUN) -m export.kit --bundle "$(BUNDLE)" --board "$(BOARD)" $(if $(OUT),--out "$(OUT)")
+	@$(RUN) -m export kit --bundle "$(BUNDLE)" --board "$(BOARD)" $(if $(OUT),--out "$(OUT)")
 
 paper: $(VENV)/.host
 	$(RUN) -m export evaluate --paper --compare --frontier --adaptive --transfer --monitor $(if $(QUICK),--quick)

@@ -1,4 +1,4 @@
-"""python -m export: train | calibrate | table | gate | monitor | search | attack | bundle | evaluate | triton | demo."""
+"""python -m export: train | calibrate | table | gate | monitor | search | attack | bundle | evaluate | triton | kit | demo."""
 
 import argparse
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from export.evaluation.monitor import calibrate_monitor
 from export.evaluation.subject import PER_SAMPLE, shipped_subject
 from export.evaluation.table_search import search_table
 from export.frames import to_pixels, write_frames
+from export.kit import cli as kit
 from export.model_card import calibrate, write_card
 from export.networks import NETWORKS, folded
 from export.quantization_table import TABLES, TableSettings, learn_table, read_table, table_provenance, write_table
@@ -108,6 +109,8 @@ def main(argv: list[str] | None = None) -> int:
     triton.add_arguments(
         command("triton", "Write a bundle's tail as a model repository of NVIDIA Triton.", model=False, data=False)
     )
+
+    kit.add_arguments(command("kit", "Build a flash kit for a board.", model=False, data=False))
 
     sub = command("demo", "Export, attack, serve and run: the whole story in one table.", model=False)
     sub.add_argument("--model", choices=sorted(NETWORKS), default="vgg16")
@@ -259,5 +262,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "bundle": _bundle,
     "evaluate": evaluate_command,
     "triton": triton.run,
+    "kit": kit.run,
     "demo": _demo,
 }

@@ -76,13 +76,13 @@ def jobs(arguments: argparse.Namespace) -> List[Job]:
         Job("cameras", ("numpy", "opencv"), parts.check_cameras, 15, hardware),
         Job("source", ("numpy", "opencv"), lambda: parts.check_source(source, bundle) if source else _not_asked("source", "URI"),
             8, hardware),
-        Job("power", ("numpy",), machine.check_power),
+        Job("power", ("numpy",), machine.check_power, 10),
         Job("host", ("numpy", "onnxruntime", "bundle"),
             lambda: parts.check_host(host, bundle) if host else _not_asked("host", "URL"), 10, HostError.exit_code),
         Job("clock", (), machine.check_clock),
         Job("throttling", (), machine.check_throttling),
         Job("temperature", (), machine.check_temperature),
-        Job("disk", ("numpy", "onnxruntime"), parts.check_disk),
+        Job("disk", ("numpy", "onnxruntime"), parts.check_disk, 10),  # it waits for ONNX Runtime to load
         Job("memory", (), machine.check_memory),
     ]  # fmt: skip
 

@@ -178,7 +178,7 @@ def test_an_archive_that_cannot_be_written(files, tmp_path):
 
 def test_one_sentence_and_an_exit_code():
     done = subprocess.run(
-        [sys.executable, "-m", "export.kit", "--bundle", "nowhere", "--board", "pi-bookworm"],
+        [sys.executable, "-m", "export", "kit", "--bundle", "nowhere", "--board", "pi-bookworm"],
         cwd=ROOT, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 3
