@@ -222,7 +222,7 @@ function show(stats) {
   say("engine", stats.engine || "");
   say("rad", stats.rad ? `RAD ${stats.rad}\u202f%` : "");
   at("rad").title = stats.rad ? `threshold ${stats.threshold.toFixed(2)}` : "";
-  say("host", stats.host ? `host ${new URL(stats.host).host}` : "no host: name one with --host to see the traffic");
+  say("host", stats.host ? `host ${new URL(stats.host).host}` : "no host");
   if (!waiting) showSwitches(stats);
   showMonitor(stats.monitor, stats.defq);
   const built = `${stats.exits} ${stats.split}`;
@@ -246,12 +246,12 @@ function show(stats) {
   else unit("accuracy", percent(recent.accuracy), "");
   const traffic = `${bytes(recent.bytes_per_s)}/s`;
   say("now-share", percent(recent.left_share));
-  say("now-bytes", traffic);
+  say("now-bytes", stats.host ? traffic : "no --host");
   say("now-ms", milliseconds(recent.latency_ms));
   const mostBytes = nice(1.15 * Math.max(...history.bytes_per_s, 1000));
   const mostMs = nice(1.15 * Math.max(...history.latency_ms.map((each) => each || 0), 0.5));
   drawCurve("plot-share", history.left_share, history, 1, "100 %", `${percent(recent.left_share)} of frames leave on the device now`);
-  drawCurve("plot-bytes", history.bytes_per_s, history, mostBytes, `${bytes(mostBytes)}/s`, `${traffic} to the host now`);
+  drawCurve("plot-bytes", history.bytes_per_s, history, mostBytes, `${bytes(mostBytes)}/s`, stats.host ? `${traffic} to the host now` : "no host was named with --host");
   drawCurve("plot-ms", history.latency_ms, history, mostMs, milliseconds(mostMs), `median latency ${milliseconds(recent.latency_ms)} now`);
 }
 
