@@ -174,7 +174,8 @@ class Uplink:
                 self._found()
             except (OSError, http.client.HTTPException, HostError, WireError, ValueError, OverflowError) as error:
                 connection.shut()
-                self._lost(_reason(error) if not ticket.done() else "no answer within {:.1f} s".format(self.timeout_s))
+                late = ticket.done() or isinstance(error, socket.timeout)
+                self._lost("no answer within {:.1f} s".format(self.timeout_s) if late else _reason(error))
                 ticket.finish(None)
             finally:
                 self._free.release()
