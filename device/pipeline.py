@@ -216,10 +216,11 @@ class Pipeline:
 
     def _tell_of_attack(self, frame: Frame) -> None:
         if self.monitor is not None and self.monitor.attacked:
-            told = "warning: frames leave so late that an attack is likely, found at frame {}".format(frame.index)
+            told, defq = "warning: frames leave so late that an attack is likely, found at frame {}", "on"
         else:
-            told = "frames leave as usual again, found at frame {}".format(frame.index)
-        print(told + ("; DefQ follows" if self.auto else ""), file=sys.stderr, flush=True)
+            told, defq = "frames leave as usual again, found at frame {}", "off"
+        told = told.format(frame.index) + ("; DefQ goes {}".format(defq) if self.auto else "")
+        print(told, file=sys.stderr, flush=True)
 
     def _emit(self, to_the_end: bool = False) -> None:
         """Give the sink every decision whose turn has come; at the end wait for the answers that are out."""
