@@ -10,7 +10,7 @@ VENV ?= .venv
 VENV36 ?= .venv36
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
+.PHONY: interop demo test test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
 
 demo: $(VENV)/.host
 	$(RUN) -m export demo
@@ -36,6 +36,11 @@ ifdef PYTHON36
 else
 	@echo "the kit for Python 3.6 was not tried: set PYTHON36 to such an interpreter to do so"
 endif
+
+interop:
+	$(PYTHON) -m venv build/venv-interop
+	build/venv-interop/bin/pip install -q -r tests/interop/requirements.txt
+	build/venv-interop/bin/python -m pytest tests/interop -rs
 
 flash-kit: $(VENV)/.host
 	@$(RUN) -m export kit --bundle "$(BUNDLE)" --board "$(BOARD)" $(if $(OUT),--out "$(OUT)")
