@@ -84,7 +84,7 @@ def test_attack_moves_exits_to_the_right_and_defq_brings_them_back(page, preview
 
     page.click("#attack")
     wait(lambda: page.run("return document.getElementById('attack').getAttribute('aria-checked')") == "true")
-    wait(lambda: page.share() is not None and page.share() < 10)
+    wait(lambda: page.share() is not None and page.share() <= 3)
     wait(lambda: sum(page.bars()[:3]) < 0.3 * sum(clean_bars[:3]))
     wait(lambda: page.run("return document.querySelectorAll('.under-attack').length") == 3)
     assert page.text("sentence").endswith("under attack")
