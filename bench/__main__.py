@@ -1,4 +1,4 @@
-"""python -m bench [--only defq|head|loop|host|board] [--models NAME ...]: print the tables, save build/bench.json."""
+"""python -m bench [--only defq|head|loop|host|board|preview] [--models NAME ...]: print the tables, save build/bench.json."""
 
 import os
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import cv2
 
-from bench import board, defq, head, host, loop
+from bench import board, defq, head, host, loop, preview
 from bench.measure import machine
 from export.bundle import BundleSettings, export_bundle
 from export.networks import NETWORKS
 from export.quantization_table import shipped_table
 
 BUNDLES = Path("build/bundles")
-PARTS = ("defq", "head", "loop", "host", "board")
+PARTS = ("defq", "head", "loop", "host", "board", "preview")
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     if "defq" in arguments.only:
         results["defq"] = defq.run(shipped_table("vgg16"))
         print("\n" + defq.report(results["defq"]), flush=True)
-    for name, part in (("head", head), ("loop", loop), ("host", host), ("board", board)):
+    for name, part in (("head", head), ("loop", loop), ("host", host), ("board", board), ("preview", preview)):
         if name in arguments.only:
             results[name] = part.run(BUNDLES, arguments.models)
             print("\n" + part.report(results[name]), flush=True)

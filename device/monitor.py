@@ -60,7 +60,7 @@ class Monitor:
         self._sum = 0.0
         clean, attacked, clean_defq, attacked_defq = (_on_device(each, split) for each in shares)
         self._shares = {False: (clean, attacked), True: (clean_defq, attacked_defq)}
-        self._tests: Dict[Tuple[bool, bool], Tuple[List[float], float]] = {}
+        self._tests = self._limits()  # here: it would hold up a frame in the loop
         self._learn = learn
         self._seen = {False: np.zeros(split + 1), True: np.zeros(split + 1)}
 
@@ -83,7 +83,7 @@ class Monitor:
             if not self._learn:
                 self._take_learned()
             return False
-        ratios, limit = self._test(quantised)
+        ratios, limit = self._tests[self.attacked, quantised]
         self._sum = max(0.0, self._sum + ratios[bin_])
         if self._sum < limit:
             return False
@@ -92,18 +92,16 @@ class Monitor:
         self._sum = 0.0
         return True
 
-    def _test(self, quantised: bool) -> Tuple[List[float], float]:
-        """Log-likelihood ratios of the exits and the limit of their sum, for what is looked for now."""
-        key = (self.attacked, quantised)
-        if key not in self._tests:
-            clean, attacked = self._shares[quantised]
+    def _limits(self) -> Dict[Tuple[bool, bool], Tuple[List[float], float]]:
+        """Log-likelihood ratios of the exits and the limit of their sum, by ``attacked`` and ``quantised``."""
+        tests = {}
+        for quantised, (clean, attacked) in self._shares.items():
             ratios = np.log1p(MIXTURE * (attacked / clean - 1))
-            if self.attacked:
-                mixed = (1 - MIXTURE) * clean + MIXTURE * attacked  # no all-clear while every third frame is attacked
-                self._tests[key] = ((-ratios).tolist(), cusum_limit(-ratios, mixed, self.false_alarm_frames))
-            else:
-                self._tests[key] = (ratios.tolist(), cusum_limit(ratios, clean, self.false_alarm_frames))
-        return self._tests[key]
+            mixed = (1 - MIXTURE) * clean + MIXTURE * attacked  # no all-clear while every third frame is attacked
+            frames = self.false_alarm_frames
+            tests[False, quantised] = (ratios.tolist(), cusum_limit(ratios, clean, frames))
+            tests[True, quantised] = ((-ratios).tolist(), cusum_limit(-ratios, mixed, frames))
+        return tests
 
     def _take_learned(self) -> None:
         """What was seen replaces the clean shares; an attack changes them as it does calibration images."""
@@ -112,6 +110,7 @@ class Monitor:
                 clean, attacked = self._shares[quantised]
                 learned = _floored((counts + clean) / (counts.sum() + 1))
                 self._shares[quantised] = learned, _floored(learned * attacked / clean)
+        self._tests = self._limits()
 
 
 def cusum_limit(ratios: np.ndarray, shares: np.ndarray, frames: int) -> float:

@@ -183,6 +183,7 @@ class Pipeline:
             return
         resized_s = time.perf_counter()
         ms = {"capture": (started_s - before_s) * 1e3, "resize": (resized_s - started_s) * 1e3}
+        spent_s = 0.0  # by the attack
         if self.attack is not None:
             pixels = self.attack(frame, pixels)
             spent_s = time.perf_counter() - resized_s
@@ -200,7 +201,7 @@ class Pipeline:
         ms["defq"] = (quantised_s - resized_s) * 1e3
         ms["head"] = (now_s - quantised_s) * 1e3
         if live:
-            ms["age"] = (time.monotonic() - frame.timestamp_s) * 1e3
+            ms["age"] = (time.monotonic() - frame.timestamp_s - spent_s) * 1e3
         if self.monitor is not None and self.monitor.see(head.exit, whole):
             self._tell_of_attack(frame)
         attacked = None if self._gate is None else stage is not None

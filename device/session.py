@@ -49,13 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True)
     add("--debug", action="store_true", help="print the traceback of an error")
 
 
-def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
+def add_camera_arguments(parser: argparse.ArgumentParser, defq: str = "on") -> None:
     """Options of the commands that watch a source."""
     add = parser.add_argument
     add("--source", required=True, metavar="URI", help=SOURCES_HELP)
-    add("--defq", choices=("on", "off", "gated", "auto"), default="on",
+    add("--defq", choices=("on", "off", "gated", "auto"), default=defq,
         help="quantise all frames, none, those that are noisier than clean ones, or all while the monitor suspects an "
-             "attack (default on)")  # fmt: skip
+             "attack (default {})".format(defq))  # fmt: skip
     add("--monitor", action="store_true", help="watch the exits and warn of an attack; --defq auto implies it")
     add("--learn", type=int, default=0, metavar="N",
         help="the first N frames are clean: let the monitor learn from them how often frames leave early here")  # fmt: skip

@@ -24,8 +24,7 @@ PACE["photos"] = "?rate=15"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session_arguments(parser)
-    add_camera_arguments(parser)
-    parser.set_defaults(defq="off")  # the page has a switch for it, and the story begins without
+    add_camera_arguments(parser, defq="off")  # the page has a switch for it, and the story begins without
     add = parser.add_argument
     add(
         "--address",
