@@ -84,7 +84,7 @@ class UniversalAttack(Attacker):
         if self._t3_er is not None:
             strength = "T3-ER {:.2f}".format(self._t3_er)
             if self._clean_t3_er is not None:
-                strength = "T3-ER {:.2f} → {:.2f}".format(self._clean_t3_er, self._t3_er)
+                strength = "T3-ER {:.2f} to {:.2f}".format(self._clean_t3_er, self._t3_er)
         return "one universal perturbation for all frames (weak: {})".format(strength)
 
 

@@ -181,7 +181,7 @@ def machine() -> Dict[str, Any]:
 def rows(report: Dict[str, Any]) -> List[List[str]]:
     """A table of the report, the first row its heading."""
     table = [["condition", "frames/s", "p50 ms", "p90 ms", "p99 ms", "T3-ER", "to host", "kB/frame", "accuracy",
-              "J/frame", "°C", "throttled"]]  # fmt: skip
+              "J/frame", "deg C", "throttled"]]  # fmt: skip
     for name, figures in report["conditions"].items():
         total = figures["stage_ms"]["total"]
         celsius = figures["temperature_c"][1]
@@ -232,7 +232,7 @@ def to_csv(report: Dict[str, Any]) -> str:
 
 def _write(name: str, content: str, option: str) -> None:
     try:
-        with open(name, "w") as file:
+        with open(name, "w", encoding="utf-8") as file:
             file.write(content)
     except OSError as error:
         raise OutputError("could not write {} ({}); expected a file that can be written; choose another {}".format(

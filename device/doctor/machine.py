@@ -73,7 +73,7 @@ def check_temperature(ask: Callable[[], Optional[float]] = temperature_c) -> Che
     if celsius is None:
         return Check("temperature", SKIPPED, "nothing on this machine tells")
     hot = celsius >= HOT_C
-    return Check("temperature", WARNING if hot else OK, "{:.0f} °C".format(celsius), COOLING if hot else "")
+    return Check("temperature", WARNING if hot else OK, "{:.0f} deg C".format(celsius), COOLING if hot else "")
 
 
 def free_space(folders: List[str]) -> Check:

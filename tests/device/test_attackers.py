@@ -153,7 +153,7 @@ def test_universal_adds_and_stays_within_range():
 
 @pytest.mark.parametrize(
     ("clean", "attacked", "told"),
-    [(0.571, 0.528, "T3-ER 0.57 → 0.53"), (None, 0.528, "T3-ER 0.53"), (0.5, None, "not measured")],
+    [(0.571, 0.528, "T3-ER 0.57 to 0.53"), (None, 0.528, "T3-ER 0.53"), (0.5, None, "not measured")],
 )
 def test_universal_tells_its_strength(clean, attacked, told):
     text = UniversalAttack(np.zeros(SHAPE, np.int16), clean, attacked).describe()
@@ -266,7 +266,7 @@ def test_choice_prefers_twins_then_the_live_attacker_then_the_universal_one(bund
     assert "is not asked: the frames of this source have attacked twins" in capsys.readouterr().err
     assert choose_attacker(bundle, False, attacker.url, frames)[0].kind == "live"
     manifest = dict(bundle.manifest, frames={"t3_er": {"clean": 0.571}})
-    for facts, told in ((bundle.manifest, "T3-ER 0.50"), (manifest, "T3-ER 0.57 → 0.50")):
+    for facts, told in ((bundle.manifest, "T3-ER 0.50"), (manifest, "T3-ER 0.57 to 0.50")):
         universal, _ = choose_attacker(bundle._replace(manifest=facts), False, None, frames)
         assert told in universal.describe()
     for without in (None, frames._replace(universal=None)):
