@@ -652,7 +652,7 @@ def test_colour_on_a_terminal_alone(monkeypatch):
         monkeypatch.setattr(sys, "stdout", Terminal(raw, encoding="ascii"))
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        doctor._print(Check("temperature", OK, "48 deg C"))
+        doctor._print(Check("temperature", OK, "48 °C"))
         assert (b"\033[32m" in raw.getvalue()) == coloured
         assert b"48 ?C" in raw.getvalue()  # the locale of a service
 
