@@ -69,14 +69,13 @@ def _spent_s(command: list[str]) -> float:
 
 
 def _peak_mb(folder: Path, frames: Path) -> float:
-    """Largest resident memory of a run over all frames."""
-    with open(os.devnull, "w") as nowhere:
-        child = subprocess.Popen(_device(folder, frames), stdout=nowhere, stderr=nowhere)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise RuntimeError(f"the device ended with exit code {child.returncode}")
-    return usage.ru_maxrss / 1000 * 1024 / 1000
+    """Largest resident memory of a run over all frames, as the process itself reads it: what the kernel tells a parent
+    counts the parent's memory too."""
+    program = "import sys, device.board, device.cli; device.cli.main(); print(device.board.process_rss_mb().peak_mb)"
+    options = _device(folder, frames)[3:-1]
+    command = [sys.executable, "-c", program, *options, os.devnull]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return float(done.stdout)
 
 
 def _loop(bundle: Bundle, pixels: np.ndarray, work: Path) -> dict[str, float]:
