@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--peak-rate", type=float, help="highest learning rate of the one-cycle schedule")
     sub.add_argument("--start", type=Path, metavar="FILE", help="safetensors to begin from instead of random weights")
     sub.add_argument(
-        "--quantised", type=float, metavar="SHARE", help="of a batch to show quantised, 0 to 1 (default 0.5)"
+        "--quantised", type=float, metavar="SHARE", help="of a batch to show quantised, 0 to 1 (default 0)"
     )
     sub.add_argument("--out", type=Path, metavar="FILE", help="default: models/MODEL.safetensors")
     sub.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: build/train/MODEL.checkpoint")

@@ -34,7 +34,7 @@ class Recipe(NamedTuple):
     batch: int = 256
     weight_decay: float = 5e-4
     clip_norm: float = 5.0
-    quantised: float = 0.5
+    quantised: float = 0.0
     compile: bool = False
     seed: int = 0
 
