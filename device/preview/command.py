@@ -16,6 +16,7 @@ from device.preview.recorder import Recorder
 from device.preview.stats import PowerReader
 from device.session import add_arguments as add_session_arguments
 from device.session import add_camera_arguments, gate_of, monitor_of, open_session, open_source, stop_on_signals
+from device.systemd import notify
 
 # files without options of their own go round and round at a camera's rate
 PACE = {scheme: "?loop=1&rate=15" for scheme in ("bundle", "npz", "dir")}
@@ -80,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
                 bundle.id, session.engine.name, camera.describe(), attacker.describe() if attacker else why_not, server.url),
                 file=sys.stderr, flush=True)  # fmt: skip
             try:
+                notify("READY=1")
                 _run(pipeline, camera, arguments.frames, stop, preview)
             finally:
                 server.close()
