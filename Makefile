@@ -3,6 +3,7 @@
 # make paper  the tables and figures under reports/, over hours; goes on where it was stopped (QUICK=1: on a few images)
 # make flash-kit BUNDLE=build/vgg16 BOARD=pi-bookworm|pi-trixie|jetson-nano|orin-jp6 [OUT=FILE]  one archive to install on a board
 # make test-aarch64  installs such a kit in an emulated board (Linux, root)    make test-kit36 PYTHON36=...  the same for Python 3.6
+# make interop       NVIDIA's client, a Triton server and a KServe server against ours, in an environment of its own (1 GB)
 # Needs Python >= 3.10 as $(PYTHON) and a package index. PYTHON36=... also runs tests/device on Python 3.6.
 
 PYTHON ?= python3
