@@ -7,24 +7,22 @@ of 0.1 s that doubles up to 1 s.
 """
 
 import http.client
-import math
 import queue
 import re
 import socket
 import sys
 import threading
 import time
-from typing import Dict, NamedTuple, Optional, Tuple
-from urllib.parse import urlsplit
+from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
 from device.bundle import Bundle
-from device.errors import BundleError, HostError, UsageError, WireError
-from device.wire import HEADER_LENGTH, decode_response, encode_request, error_message
+from device.connection import Connection, endpoint_of, get_request, post_head, reason_of
+from device.errors import BundleError, HostError, WireError
+from device.wire import decode_response, encode_request, error_message
 
 OUTPUTS = ("label", "confidence", "exit")
-MAX_ANSWER_BYTES = 1 << 20
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
 
@@ -47,9 +45,12 @@ class Ticket:
         self.answer: Optional[HostAnswer] = None
         self.bytes_sent = 0
         self.finished_s = 0.0
-        self.connection: Optional["_Connection"] = None
+        self.connection: Optional[Connection] = None
         self._done = threading.Event()
         self._lock = threading.Lock()
+
+    def sent(self, count: int) -> None:
+        self.bytes_sent += count
 
     def finish(self, answer: Optional[HostAnswer]) -> None:
         """Settle the ticket; only the first call counts."""
@@ -88,7 +89,7 @@ class Uplink:
         self, url: str, bundle: Bundle, threshold: float, connections: int = 4, timeout_s: float = 2.0
     ) -> None:
         self.url = url
-        self.address = _address(url)
+        self.endpoint = endpoint_of(url)
         self.bundle = bundle
         self.connections = connections
         self.timeout_s = timeout_s
@@ -110,13 +111,15 @@ class Uplink:
             HostError: absent, not ready, or not a host of this protocol.
             BundleError: it serves another bundle.
         """
-        connection = _Connection(self.address)
+        connection = Connection(self.endpoint)
         deadline_s = time.perf_counter() + self.timeout_s
         try:
-            status, _, body = connection.exchange(_get(self.address, "/v2/models/" + self.bundle.id), deadline_s)
+            status, _, body = connection.exchange(
+                get_request(self.endpoint, "/v2/models/" + self.bundle.id), deadline_s
+            )
         except (OSError, http.client.HTTPException, HostError) as error:
             raise HostError("found no host at {} ({}); expected one to be started with: python -m host serve".format(
-                self.url, _reason(error))) from error  # fmt: skip
+                self.url, reason_of(error))) from error  # fmt: skip
         finally:
             connection.shut()
         if status == 404:
@@ -160,8 +163,8 @@ class Uplink:
             thread.join(self.timeout_s)
 
     def _work(self) -> None:
-        connection = _Connection(self.address)
-        head = _post(self.address, "/v2/models/{}/infer".format(self.bundle.id))
+        connection = Connection(self.endpoint)
+        head = post_head(self.endpoint, "/v2/models/{}/infer".format(self.bundle.id))
         while True:
             ticket = self._queue.get()
             if ticket is None:
@@ -175,23 +178,23 @@ class Uplink:
             except (OSError, http.client.HTTPException, HostError, WireError, ValueError, OverflowError) as error:
                 connection.shut()
                 late = ticket.done() or isinstance(error, socket.timeout)
-                self._lost("no answer within {:.1f} s".format(self.timeout_s) if late else _reason(error))
+                self._lost("no answer within {:.1f} s".format(self.timeout_s) if late else reason_of(error))
                 ticket.finish(None)
             finally:
                 self._free.release()
 
-    def _ask(self, connection: "_Connection", head: str, ticket: Ticket) -> HostAnswer:
+    def _ask(self, connection: Connection, head: str, ticket: Ticket) -> HostAnswer:
         message = encode_request({"activation": ticket.activation, "threshold": ticket.threshold}, OUTPUTS)
         request = head.format(message.header_length, len(message.body)).encode("ascii") + message.body
         reused = connection.is_open()
         try:
-            status, length, body = connection.exchange(request, ticket.deadline_s, ticket)
+            status, length, body = connection.exchange(request, ticket.deadline_s, ticket.sent)
         except (OSError, http.client.HTTPException):
             # servers close idle connections; inference is idempotent, so one more try on a fresh one does no harm
             if not reused or ticket.done():
                 raise
             connection.shut()
-            status, length, body = connection.exchange(request, ticket.deadline_s, ticket)
+            status, length, body = connection.exchange(request, ticket.deadline_s, ticket.sent)
         if status != 200:
             raise HostError("status {}: {}".format(status, error_message(body)))
         response = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None)
@@ -230,89 +233,3 @@ class Uplink:
                     file=sys.stderr,
                     flush=True,
                 )
-
-
-class _Connection:
-    """One socket, opened when it is needed, and one exchange at a time over it."""
-
-    def __init__(self, address: Tuple[str, int]) -> None:
-        self._address = address
-        self._socket: Optional[socket.socket] = None
-
-    def is_open(self) -> bool:
-        return self._socket is not None
-
-    def shut(self) -> None:
-        """Close; called from another thread it also ends an exchange that is under way."""
-        open_, self._socket = self._socket, None
-        if open_ is not None:
-            try:
-                open_.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the other side was faster
-            open_.close()
-
-    def exchange(self, request: bytes, deadline_s: float, ticket: Optional[Ticket] = None) -> Tuple[int, str, bytes]:
-        """Send a whole request in one piece and read the answer: status, length of the JSON header, body."""
-        connection = self._socket
-        if connection is None:
-            connection = socket.create_connection(self._address, _remaining(deadline_s))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = connection
-        connection.settimeout(_remaining(deadline_s))
-        connection.sendall(request)
-        if ticket is not None:
-            ticket.bytes_sent += len(request)
-        connection.settimeout(_remaining(deadline_s))
-        response = http.client.HTTPResponse(connection)
-        try:
-            response.begin()
-            if response.length is not None and response.length > MAX_ANSWER_BYTES:
-                raise HostError(
-                    "found an answer of {} bytes; expected at most {}".format(response.length, MAX_ANSWER_BYTES)
-                )
-            body = response.read(MAX_ANSWER_BYTES + 1) if response.length is None else response.read()
-            if len(body) > MAX_ANSWER_BYTES:
-                raise HostError("found an answer of more than {} bytes".format(MAX_ANSWER_BYTES))
-        finally:
-            response.close()
-        if response.will_close:
-            self.shut()
-        return response.status, response.getheader(HEADER_LENGTH) or "", body
-
-
-def _remaining(deadline_s: float) -> float:
-    left = deadline_s - time.perf_counter()
-    if left <= 0 or math.isnan(left):
-        raise socket.timeout("timed out")
-    return left
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, http.client.HTTPException):
-        return "its answer is not HTTP: {} {}".format(type(error).__name__, str(error)[:80]).strip()
-    return str(error) or type(error).__name__
-
-
-def _address(url: str) -> Tuple[str, int]:
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 80
-    except ValueError:
-        parts, port = urlsplit(""), 0
-    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
-        raise UsageError("found --host {}; expected http://HOST:PORT".format(url))
-    return parts.hostname, port
-
-
-def _get(address: Tuple[str, int], path: str) -> bytes:
-    return "GET {} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n\r\n".format(path, *address).encode("ascii")
-
-
-def _post(address: Tuple[str, int], path: str) -> str:
-    """The head of an infer request, with places for the two lengths."""
-    return (
-        "POST {} HTTP/1.1\r\nHost: {}:{}\r\nContent-Type: application/octet-stream\r\n".format(path, *address)
-        + HEADER_LENGTH
-        + ": {}\r\nContent-Length: {}\r\n\r\n"
-    )

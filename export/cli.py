@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     sub = command("train", "Train a network; goes on from its checkpoint after a kill.")
     sub.add_argument("--epochs", type=int)
     sub.add_argument("--peak-rate", type=float, help="highest learning rate of the one-cycle schedule")
+    sub.add_argument("--batch", type=int, help="images a step (default 256)")
     sub.add_argument("--start", type=Path, metavar="FILE", help="safetensors to begin from instead of random weights")
     sub.add_argument(
         "--quantised", type=float, metavar="SHARE", help="of a batch to show quantised, 0 to 1 (default 0)"
@@ -127,6 +128,7 @@ def _train(arguments: argparse.Namespace) -> int:
     recipe = recipe._replace(
         epochs=arguments.epochs or recipe.epochs,
         peak_rate=arguments.peak_rate or recipe.peak_rate,
+        batch=arguments.batch or recipe.batch,
         quantised=recipe.quantised if arguments.quantised is None else arguments.quantised,
     )
     if not 0 <= recipe.quantised <= 1:
