@@ -15,7 +15,7 @@ from export.datasets import Dataset
 from export.defences import FORMS as DEFENCES
 from export.evaluation import comparison, monitor, paper, transfer
 from export.evaluation.grid import LOOP, evaluate
-from export.evaluation.report import Rows, markdown_table, write_csv
+from export.evaluation.report import Rows, markdown_table, with_others, write_csv
 from export.evaluation.subject import FORMS as ATTACKS
 from export.evaluation.subject import Subject, shipped_subject, subject_of
 from export.networks import NETWORKS
@@ -45,7 +45,11 @@ QUICK_CALIBRATION = 20  # images that universal perturbations, tables and thresh
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", choices=sorted(NETWORKS), help="one network (reports: default all three)")
+    parser.add_argument(
+        "--model",
+        choices=sorted(NETWORKS),
+        help="one network (reports: all three; with one, the rows of the others stay)",
+    )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights: ours, or of the public SDN code")
     parser.add_argument("--images", type=int, metavar="N", help="the first N test images (default: all)")
     parser.add_argument("--l2-images", type=int, metavar="N", help="reports: the first N for L2")
@@ -140,38 +144,49 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
     out.mkdir(parents=True, exist_ok=True)
     models = (arguments.model,) if arguments.model else paper.MODELS
     started = time.time()
+
+    def whole(name: str, rows: Rows) -> Rows:
+        return with_others(rows, out / f"{name}.csv", models, paper.MODELS)
+
     if arguments.paper:
-        rows = paper.collect(data, models, size.by_attack())
+        rows = whole("paper", paper.collect(data, models, size.by_attack()))
         _write(out, "paper", paper.report(rows), rows)
         first = shipped_subject(models[0])
         figures.attacked_forms(first, data, min(size.l2, 50), out / "figure2.png")
-        figures.heat_maps(models, out / "figure4.png")
+        figures.heat_maps(paper.MODELS, out / "figure4.png")
         figures.confidence_bars(first, data, out / "figure5.png")
-        figures.exit_histograms(rows, models, out / "figure6.png")
+        figures.exit_histograms(rows, _models_of(rows), out / "figure6.png")
     if arguments.compare:
-        rows = comparison.compare(data, models, size.by_attack())
+        rows = whole("comparison", comparison.compare(data, models, size.by_attack()))
         took = comparison.times()
         text = "\n".join(comparison.comparison_report(rows, took, rad) for rad in (5, 10))
         _write(out, "comparison", text, rows)
     if arguments.frontier:
-        rows = comparison.sweep(data, models, size.sweep)
+        rows = whole("frontier", comparison.sweep(data, models, size.sweep))
         _write(out, "frontier", comparison.frontier_report(rows), rows)
-        figures.frontier(rows, models, out / "frontier.png")
+        figures.frontier(rows, _models_of(rows), out / "frontier.png")
     if arguments.adaptive:
-        rows = comparison.adapt(data, models, size.adaptive, size.steps)
+        rows = whole("adaptive", comparison.adapt(data, models, size.adaptive, size.steps))
         text = "\n".join(comparison.adaptive_report(rows, rad) for rad in (5, 10))
         _write(out, "adaptive", text, rows)
     if arguments.transfer:
-        rows = transfer.transfer(data, models, size.images) + transfer.norms(data, size.by_attack())
+        rows = transfer.transfer(data, paper.MODELS, size.images, models)
+        if transfer.NORMS_OF in models:
+            rows += transfer.norms(data, size.by_attack())
+        rows = whole("transfer", rows)
         _write(out, "transfer", transfer.transfer_report(rows), rows)
     if arguments.monitor:
-        rows = monitor.watch(data, models, size.monitor, size.images, size.runs)
+        rows = whole("monitor", monitor.watch(data, models, size.monitor, size.images, size.runs))
         _write(out, "monitor", monitor.monitor_report(rows), rows)
     _note_run(
         out, [name for name in REPORTS if getattr(arguments, name)], {**facts(data), "models": models, **size._asdict()}
     )
     print(f"wrote {out}/ in {(time.time() - started) / 60:.1f} minutes")
     return 0
+
+
+def _models_of(rows: Rows) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row["model"] for row in rows))
 
 
 def _note_run(out: Path, names: list[str], about: dict[str, object]) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from device.errors import DataError
+
 Rows = list[dict[str, Any]]
 """What evaluate() gives: one dictionary a condition."""
 
@@ -23,6 +25,54 @@ def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
         writer.writeheader()
         for row in rows:
             writer.writerow({**row, "exit_histogram": " ".join(map(str, row["exit_histogram"]))})
+
+
+def read_csv(file: Path) -> Rows:
+    """What ``write_csv`` wrote; no rows where there is no such file.
+
+    Raises:
+        DataError: not a report of ours.
+    """
+    try:
+        with file.open(newline="") as stream:
+            return [{name: _value(name, text) for name, text in row.items()} for row in csv.DictReader(stream)]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise DataError(f"could not read {file} ({error}); expected the rows of a report; delete it") from error
+
+
+def _value(name: str, text: str) -> Any:
+    if name == "exit_histogram":
+        return [int(count) for count in text.split()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text or None
+
+
+def with_others(rows: Rows, file: Path, models: Sequence[str], all_models: Sequence[str]) -> Rows:
+    """The rows of a report that was run for ``models``, and those about other networks that ``file`` has from before.
+
+    Raises:
+        DataError: those were run on other numbers of images, so that one table cannot hold both.
+    """
+    kept = [row for row in read_csv(file) if row["model"] not in models and row.get("source") not in models]
+    counts = {row["attack"]: row["images"] for row in rows if "attack" in row}
+    for row in kept:
+        if row.get("images") != counts.get(row.get("attack"), row.get("images")):
+            raise DataError(
+                f"found {row['images']} images of {row['model']} under {row['attack']} in {file}, {counts[row['attack']]} in this "
+                "run; expected as many; name the same numbers of images, or write elsewhere with --out"
+            )
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        source = row.get("source")
+        return all_models.index(row["model"]), all_models.index(source) if source in all_models else len(all_models)
+
+    return sorted(rows + kept, key=place)
 
 
 def reference(rows: Sequence[dict[str, Any]]) -> str:

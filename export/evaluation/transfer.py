@@ -10,21 +10,27 @@ from export.evaluation.tables import defq_learned_from
 NORMS_OF = "mobilenet"  # the cheapest to attack: a table from L2 takes 27,500 gradients
 
 
-def transfer(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
-    """Two square matrices of rows: ``kind`` is "table" or "attack", ``source`` the network learned or crafted on."""
+def transfer(data: Dataset, models: tuple[str, ...], images: int, about: tuple[str, ...] | None = None) -> Rows:
+    """Two square matrices of rows: ``kind`` is "table" or "attack", ``source`` the network learned or crafted on.
+
+    Args:
+        about: only the cells from or to these networks; all by default.
+    """
     rows: Rows = []
     chosen = data.test.take(images)
     for model in models:
         subject = shipped_subject(model)
         none, defq = defence_named("none", model), defence_named("defq", model)
         for source in models:
+            if about and model not in about and source not in about:
+                continue
             for row in evaluate(subject, data, chosen, ("linf",), ("defq",), tables_of=source):
                 rows.append({"kind": "table", "source": source, **row})
             shown = attacked("linf", shipped_subject(source), data, chosen, none)
             for defence in (none, defq):
                 scores = scores_of(subject, defence(shown))
                 for rad, threshold in subject.thresholds.items():
-                    about = {
+                    cell = {
                         "kind": "attack",
                         "source": source,
                         "model": model,
@@ -32,7 +38,7 @@ def transfer(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
                         "defence": defence.name,
                     }
                     found = measure(scores, chosen.labels, subject, threshold, rad)
-                    rows.append({**about, "pixels": "8 bit", "images": images, **found})
+                    rows.append({**cell, "pixels": "8 bit", "images": images, **found})
     return rows
 
 
