@@ -19,7 +19,7 @@ from device.errors import WireError
 from device.wire import HEADER_LENGTH, Limits, decode_request, encode_response, shown
 from host.batching import Batcher, Overloaded
 from host.encoding import decoded, encoded
-from host.tail import Tail
+from host.tail import Inputs, Tail
 
 VERSION = "1"
 MAX_WAITING = 1024  # frames; the first answer of 503
@@ -78,7 +78,7 @@ class _Routes:
 
     def start(self) -> None:
         max_batch = self._settings.max_batch
-        self._batcher = Batcher(self._tail.run, max_batch, self._settings.max_wait_s, max(MAX_WAITING, max_batch))
+        self._batcher = Batcher(self._tail.answer, max_batch, self._settings.max_wait_s, max(MAX_WAITING, max_batch))
         self._batcher.start()
 
     async def stop(self) -> None:
@@ -111,10 +111,7 @@ class _Routes:
                 "name": bundle.id,
                 "versions": [VERSION],
                 "platform": "onnxruntime_onnx",
-                "inputs": [
-                    tensor("activation", "FP32", [-1, *bundle.activation_shape]),
-                    tensor("threshold", "FP32", [-1, 1]),
-                ],
+                "inputs": [tensor(*each) for each in self._tail.inputs()],
                 "outputs": [
                     tensor("label", "INT64", [-1]),
                     tensor("confidence", "FP32", [-1]),
@@ -132,15 +129,15 @@ class _Routes:
             body = await self._body(request)
             message = decode_request(body, _header_length(request), self._limits)
             request_id = message.id
-            activation, threshold = self._tail.checked(message.tensors, self._settings.max_batch)
-            frames = len(activation)
+            inputs = self._tail.checked(message.tensors, self._settings.max_batch)
+            frames = inputs.frames
             wanted = message.outputs or dict.fromkeys(("label", "confidence", "exit"), message.binary_default)
             unknown = sorted(set(wanted) - {"label", "confidence", "exit"})
             if unknown:
                 raise WireError(f"found wanted outputs {shown(unknown)}; expected label, confidence or exit")
             if self._batcher is None:
                 raise HTTPException(503, "the host is stopping; ask another or ask again")
-            answers, batch = await self._answer(self._batcher, activation, threshold)
+            answers, batch = await self._answer(self._batcher, inputs)
             tensors = {name: getattr(answers, name) for name in wanted}
             binary = [name for name, as_binary in wanted.items() if as_binary]
             answer = encode_response(self._tail.bundle.id, VERSION, tensors, request_id, binary)
@@ -171,9 +168,9 @@ class _Routes:
                 )
 
     @staticmethod
-    async def _answer(batcher: Batcher, activation: Any, threshold: Any) -> Any:
+    async def _answer(batcher: Batcher, inputs: Inputs) -> Any:
         try:
-            return await batcher.infer(activation, threshold)
+            return await batcher.infer(inputs)
         except Overloaded:
             raise HTTPException(503, "too many frames wait at this host; ask again later or ask another") from None
         except Exception as error:

@@ -2,13 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import numpy as np
-
-from host.tail import Answers
+from host.tail import Answers, Inputs
 
 
 class Overloaded(Exception):
@@ -23,8 +21,7 @@ class Batched(NamedTuple):
 
 
 class _Request(NamedTuple):
-    activation: np.ndarray
-    threshold: np.ndarray
+    inputs: Inputs
     future: "asyncio.Future[Batched]"
 
 
@@ -36,7 +33,7 @@ class Batcher:
     free and a request is there: requests that waited for a busy engine may still wait this long for others.
 
     Args:
-        run: (activation float32 (n, ...), threshold float32 (n, 1)) -> Answers of n frames.
+        run: the inputs of one or more requests -> Answers of all their frames, in that order.
         max_batch: frames in one batch.
         max_wait_s: latency that waiting for others may add.
         max_waiting: frames that may wait; further requests get Overloaded.
@@ -44,7 +41,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[np.ndarray, np.ndarray], Answers],
+        run: Callable[[Sequence[Inputs]], Answers],
         max_batch: int = 32,
         max_wait_s: float = 0.002,
         max_waiting: int = 1024,
@@ -72,18 +69,18 @@ class Batcher:
             self._task.cancel()
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def infer(self, activation: np.ndarray, threshold: np.ndarray) -> Batched:
+    async def infer(self, inputs: Inputs) -> Batched:
         """Answer one request of n frames, n <= max_batch.
 
         Raises:
             Overloaded: too many frames wait.
             Exception: what the engine raised for this batch.
         """
-        if self._frames + len(activation) > self._max_waiting:
+        if self._frames + inputs.frames > self._max_waiting:
             raise Overloaded
-        request = _Request(activation, threshold, asyncio.get_running_loop().create_future())
+        request = _Request(inputs, asyncio.get_running_loop().create_future())
         self._requests.append(request)
-        self._frames += len(activation)
+        self._frames += inputs.frames
         self._arrived.set()
         return await request.future
 
@@ -94,7 +91,7 @@ class Batcher:
             batch = self._take()
             self._last_batch = max(len(batch), self._last_batch - 1)  # forgets connections that have gone quiet
             try:
-                answers = await loop.run_in_executor(self._thread, self._together, batch)
+                answers = await loop.run_in_executor(self._thread, self._run, [request.inputs for request in batch])
             except Exception as error:  # an engine's exceptions have no common class; only this batch fails
                 for request in batch:
                     if not request.future.done():
@@ -117,25 +114,18 @@ class Batcher:
 
     def _take(self) -> list[_Request]:
         batch = [self._requests.popleft()]
-        frames = len(batch[0].activation)
-        while self._requests and frames + len(self._requests[0].activation) <= self.max_batch:
+        frames = batch[0].inputs.frames
+        while self._requests and frames + self._requests[0].inputs.frames <= self.max_batch:
             batch.append(self._requests.popleft())
-            frames += len(batch[-1].activation)
+            frames += batch[-1].inputs.frames
         self._frames -= frames
         return batch
-
-    def _together(self, batch: list[_Request]) -> Answers:
-        """In the engine's thread: join, run."""
-        if len(batch) == 1:
-            return self._run(batch[0].activation, batch[0].threshold)
-        activation = np.concatenate([request.activation for request in batch])
-        return self._run(activation, np.concatenate([request.threshold for request in batch]))
 
     @staticmethod
     def _hand_out(batch: list[_Request], answers: Answers) -> None:
         start = 0
         for request in batch:
-            end = start + len(request.activation)
+            end = start + request.inputs.frames
             part = Answers(*(values[start:end] for values in answers))
             if not request.future.done():  # its client may have gone
                 request.future.set_result(Batched(part, len(answers.label)))

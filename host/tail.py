@@ -1,6 +1,7 @@
 """The tail of a bundle in ONNX Runtime: in stages while frames leave early, as one flat graph while none does."""
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,17 @@ class Answers(NamedTuple):
     label: np.ndarray
     confidence: np.ndarray
     exit: np.ndarray
+
+
+class Inputs(NamedTuple):
+    """A checked request of n frames. tensors: name -> array (n, ...); threshold: float32 (n, 1)."""
+
+    tensors: dict[str, np.ndarray]
+    threshold: np.ndarray
+
+    @property
+    def frames(self) -> int:
+        return len(self.threshold)
 
 
 class Tail:
@@ -66,14 +78,18 @@ class Tail:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def checked(self, tensors: dict[str, np.ndarray], max_batch: int) -> tuple[np.ndarray, np.ndarray]:
+    def inputs(self) -> list[tuple[str, str, list[int]]]:
+        """Name, datatype of the protocol and shape, -1 for the batch, of every tensor that a request may hold."""
+        return [("activation", "FP32", [-1, *self.bundle.activation_shape]), ("threshold", "FP32", [-1, 1])]
+
+    def checked(self, tensors: dict[str, np.ndarray], max_batch: int) -> Inputs:
         """The inputs of a request, or a sentence on what is wrong with them.
 
         Args:
             tensors: ``activation`` float32 (n, ...) and, if wanted, ``threshold`` float32 (n, 1).
 
         Returns:
-            Both arrays; the threshold of the bundle's default RAD where the request has none.
+            Its inputs; the threshold of the bundle's default RAD where the request has none.
 
         Raises:
             WireError: another name, type or shape, more than ``max_batch`` frames, or values that are not finite.
@@ -101,7 +117,14 @@ class Tail:
                 total = array.sum()
             if not np.isfinite(total) and not np.isfinite(array).all():
                 raise WireError(f"found NaN or infinite values in {name}; expected finite ones")
-        return activation, threshold
+        return Inputs({"activation": activation}, threshold)
+
+    def answer(self, requests: Sequence[Inputs]) -> Answers:
+        """Classify the frames of all requests together; the answers are in their order."""
+        if len(requests) == 1:
+            return self.run(requests[0].tensors["activation"], requests[0].threshold)
+        activation = np.concatenate([each.tensors["activation"] for each in requests])
+        return self.run(activation, np.concatenate([each.threshold for each in requests]))
 
     def run(self, activation: np.ndarray, threshold: np.ndarray) -> Answers:
         """Classify. activation: float32 (n, ...); threshold: float32 (n, 1)."""
