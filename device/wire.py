@@ -29,11 +29,16 @@ class Limits(NamedTuple):
 
     header_bytes: int = 1 << 16
     body_bytes: int = 64 << 20
+    json_bytes: int = 32 << 20
+    """Of a message that is JSON alone: read, it takes up to 15 times as much memory."""
+    json_nodes: int = 1 << 17
+    """Lists, objects and members of objects in JSON: two characters take up to 64 bytes of memory."""
     tensors: int = 16
     rank: int = 8
 
 
 DEFAULT_LIMITS = Limits()
+MAX_DIGITS = 400  # of a whole number in JSON, more than a float has; Python 3.6 takes 7 s for a million
 
 
 class Encoded(NamedTuple):
@@ -128,11 +133,13 @@ def error_body(message: str) -> bytes:
 
 
 def error_message(body: bytes) -> str:
-    """What an error answer says; the beginning of the body where it is not of the protocol."""
+    """What an error answer says, on one line; the beginning of the body where it is not of the protocol."""
     try:
-        return str(json.loads(body.decode("utf-8"))["error"])
+        text = str(json.loads(body.decode("utf-8"), parse_int=_whole_number)["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return repr(body[:80])
+    # a peer's escape sequences are not for the terminal of whoever reads this
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[:500])
 
 
 def shown(value: Any) -> str:
@@ -176,6 +183,12 @@ def _refuse_constant(name: str) -> None:
     raise ValueError("{} is not JSON".format(name))
 
 
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError("a number of {} digits".format(len(digits)))
+    return int(digits)
+
+
 def _split(body: bytes, header_length: Optional[int], limits: Limits) -> Tuple[Dict[str, Any], memoryview]:
     """The JSON header as a dictionary, and the bytes behind it."""
     if len(body) > limits.body_bytes:
@@ -184,10 +197,20 @@ def _split(body: bytes, header_length: Optional[int], limits: Limits) -> Tuple[D
     if not 0 < length <= len(body):
         raise WireError("found a JSON header of {} bytes announced in a message of {}; expected 1 to {}; was it cut off?".format(
             length, len(body), len(body)))  # fmt: skip
-    if header_length is not None and length > limits.header_bytes:
-        raise WireError("found a JSON header of {} bytes; expected at most {}".format(length, limits.header_bytes), 413)
+    most = limits.json_bytes if header_length is None else limits.header_bytes
+    if length > most:
+        raise WireError(
+            "found a JSON header of {} bytes; expected at most {}; send tensors as binary data".format(length, most),
+            413,
+        )
+    text = bytes(body[:length])
+    nodes = sum(map(text.count, (b"[", b"{", b":")))
+    if nodes > limits.json_nodes:
+        raise WireError(
+            "found {} lists, objects and members in the JSON; expected at most {}".format(nodes, limits.json_nodes), 413
+        )
     try:
-        header = json.loads(bytes(body[:length]).decode("utf-8"), parse_constant=_refuse_constant)
+        header = json.loads(text.decode("utf-8"), parse_int=_whole_number, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise WireError(
             "could not read the JSON header ({}); expected UTF-8 JSON of the Open Inference Protocol".format(error)
@@ -263,7 +286,7 @@ def _layout(entry: Dict[str, Any], name: str, limits: Limits) -> Tuple[np.dtype,
     shape = entry.get("shape")
     if not isinstance(shape, list) or len(shape) > limits.rank:
         raise WireError("found no shape of at most {} dimensions for tensor {}".format(limits.rank, shown(name)))
-    dtype, count = np.dtype(code), 1
+    dtype, size = np.dtype(code), np.dtype(code).itemsize
     for dimension in shape:
         if type(dimension) is not int or dimension < 0:
             raise WireError(
@@ -271,15 +294,15 @@ def _layout(entry: Dict[str, Any], name: str, limits: Limits) -> Tuple[np.dtype,
                     shown(dimension), shown(name)
                 )
             )
-        count *= dimension
-        if count * dtype.itemsize > limits.body_bytes or dimension > limits.body_bytes:
+        size *= max(dimension, 1)  # NumPy cannot make (0, 2^26, 2^26, 2^26) either
+        if size > limits.body_bytes:
             raise WireError(
                 "found a shape of {} for tensor {}; expected at most {} bytes".format(
                     shown(shape), shown(name), limits.body_bytes
                 ),
                 413,
             )
-    return dtype, tuple(shape), count
+    return dtype, tuple(shape), 0 if 0 in shape else size // dtype.itemsize
 
 
 def _from_json(entry: Dict[str, Any], name: str, dtype: np.dtype, shape: Tuple[int, ...], count: int) -> np.ndarray:
@@ -293,12 +316,13 @@ def _from_json(entry: Dict[str, Any], name: str, dtype: np.dtype, shape: Tuple[i
     try:
         cells = np.array(data, object).ravel().tolist()  # lists of unequal length stay lists, without a warning
         fits = len(cells) == count and set(map(type, cells)) <= kinds[dtype.kind]
+        if fits and dtype.kind in "ui" and cells:  # beyond them it would wrap
+            fits = bool(np.iinfo(dtype).min <= min(cells) and max(cells) <= np.iinfo(dtype).max)
         with np.errstate(over="ignore"):
             array = np.array(cells if fits else [], dtype)
     except (ValueError, OverflowError):
         fits = False
-    # a number beyond its type's range wraps, or becomes infinite
-    if not fits or not (np.isfinite(array).all() if dtype.kind == "f" else array.tolist() == cells):
+    if not fits or not np.isfinite(array).all():
         raise WireError(
             "found data for tensor {} that are not {} values of type {}".format(shown(name), count, entry["datatype"])
         )
