@@ -1,0 +1,280 @@
+"""python -m host cluster: the same application in as many replicas as the traffic needs, by Ray Serve.
+
+Each replica (host/replica.py) is a process that reads the bundle, builds the application of host/app.py and batches what
+it is sent. A carrier in the proxy of each node (host/front.py) spreads the requests. Ray is imported when this runs.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import logging
+import math
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from device.bundle import Bundle, load_bundle
+from device.errors import EngineError, HostError, UsageError, run_command
+from host.app import HostSettings
+from host.replica import APPLICATION, CALLBACK, DEPLOYMENT, MAX_BODY, deployment
+
+ROOT = Path(__file__).resolve().parents[1]
+KEEP_ALIVE_S = 75  # a device's connection is idle while its frames leave early
+MOST_ON_CLUSTER = 32  # replicas with --replicas auto; the cluster itself may grow with them
+CALLS_WANTED = 1.2  # at a replica, running or waiting, before another is worth while
+LOOK_EVERY_S = 1.0
+ON_THIS_MACHINE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: 0 keeps all of Ray's ports on 127.0.0.1
+    "RAY_AUTH_MODE": "token",  # and other users of this machine out
+}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # read when Ray is imported
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",  # the application never blocks its event loop
+}
+
+
+class ClusterSettings(NamedTuple):
+    """replicas: least and most. threads: of ONNX Runtime, and CPUs of a replica. upscale_s, downscale_s: how long more or
+    fewer must have been needed."""
+
+    replicas: tuple[int, int]
+    threads: int = 1
+    upscale_s: float = 3.0
+    downscale_s: float = 60.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``cluster`` beside those that it shares with ``serve``."""
+    parser.add_argument(
+        "--replicas", default="auto", metavar="N",
+        help="a number, least-most such as 2-8, or auto: from 2 to as many as there are CPUs (default)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="an existing Ray cluster, or auto (default: start Ray here, on 127.0.0.1)",
+    )
+    parser.add_argument(
+        "--upscale-delay-s", type=float, default=3, metavar="S", help="of load before a replica is added (default 3)"
+    )
+    parser.add_argument(
+        "--downscale-delay-s",
+        type=float,
+        default=60,
+        metavar="S",
+        help="of quiet before one is taken away (default 60)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C, then finish the requests at hand.
+
+    Raises:
+        UsageError: an option out of range, or a port in use.
+        BundleError: the bundle cannot be used.
+        EngineError: Ray is not installed, or no replica could start.
+        HostError: there is no such Ray cluster, or it went away.
+    """
+    delays = (arguments.upscale_delay_s, arguments.downscale_delay_s)
+    if not all(0 <= each < math.inf for each in delays):
+        raise UsageError("found --upscale-delay-s or --downscale-delay-s out of range; expected seconds, at least 0")
+    threads = arguments.threads or 1
+    settings = ClusterSettings(_replicas(arguments.replicas, arguments.ray_address, threads), threads, *delays)
+    bundle = load_bundle(arguments.bundle)
+    bundle.read("tail")  # a changed file is told here, and not in the log of a replica
+    port = _free_port(arguments.address, arguments.port)
+    host = HostSettings(
+        arguments.max_batch,
+        arguments.max_wait_ms / 1e3,
+        arguments.max_body_mb << 20,
+        log_requests=arguments.log_requests,
+    )
+    stop = threading.Event()
+    with _ray(arguments, settings, bundle) as (serve, folder):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        quiet = {"log_level": "WARNING", "enable_access_log": False}
+        serve.start(
+            "EveryNode" if arguments.ray_address else "HeadOnly",
+            {"host": arguments.address, "port": port, "keep_alive_timeout_s": KEEP_ALIVE_S, "request_timeout_s": 60},
+            logging_config=quiet,
+        )
+        target = deployment(folder, bundle.id, host, threads, _scale(settings), local=not arguments.ray_address)
+        try:
+            serve.run(target, name=APPLICATION, logging_config=quiet)
+        except RuntimeError as error:
+            raise EngineError(
+                f"no replica could start ({_last_line(error)}); expected the packages of host/requirements-cluster.txt on every node"
+            ) from error
+        _watch(
+            serve,
+            f"{bundle.id} on http://{f'[{arguments.address}]' if ':' in arguments.address else arguments.address}:{port}",
+            stop,
+        )
+        serve.shutdown()
+    return 0
+
+
+def application(arguments: Mapping[str, str]) -> Any:
+    """The Serve application for a config file: ``import_path: host.cluster:application`` (docs/kuberay.yaml).
+
+    Args:
+        arguments: ``bundle`` is a path on every node; ``replicas`` (as ``--replicas`` N or least-most), ``threads``,
+            ``max_batch`` and ``max_wait_ms`` are as the options of the command.
+    """
+    bundle = load_bundle(arguments["bundle"])
+    host = HostSettings(int(arguments.get("max_batch", 32)), float(arguments.get("max_wait_ms", 2)) / 1e3)
+    threads = int(arguments.get("threads", 1))
+    settings = ClusterSettings(_replicas(str(arguments.get("replicas", "auto")), "config", threads), threads)
+    return deployment(arguments["bundle"], bundle.id, host, threads, _scale(settings), local=False)
+
+
+def _scale(settings: ClusterSettings) -> dict[str, Any]:
+    least, most = settings.replicas
+    if most == least:
+        return {"num_replicas": least}
+    # A carrier keeps up to two calls at a replica: one that runs and one that waits. So 1.2 are more than it can do,
+    # and well below one it is idle part of the time.
+    return {
+        "autoscaling_config": {
+            "min_replicas": least,
+            "max_replicas": most,
+            "target_ongoing_requests": CALLS_WANTED,
+            "upscale_delay_s": settings.upscale_s,
+            "downscale_delay_s": settings.downscale_s,
+            "look_back_period_s": max(1.0, settings.upscale_s),
+        }
+    }
+
+
+@contextlib.contextmanager
+def _ray(arguments: argparse.Namespace, settings: ClusterSettings, bundle: Bundle) -> Iterator[tuple[Any, str]]:
+    """Ray's serve module while Ray runs or is connected to, and where a replica finds the bundle."""
+    if importlib.util.find_spec("ray") is None:
+        raise EngineError(
+            "found no Ray in this environment; expected it for host cluster; pip install -r host/requirements-cluster.txt, or use host serve, which needs none"
+        )
+    proxies = {**QUIET, **CALLBACK, MAX_BODY: str(arguments.max_body_mb << 20)}
+    os.environ.update(QUIET)
+    common = {"log_to_driver": arguments.log_requests, "logging_level": logging.ERROR}
+    folder = str(Path(bundle.path).resolve())
+    with contextlib.ExitStack() as stack:
+        if arguments.ray_address:
+            folder = stack.enter_context(_unpacked(bundle))
+            # Ray keeps these and gives them to every node, also to one that joins when this program has gone
+            modules = [str(ROOT / name) for name in ("device", "host")]
+            environment = {"working_dir": folder, "py_modules": modules, "env_vars": proxies}
+            folder = "."
+            common.update(address=arguments.ray_address, runtime_env=environment)
+        else:
+            paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+            os.environ.update(
+                ON_THIS_MACHINE, **proxies, PYTHONPATH=os.pathsep.join(paths), RAY_AUTH_TOKEN=secrets.token_hex(32)
+            )
+            # more replicas than CPUs are the user's wish: Ray counts CPUs, it does not bind to them
+            cpus = max(os.cpu_count() or 1, settings.replicas[1] * settings.threads)
+            common.update(num_cpus=cpus, include_dashboard=False, object_store_memory=256 << 20)
+        import ray
+        from ray import serve
+
+        try:
+            ray.init(**common)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise HostError(
+                f"could not reach or start Ray at {arguments.ray_address or '127.0.0.1'} ({_last_line(error)}); expected a running cluster of Ray {ray.__version__} for --ray-address, or none of it to start one here"
+            ) from error
+        stack.callback(ray.shutdown)
+        yield serve, folder
+
+
+@contextlib.contextmanager
+def _unpacked(bundle: Bundle) -> Iterator[str]:
+    """A folder with the bundle's files and nothing else, to be sent to the cluster."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ["manifest.json", *bundle.manifest["files"]]:
+            if bundle.files:
+                Path(folder, name).write_bytes(bundle.files[name])
+            else:
+                shutil.copyfile(Path(bundle.path, name), Path(folder, name))
+        yield folder
+
+
+def _watch(serve: Any, what: str, stop: threading.Event) -> None:
+    """Until ``stop``: say when it is ready, and when the number of replicas changes."""
+    shown = -1
+    while True:
+        try:
+            states = serve.status().applications[APPLICATION].deployments[DEPLOYMENT].replica_states
+        except Exception as error:  # Ray's exceptions here have no common base below Exception
+            if stop.is_set():
+                return
+            raise HostError(f"lost the Ray cluster ({_last_line(error)}); start it, and this, again") from error
+        running = int(states.get("RUNNING", 0))
+        if shown < 0:
+            print(f"host: serving {what} ({running} replicas)", flush=True)
+        elif running != shown:
+            print(f"host: {running} replicas", flush=True)
+        shown = running
+        if stop.wait(LOOK_EVERY_S):
+            return
+
+
+def _replicas(text: str, ray_address: str | None, threads: int) -> tuple[int, int]:
+    """Least and most."""
+    if text == "auto":
+        most = MOST_ON_CLUSTER if ray_address else max(1, (os.cpu_count() or 1) // threads)
+        return min(2, most), most  # two, so that frames go on while one is replaced
+    found = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", text, re.ASCII)
+    least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= least <= most:
+        raise UsageError(f"found --replicas {text}; expected a number from 1, least-most such as 2-8, or auto")
+    return least, most
+
+
+def _free_port(address: str, port: int) -> int:
+    """The port, or any free one for 0; Ray Serve would share a port in use with whoever has it."""
+    try:
+        family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+            return int(probe.getsockname()[1])
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"could not listen on {address}:{port} ({getattr(error, 'strerror', None) or error}); expected an address of this machine and a free port; choose another with --port, or --port 0 for any"
+        ) from error
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m host cluster")
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--address", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--max-batch", type=int, default=32)
+    parser.add_argument("--max-wait-ms", type=float, default=2)
+    parser.add_argument("--max-body-mb", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--log-requests", action="store_true")
+    parser.add_argument("--debug", action="store_true")
+    add_options(parser)
+    arguments = parser.parse_args(argv)
+    return run_command(lambda: run(arguments), arguments.debug)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
