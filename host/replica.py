@@ -34,7 +34,9 @@ class Replica:
         local: no port of this process may be reached from other machines.
     """
 
-    async def __init__(self, bundle: str, expected: str, host: HostSettings, threads: int, local: bool) -> None:
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self, bundle: str, expected: str, host: HostSettings, threads: int, local: bool
+    ) -> None:
         if local:
             _stay_local()
         found = load_bundle(bundle)
