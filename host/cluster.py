@@ -87,8 +87,15 @@ def run(arguments: argparse.Namespace) -> int:
         HostError: there is no such Ray cluster, or it went away.
     """
     delays = (arguments.upscale_delay_s, arguments.downscale_delay_s)
-    if not all(0 <= each < math.inf for each in delays):
-        raise UsageError("found --upscale-delay-s or --downscale-delay-s out of range; expected seconds, at least 0")
+    if (
+        min(arguments.max_batch, arguments.max_body_mb) < 1
+        or not all(0 <= each < math.inf for each in (*delays, arguments.max_wait_ms))
+        or arguments.threads < 0
+        or not 0 <= arguments.port < 65536
+    ):
+        raise UsageError(
+            "found --max-batch, --max-wait-ms, --max-body-mb, --threads, --port or a delay out of range; expected at least 1, 0, 1, 0, a port up to 65535 and seconds"
+        )
     threads = arguments.threads or 1
     settings = ClusterSettings(_replicas(arguments.replicas, arguments.ray_address, threads), threads, *delays)
     bundle = load_bundle(arguments.bundle)
@@ -127,18 +134,34 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def application(arguments: Mapping[str, str]) -> Any:
+def application(arguments: Mapping[str, Any]) -> Any:
     """The Serve application for a config file: ``import_path: host.cluster:application`` (docs/kuberay.yaml).
 
     Args:
-        arguments: ``bundle`` is a path on every node; ``replicas`` (as ``--replicas`` N or least-most), ``threads``,
-            ``max_batch`` and ``max_wait_ms`` are as the options of the command.
+        arguments: ``bundle`` is a path on every node; ``replicas``, ``threads``, ``max_batch`` and ``max_wait_ms`` are as
+            the options of the command.
+
+    Raises:
+        UsageError: another argument, or a value that cannot be used.
+        BundleError: the bundle cannot be used.
     """
-    bundle = load_bundle(arguments["bundle"])
-    host = HostSettings(int(arguments.get("max_batch", 32)), float(arguments.get("max_wait_ms", 2)) / 1e3)
-    threads = int(arguments.get("threads", 1))
-    settings = ClusterSettings(_replicas(str(arguments.get("replicas", "auto")), "config", threads), threads)
-    return deployment(arguments["bundle"], bundle.id, host, threads, _scale(settings), local=False)
+    known = {"bundle": "", "replicas": "auto", "threads": 1, "max_batch": 32, "max_wait_ms": 2}
+    if not {"bundle"} <= set(arguments) <= set(known):
+        raise UsageError(
+            f"found arguments {sorted(arguments)}; expected bundle and, if wanted, {', '.join(list(known)[1:])}"
+        )
+    given = {**known, **arguments}
+    try:
+        threads, batch, wait_s = int(given["threads"]), int(given["max_batch"]), float(given["max_wait_ms"]) / 1e3
+    except (TypeError, ValueError):
+        threads = batch = wait_s = 0
+    if threads < 1 or batch < 1 or not 0 <= wait_s < math.inf:
+        raise UsageError(
+            f"found threads {given['threads']}, max_batch {given['max_batch']} and max_wait_ms {given['max_wait_ms']}; expected numbers of at least 1, 1 and 0"
+        )
+    bundle = load_bundle(given["bundle"])
+    settings = ClusterSettings(_replicas(str(given["replicas"]), "the config's", threads), threads)
+    return deployment(given["bundle"], bundle.id, HostSettings(batch, wait_s), threads, _scale(settings), local=False)
 
 
 def _scale(settings: ClusterSettings) -> dict[str, Any]:
@@ -186,7 +209,7 @@ def _ray(arguments: argparse.Namespace, settings: ClusterSettings, bundle: Bundl
             )
             # more replicas than CPUs are the user's wish: Ray counts CPUs, it does not bind to them
             cpus = max(os.cpu_count() or 1, settings.replicas[1] * settings.threads)
-            common.update(num_cpus=cpus, include_dashboard=False, object_store_memory=256 << 20)
+            common.update(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=256 << 20)
         import ray
         from ray import serve
 
