@@ -14,6 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 import numpy as np
 
 from device.errors import WireError
+from device.json_text import read_json
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -38,7 +39,6 @@ class Limits(NamedTuple):
 
 
 DEFAULT_LIMITS = Limits()
-MAX_DIGITS = 400  # of a whole number in JSON, more than a float has; Python 3.6 takes 7 s for a million
 
 
 class Encoded(NamedTuple):
@@ -135,7 +135,7 @@ def error_body(message: str) -> bytes:
 def error_message(body: bytes) -> str:
     """What an error answer says, on one line; the beginning of the body where it is not of the protocol."""
     try:
-        text = str(json.loads(body.decode("utf-8"), parse_int=_whole_number)["error"])
+        text = str(read_json(body)["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return repr(body[:80])
     # a peer's escape sequences are not for the terminal of whoever reads this
@@ -179,16 +179,6 @@ def _joined(header: Dict[str, Any], blobs: List[bytes]) -> Encoded:
     return Encoded(b"".join([text, *blobs]), len(text) if blobs else None)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError("{} is not JSON".format(name))
-
-
-def _whole_number(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ValueError("a number of {} digits".format(len(digits)))
-    return int(digits)
-
-
 def _split(body: bytes, header_length: Optional[int], limits: Limits) -> Tuple[Dict[str, Any], memoryview]:
     """The JSON header as a dictionary, and the bytes behind it."""
     if len(body) > limits.body_bytes:
@@ -210,8 +200,8 @@ def _split(body: bytes, header_length: Optional[int], limits: Limits) -> Tuple[D
             "found {} lists, objects and members in the JSON; expected at most {}".format(nodes, limits.json_nodes), 413
         )
     try:
-        header = json.loads(text.decode("utf-8"), parse_int=_whole_number, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        header = read_json(text, constants=False)
+    except ValueError as error:
         raise WireError(
             "could not read the JSON header ({}); expected UTF-8 JSON of the Open Inference Protocol".format(error)
         ) from error

@@ -1,0 +1,41 @@
+"""What a host sends back over HTTP, up to the decision the device makes of it. Input: the bytes on the socket."""
+
+import http.client
+import re
+import socket
+import time
+
+import numpy as np
+
+from device.bundle import load_bundle
+from device.connection import Connection, Endpoint
+from device.errors import HostError, WireError
+from device.uplink import Uplink
+from device.wire import decode_response, error_message
+from tests.fuzz import BUNDLE
+
+UPLINK = Uplink("http://127.0.0.1:9", load_bundle(str(BUNDLE)), 0.5, connections=0)
+
+
+def check(data: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    connection = Connection(Endpoint("fuzz", 9))
+    connection._socket = ours
+    try:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        theirs.sendall(data[: 1 << 16])
+        theirs.shutdown(socket.SHUT_WR)
+        status, length, body = connection.exchange(b"?", time.perf_counter() + 2)
+        if status != 200:
+            assert error_message(body).isprintable()
+            return
+        response = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None)
+        answer = UPLINK._checked(response.tensors)
+        assert 0 <= answer.label < 3
+        assert 3 <= answer.exit <= 5
+        assert np.isfinite(answer.confidence)
+    except (OSError, http.client.HTTPException, HostError, WireError, ValueError, OverflowError) as error:
+        assert not isinstance(error, socket.timeout), "waited for bytes that cannot come"
+    finally:
+        connection.shut()
+        theirs.close()
