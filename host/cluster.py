@@ -177,7 +177,7 @@ def _scale(settings: ClusterSettings) -> dict[str, Any]:
             "target_ongoing_requests": CALLS_WANTED,
             "upscale_delay_s": settings.upscale_s,
             "downscale_delay_s": settings.downscale_s,
-            "look_back_period_s": max(1.0, settings.upscale_s),
+            "look_back_period_s": 11.0,  # Ray wants more than its 10 s between two reports
         }
     }
 
