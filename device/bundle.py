@@ -21,6 +21,8 @@ from device.table_file import EXPORT_AGAIN, check_gate, check_monitor, check_tab
 
 FORMAT = "sdn-edge-bundle"
 FORMAT_VERSION = 1
+GRAPHS = ("head", "head_flat", "tail")
+FORM_GRAPHS = ("from_uint8", "from_coefficients")  # not in bundles made before there were payload forms
 MAX_FILE_BYTES = 1 << 30
 MAX_MANIFEST_BYTES = 1 << 20
 
@@ -53,13 +55,16 @@ class Bundle(NamedTuple):
     monitor: Dict[int, ExitShares]
     """Relative accuracy drop in percent -> shares of exits for the attack monitor; empty where it is not calibrated."""
     graphs: Dict[str, str]
-    """``head``, ``head_flat``, ``tail`` -> file name."""
+    """``head``, ``head_flat``, ``tail``, and where the bundle has them ``from_uint8``, ``from_coefficients``: what a host
+    runs before the tail for these payload forms -> file name."""
+    activation_levels: int
+    """Steps between the lowest and the highest value of an activation that is sent as uint8."""
     manifest: Dict[str, Any]
     files: Dict[str, bytes]
     """The contents of a .tar.gz; empty for a folder."""
 
     def read(self, graph: str) -> bytes:
-        """The bytes of a graph (``head``, ``head_flat`` or ``tail``), checked.
+        """The bytes of one of ``graphs``, checked.
 
         Raises:
             BundleError: absent, of another size, or changed since the export.
@@ -137,8 +142,11 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     costs = [float(each["relative_cost"]) for each in manifest["exits"]]
     thresholds = {int(rad): float(value) for rad, value in manifest["thresholds"].items()}
     default_rad = int(manifest["default_rad"])
-    graphs = {name: str(manifest["graphs"][name]["file"]) for name in ("head", "head_flat", "tail")}
+    graphs = {name: str(manifest["graphs"][name]["file"]) for name in GRAPHS}
+    graphs.update((name, str(manifest["graphs"][name]["file"])) for name in FORM_GRAPHS if name in manifest["graphs"])
+    levels = int(manifest["activation"].get("levels", 255))  # absent before there were payload forms
     _expect(1 <= split < len(costs), "split {} of {} exits".format(split, len(costs)))
+    _expect(1 <= levels <= 255, "{} levels of an activation".format(levels))
     _expect(shape[0] in (1, 3), "input shape {}".format(shape))
     _expect(
         costs == sorted(costs) and costs[0] > 0 and abs(costs[-1] - 1) < 1e-6, "relative costs that do not rise to 1"
@@ -163,7 +171,8 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
         path=path, id=str(manifest["id"]), model=str(manifest["model"]), split=split, labels=labels,
         input_shape=(shape[0], shape[1], shape[2]), activation_shape=_shape(manifest["activation"]["shape"]),
         relative_costs=costs, thresholds=thresholds, default_rad=default_rad, table=table,
-        defq_fused=bool(manifest["defq"]["fused"]), gate=gate, monitor=monitor, graphs=graphs, manifest=manifest, files=files,
+        defq_fused=bool(manifest["defq"]["fused"]), gate=gate, monitor=monitor, graphs=graphs, activation_levels=levels,
+        manifest=manifest, files=files,
     )  # fmt: skip
 
 

@@ -113,9 +113,7 @@ class DefQ:
     def planes(self, frame: np.ndarray) -> np.ndarray:
         """As calling it, but gives colour planes: uint8 (channels, height, width), contiguous, valid until the next call."""
         if frame.shape != self._shape or frame.dtype != np.uint8:
-            self._buffers = _buffers_for(frame)
-            self._chunks = self._split_into_chunks(self._buffers.blocks)
-            self._shape = frame.shape
+            self._prepare(frame)
         buffers = self._buffers
         _split(frame, buffers)
         buffers.rows_of_blocks[...] = buffers.rows_of_planes
@@ -124,6 +122,34 @@ class DefQ:
         if buffers.padded:
             buffers.cropped[...] = buffers.planes[:, : frame.shape[0], : frame.shape[1]]
         return buffers.cropped
+
+    def levels(self, frame: np.ndarray) -> np.ndarray:
+        """What quantising a frame keeps of it: each coefficient in units of its step, round(F / Q).
+
+        Args:
+            frame: as for calling.
+
+        Returns:
+            float32 (blocks, 64), whole numbers, the blocks of a channel row by row, one channel after the other.
+        """
+        if frame.shape != self._shape or frame.dtype != np.uint8:
+            self._prepare(frame)
+        buffers = self._buffers
+        _split(frame, buffers)
+        buffers.rows_of_blocks[...] = buffers.rows_of_planes
+        levels = np.empty(buffers.blocks.shape, np.float32)
+        for start, (chunk, pixels, coefficients, steps, _) in zip(range(0, len(levels), CHUNK_BLOCKS), self._chunks):
+            pixels[...] = chunk
+            np.dot(pixels, self._forward, coefficients)
+            np.divide(coefficients, steps, coefficients)
+            np.rint(coefficients, levels[start : start + len(chunk)])
+        return levels
+
+    def _prepare(self, frame: np.ndarray) -> None:
+        """Work space for frames of this shape."""
+        self._buffers = _buffers_for(frame)
+        self._chunks = self._split_into_chunks(self._buffers.blocks)
+        self._shape = frame.shape
 
     def _quantise(self, chunks: List[Tuple[np.ndarray, ...]]) -> None:
         """Quantise pixel blocks in place, a chunk at a time."""

@@ -14,17 +14,19 @@ import torch
 
 from device.bundle import FORMAT, FORMAT_VERSION, pack_bundle
 from device.errors import DataError, UsageError
-from export import datasets, graphs, pieces
+from device.payload import UINT8, deflated, quantised
+from export import datasets, graph_payload, graphs, pieces
 from export.frame_set import FILE, MadeFrames, frames_of, pack_frames
 from export.model_card import read_card
 from export.networks import SDN
-from export.parity import check_defq, check_exits
+from export.parity import check_defq, check_exits, check_forms, session
 from export.quantization_table import TABLES, read_table
-from export.weights import load_network
+from export.weights import load_network, to_tensor
 
 # Below this many multiply-accumulates per value that it hands over, a first block is computed twice rather than handed
 # over a cut (graphs.nested_head): VGG-16 has 27, MobileNet 50, ResNet-56 315.
 AGAIN_BELOW = 32
+LEVELS = (255, 127, 63)  # of an activation as uint8; the first that takes a seventh of the bytes of float32
 
 
 class BundleSettings(NamedTuple):
@@ -106,10 +108,12 @@ def write_bundle(
     check_settings(model, card, table, out, settings)
     steps = np.array(table["table"])
     thresholds = {rad: float(point["threshold"]) for rad, point in card["thresholds"].items()}
-    models = _models(network, card, settings, thresholds[str(settings.rad)], steps)
+    parts = pieces.stages(network)
+    models, levels = _models(parts, network.input_shape, settings, thresholds[str(settings.rad)], steps, frames)
     check_exits(network, models, settings.split, thresholds[str(settings.rad)], frames, origin)
     if settings.fuse_defq:
         check_defq(models["head"], steps, frames, origin)
+    check_forms(models, steps, levels, thresholds[str(settings.rad)], frames, origin)
 
     contents = {f"{name}.onnx": graph.SerializeToString() for name, graph in models.items()}
     contents["table.json"] = (json.dumps(table, indent=1) + "\n").encode()
@@ -133,7 +137,9 @@ def write_bundle(
             "name": "image", "shape": list(network.input_shape), "dtype": "float32", "range": [0, 1],
             "color_order": "RGB", "layout": "NCHW",
         },
-        "activation": {"name": "activation", "shape": [each.dim_value for each in activation[1:]], "dtype": "float32"},
+        "activation": {
+            "name": "activation", "shape": [each.dim_value for each in activation[1:]], "dtype": "float32", "levels": levels,
+        },
         "exits": [
             {"exit": number, "relative_cost": cost, "side": "device" if number <= settings.split else "host"}
             for number, cost in enumerate(card["relative_costs"], start=1)
@@ -191,17 +197,37 @@ def check_settings(
 
 
 def _models(
-    network: SDN, card: dict[str, Any], settings: BundleSettings, threshold: float, steps: np.ndarray
-) -> dict[str, onnx.ModelProto]:
-    parts = pieces.stages(network)
-    split, shape = settings.split, network.input_shape
+    parts: pieces.Stages,
+    shape: tuple[int, ...],
+    settings: BundleSettings,
+    threshold: float,
+    steps: np.ndarray,
+    frames: np.ndarray,
+) -> tuple[dict[str, onnx.ModelProto], int]:
+    """All graphs by name, and the levels of the activation as uint8."""
+    split = settings.split
     again = _macs_per_value(parts) < AGAIN_BELOW
     table = steps if settings.fuse_defq else None
-    return {
-        "head": graphs.nested_head(parts, split, shape, threshold, again=again, table=table),
-        "head_flat": graphs.flat_head(parts, split, shape, threshold),
+    flat = graphs.flat_head(parts, split, shape, threshold)
+    levels = _levels(flat, frames[:50])
+    models = {
+        "head": graphs.nested_head(parts, split, shape, threshold, again=again, table=table, levels=levels),
+        "head_flat": flat,
         "tail": graphs.tail(parts, split),
+        "from_uint8": graph_payload.from_uint8(parts.shapes[split - 1]),
+        "from_coefficients": graph_payload.from_coefficients(parts, split, shape),
     }
+    return models, levels
+
+
+def _levels(head: onnx.ModelProto, frames: np.ndarray) -> int:
+    """The finest of LEVELS with which activations of these frames take a seventh of their bytes in float32."""
+    activation = session(head).run(["activation"], {"image": to_tensor(frames).numpy()})[0]
+    for levels in LEVELS:
+        values = quantised(activation, levels).values
+        if sum(len(deflated(each.tobytes(), UINT8)) for each in values) <= activation.nbytes / 7:
+            return levels
+    return LEVELS[-1]
 
 
 def _macs_per_value(parts: pieces.Stages) -> float:

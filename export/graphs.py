@@ -3,7 +3,7 @@
 Each block and classifier is exported by PyTorch on its own and becomes a *piece*; the graphs here are those pieces
 joined by hand. Three graphs come out:
 
-* ``nested_head``: batch 1, for ONNX Runtime. The blocks behind a cut sit in the else-branch of an ``If``, their weights
+* ``nested_head``: batch 1, for ONNX Runtime; gives the activation as uint8 too. The blocks behind a cut sit in the else-branch of an ``If``, their weights
   with them as initialisers of that branch (as outer-scope weights they would escape Conv + ReLU fusion).
 * ``flat_head``: any batch, no control flow, for TensorRT and others.
 * ``tail``: any batch, one threshold a frame.
@@ -14,13 +14,13 @@ Opset 13 and IR 7: read by ONNX Runtime 1.10 to the newest and by TensorRT 8.2 t
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from export.graph_defq import defq_switch
-from export.pieces import IR_VERSION, OPSET, Piece, Stages, constant, joined, renaming
+from export.graph_payload import QUANTISED, quantising
+from export.pieces import Piece, Stages, constant, joined, model, renaming
 
-FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+FLOAT, INT64, BOOL, UINT8 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL, TensorProto.UINT8
 
 
 def _best(index: int, prefix: str, keepdims: int = 0, label: bool = True) -> list[NodeProto]:
@@ -84,7 +84,9 @@ def _only_confidence(index: int, prefix: str) -> Piece:
 OUTPUTS = ("label", "confidence", "exit", "activation")
 
 
-def _output_infos(batch: str | None, activation: tuple[int, ...] | None, suffix: str = "") -> list[ValueInfoProto]:
+def _output_infos(
+    batch: str | None, activation: tuple[int, ...] | None, suffix: str = "", quantised: bool = False
+) -> list[ValueInfoProto]:
     """What the outputs are. Of a nested head the batch axis is not named: activation has none or one."""
     first = 1 if batch is None else batch
     infos = [
@@ -94,6 +96,10 @@ def _output_infos(batch: str | None, activation: tuple[int, ...] | None, suffix:
     ]
     if activation:
         infos.append(helper.make_tensor_value_info(f"activation{suffix}", FLOAT, [batch, *activation]))
+        if quantised:
+            values, pair = (name + suffix for name in QUANTISED)
+            infos.append(helper.make_tensor_value_info(values, UINT8, [batch, *activation]))
+            infos.append(helper.make_tensor_value_info(pair, FLOAT, [batch, 2]))
     return infos
 
 
@@ -103,14 +109,6 @@ def _answering(part: Piece, prefix: str, features: str | None = None, suffix: st
     if features:
         names[features] = OUTPUTS[3] + suffix
     return renaming(part, names)
-
-
-def _model(graph: GraphProto, note: str) -> ModelProto:
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    model.producer_name = "sdn-edge-defq"
-    model.doc_string = note
-    onnx.checker.check_model(model)
-    return model
 
 
 def _threshold(value: float) -> tuple[ValueInfoProto, TensorProto]:
@@ -132,7 +130,7 @@ def flat_head(parts: Stages, split: int, input_shape: tuple[int, ...], threshold
         _output_infos("batch", parts.shapes[split - 1]),
         [default, *whole.weights],
     )
-    return _model(graph, "Exits of the device, without control flow.")
+    return model(graph, "Exits of the device, without control flow.")
 
 
 def tail(parts: Stages, split: int) -> ModelProto:
@@ -160,7 +158,7 @@ def tail(parts: Stages, split: int) -> ModelProto:
         _output_infos("batch", None),
         whole.weights,
     )
-    return _model(graph, "Exits of the host and the final classifier.")
+    return model(graph, "Exits of the host and the final classifier.")
 
 
 def nested_head(
@@ -171,6 +169,7 @@ def nested_head(
     cuts: Sequence[int] | None = None,
     again: bool = False,
     table: np.ndarray | None = None,
+    levels: int = 255,
 ) -> ModelProto:
     """Exits 1..split for one frame; what lies behind a cut runs only when the frame has not left before it.
 
@@ -180,15 +179,16 @@ def nested_head(
             Runtime keeps them in a blocked layout, and turning all of them into the plain layout at the cut is paid
             even by frames that leave; a cheap first block costs no more than that.
         table: Q_def (8, 8), to apply DefQ inside the graph; adds the input ``defq`` bool (1,), by default true.
+        levels: steps of the activation as uint8.
 
     Inputs and outputs are those of ``flat_head`` with n = 1, but that ``activation`` is empty, (0, ...), for a frame
-    that left before the last cut.
+    that left before the last cut; and beside it ``activation_uint8`` and ``activation_range`` (device/payload.py).
     """
     shape = parts.shapes[split - 1]
     cuts = sorted(range(1, split) if cuts is None else cuts)
 
     def scope(first: int, suffix: str) -> Piece:
-        """The rest of the head from block ``first`` on, ending in the four outputs with ``suffix``."""
+        """The rest of the head from block ``first`` on, ending in the outputs with ``suffix``."""
         last = next((cut - 1 for cut in cuts if cut - 1 >= first), split - 1)
         prefix, inner = f"exit{last + 1}/", f"_{last + 1}"  # outputs of the branches need names of their own
         innermost = last == split - 1
@@ -200,11 +200,14 @@ def nested_head(
         if table is None:
             here = renaming(here, {"pixels": "image"})
         if innermost:
-            return _answering(here, prefix, f"features{last}", suffix)
+            here = _answering(here, prefix, f"features{last}", suffix)
+            return joined(here, quantising(OUTPUTS[3] + suffix, shape, levels, suffix))
         rest = scope(last + 1, inner)
-        stay = helper.make_graph(rest.nodes, f"stay{last + 1}", [], _output_infos(None, shape, inner), rest.weights)
+        stay = helper.make_graph(
+            rest.nodes, f"stay{last + 1}", [], _output_infos(None, shape, inner, True), rest.weights
+        )
         leave = _leaving(last, prefix, f"{inner}_left", shape, one_exit)
-        outputs = [name + suffix for name in OUTPUTS]
+        outputs = [name + suffix for name in (*OUTPUTS, *QUANTISED)]
         branch = helper.make_node("If", [f"{prefix}stays"], outputs, then_branch=stay, else_branch=leave)
         return joined(here, Piece([branch], []))
 
@@ -214,13 +217,16 @@ def nested_head(
     if table is not None:
         whole = joined(defq_switch(table, input_shape), whole)
         inputs.append(helper.make_tensor_value_info("defq", BOOL, [1]))
-    graph = helper.make_graph(whole.nodes, "nested_head", inputs, _output_infos(None, shape), [default, *whole.weights])
-    return _model(graph, "Exits of the device; blocks behind an exit run only when the frame has not left.")
+    outputs = _output_infos(None, shape, quantised=True)
+    graph = helper.make_graph(whole.nodes, "nested_head", inputs, outputs, [default, *whole.weights])
+    return model(graph, "Exits of the device; blocks behind an exit run only when the frame has not left.")
 
 
 def _leaving(last: int, prefix: str, suffix: str, shape: tuple[int, ...], one_exit: bool) -> GraphProto:
-    """The branch of a frame that leaves: its answer and an empty activation."""
+    """The branch of a frame that leaves: its answer and an empty activation, in both forms."""
     empty = constant(f"{prefix}empty", np.zeros((0, *shape), np.float32))
+    empty_uint8 = constant(f"{prefix}empty_uint8", np.zeros((0, *shape), np.uint8))
+    empty_range = constant(f"{prefix}empty_range", np.zeros((0, 2), np.float32))
     number = constant(f"{prefix}number", np.array([last + 1], np.int64))
     node = helper.make_node
     if one_exit:
@@ -233,6 +239,8 @@ def _leaving(last: int, prefix: str, suffix: str, shape: tuple[int, ...], one_ex
         node("Identity", [f"{prefix}confidence"], [f"confidence{suffix}"]),
         node("Identity", [exit_], [f"exit{suffix}"]),
         node("Identity", [empty.name], [f"activation{suffix}"]),
+        node("Identity", [empty_uint8.name], [QUANTISED[0] + suffix]),
+        node("Identity", [empty_range.name], [QUANTISED[1] + suffix]),
     ]
-    weights = [empty, number] if one_exit else [empty]
-    return helper.make_graph(nodes, f"leave{last + 1}", [], _output_infos(None, shape, suffix), weights)
+    weights = [empty, empty_uint8, empty_range, *([number] if one_exit else [])]
+    return helper.make_graph(nodes, f"leave{last + 1}", [], _output_infos(None, shape, suffix, True), weights)

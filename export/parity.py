@@ -1,16 +1,20 @@
-"""Checks a bundle's graphs in ONNX Runtime: the exits against PyTorch, fused DefQ against NumPy to the pixel."""
+"""Checks a bundle's graphs in ONNX Runtime: the exits against PyTorch, fused DefQ and the payload forms against NumPy."""
 
 import numpy as np
 import onnx
 import onnxruntime
 
 from device.errors import DataError
+from device.payload import packed_coefficients, quantised, restored, steps_of
 from device.quantization import DefQ
 from export.calibration import early_exit, score
 from export.networks import SDN
 from export.weights import to_tensor
 
+HEAD_OUTPUTS = ["label", "confidence", "exit", "activation"]
 LEAST_AGREEMENT = 0.995
+LEAST_SAME_LABEL = 0.98  # of payload forms: uint8 moves exits of frames at the threshold, and a label with some of them
+_DIFFERS = "{} differ from {} for frame {} of the {}; expected the same; report this with the versions of onnxruntime and numpy"
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -34,11 +38,11 @@ def run_split(
     """
     answers = []
     limit = np.array([threshold], np.float32)
-    extra = (
-        {"defq": np.array([False])} if any(each.name == "defq" for each in head.get_overridable_initializers()) else {}
-    )
+    extra = _without_defq(head)
     for image in images:
-        label, confidence, exit_, activation = head.run(None, {"image": image[None], "threshold": limit, **extra})
+        label, confidence, exit_, activation = head.run(
+            HEAD_OUTPUTS, {"image": image[None], "threshold": limit, **extra}
+        )
         if exit_[0] == 0:
             label, confidence, exit_ = tail.run(None, {"activation": activation, "threshold": limit[None]})
         answers.append((exit_[0], label[0], confidence[0]))
@@ -80,14 +84,7 @@ def check_defq(head: onnx.ModelProto, steps: np.ndarray, frames: np.ndarray, ori
     Raises:
         DataError: any pixel differs.
     """
-    probe = onnx.ModelProto()
-    probe.CopyFrom(head)
-    del probe.graph.output[:]
-    channels, height, width = (dim.dim_value for dim in probe.graph.input[0].type.tensor_type.shape.dim[1:])
-    probe.graph.output.append(
-        onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, [1, channels, height, width])
-    )
-    fused, defq = session(probe), DefQ(steps)
+    fused, defq = _pixels_of(head), DefQ(steps)
     different = 0
     for frame, image in zip(frames, to_tensor(frames).numpy(), strict=True):
         pixels = fused.run(["pixels"], {"image": image[None]})[0][0]
@@ -97,3 +94,76 @@ def check_defq(head: onnx.ModelProto, steps: np.ndarray, frames: np.ndarray, ori
         raise DataError(
             f"DefQ inside the head differs from NumPy in {different} of {frames.size} pixels; expected none; report this with the versions of onnxruntime and numpy"
         )
+
+
+def check_forms(
+    models: dict[str, onnx.ModelProto],
+    steps: np.ndarray,
+    levels: int,
+    threshold: float,
+    frames: np.ndarray,
+    origin: str,
+) -> None:
+    """Compare the payload forms with NumPy: uint8 to the bit, coefficients to the pixel; and say how often the tail
+    answers as with float32.
+
+    Raises:
+        DataError: a bit or a pixel differs, or the label of more than 2 % of the frames does.
+    """
+    head, tail = session(models["head"]), session(models["tail"])
+    from_uint8, from_coefficients = session(models["from_uint8"]), session(models["from_coefficients"])
+    rebuilt = _pixels_of(models["from_coefficients"])
+    defq, table = DefQ(steps), steps_of(np.asarray(steps, np.float32))
+    off = _without_defq(head)
+    answers: dict[str, list[bool]] = {"uint8": [], "coefficients": []}
+
+    def label(activation: np.ndarray) -> int:
+        limit = np.full((1, 1), threshold, np.float32)
+        return int(tail.run(["label"], {"activation": activation, "threshold": limit})[0][0])
+
+    def through_head(image: np.ndarray) -> list[np.ndarray]:
+        """Activation, its values and its range, of an image that leaves nowhere."""
+        names = ["activation", "activation_uint8", "activation_range"]
+        found: list[np.ndarray] = head.run(names, {"image": image, "threshold": np.full(1, 2, np.float32), **off})
+        return found
+
+    for frame, image in zip(frames, to_tensor(frames).numpy(), strict=True):
+        activation, values, pair = through_head(image[None])
+        packed = quantised(activation, levels)
+        back = from_uint8.run(None, {"activation_uint8": values, "activation_range": pair})[0]
+        same = np.array_equal(packed.values, values) and np.array_equal(packed.range, pair)
+        if not same or not np.array_equal(restored(packed), back):
+            raise DataError(_DIFFERS.format("activations as uint8", "NumPy", len(answers["uint8"]), origin))
+        answers["uint8"].append(label(back) == label(activation))
+        coefficients = packed_coefficients(defq.levels(frame), image.shape[0])
+        if coefficients is None or table is None:
+            continue  # such a frame goes as uint8
+        feed = {"coefficients": coefficients, "steps": table}
+        pixels = defq.planes(frame)[None] / np.float32(255)
+        if not np.array_equal(rebuilt.run(["pixels"], feed)[0], pixels):
+            raise DataError(_DIFFERS.format("pixels from coefficients", "DefQ", len(answers["uint8"]) - 1, origin))
+        activation = from_coefficients.run(None, feed)[0]
+        answers["coefficients"].append(label(activation) == label(through_head(pixels)[0]))
+    for form, same_label in answers.items():
+        share = float(np.mean(same_label)) if same_label else 1.0
+        print(f"{form}: the tail answers as with float32 on {share:.1%} of {len(same_label)} {origin}")
+        if share < LEAST_SAME_LABEL:
+            raise DataError(
+                f"{form}: the tail answers as with float32 on {share:.1%} of {len(same_label)} {origin}; expected at least "
+                f"{LEAST_SAME_LABEL:.0%}; report this with the model"
+            )
+
+
+def _pixels_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """A graph that gives its inner tensor ``pixels``, what the network is shown, alone."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.append(onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, None))
+    return session(probe)
+
+
+def _without_defq(head: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
+    """What switches fused DefQ off; nothing for other heads."""
+    fused = any(each.name == "defq" for each in head.get_overridable_initializers())
+    return {"defq": np.array([False])} if fused else {}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import torch
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from export.networks import SDN
@@ -80,6 +80,15 @@ def joined(*pieces: Piece) -> Piece:
     return Piece(
         [node for each in pieces for node in each.nodes], [weight for each in pieces for weight in each.weights]
     )
+
+
+def model(graph: GraphProto, note: str) -> ModelProto:
+    """A checked model of a graph, at the bundle's opset and IR version."""
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    made.producer_name = "sdn-edge-defq"
+    made.doc_string = note
+    onnx.checker.check_model(made)
+    return made
 
 
 class Stages(NamedTuple):

@@ -9,7 +9,8 @@ import onnxruntime
 
 from device.bundle import Bundle
 from device.errors import EngineError, WireError
-from device.wire import shown
+from device.payload import FORMS, FP32, inputs_of
+from device.wire import DTYPES, shown
 from host.stages import Stages
 
 OUTPUTS = ["label", "confidence", "exit"]
@@ -27,8 +28,9 @@ class Answers(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """A checked request of n frames. tensors: name -> array (n, ...); threshold: float32 (n, 1)."""
+    """A checked request of n frames. tensors: those of its payload form, (n, ...) each; threshold: float32 (n, 1)."""
 
+    form: str
     tensors: dict[str, np.ndarray]
     threshold: np.ndarray
 
@@ -38,7 +40,7 @@ class Inputs(NamedTuple):
 
 
 class Tail:
-    """Runs exits k+1 to the final classifier for a batch.
+    """Runs exits k+1 to the final classifier for a batch, behind the graph of each request's payload form.
 
     Which way is faster depends on the traffic: stages skip what frames that left no longer need, and lose a little at
     each cut when nobody leaves, as under attack. Both ways give the same answers, exits among them, so every batch
@@ -50,20 +52,24 @@ class Tail:
         stages: False never cuts the tail: half the memory, and a batch takes as long whatever its frames are.
 
     Raises:
-        BundleError: the tail was changed.
-        EngineError: ONNX Runtime cannot load it.
+        BundleError: a graph was changed.
+        EngineError: ONNX Runtime cannot load one.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 0, stages: bool = True) -> None:
         self.bundle = bundle
         self._threads = threads or os.cpu_count() or 1
         model = bundle.read("tail")
+        small = [form for form in FORMS if "from_" + form in bundle.graphs]
+        self._forms = {form: inputs_of(form, bundle) for form in (FP32, *small)}
+        self._names = {frozenset(inputs): form for form, inputs in self._forms.items()}
         try:
             self._flat = self._session(model)
             cut = Stages(model, self._session) if stages else None
+            self._before = {form: self._session(bundle.read("from_" + form)) for form in small}
         except Exception as error:  # its exceptions have no public base class
             raise EngineError(
-                f"ONNX Runtime {onnxruntime.__version__} could not load the tail of {bundle.path} ({str(error)[:200]}); install the onnxruntime of requirements-host.txt"
+                f"ONNX Runtime {onnxruntime.__version__} could not load a graph of {bundle.path} ({str(error)[:200]}); install the onnxruntime of requirements-host.txt"
             ) from error
         self._stages = cut if cut and len(cut.ends) > 1 else None
         if self._stages:
@@ -79,14 +85,16 @@ class Tail:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def inputs(self) -> list[tuple[str, str, list[int]]]:
-        """Name, datatype of the protocol and shape, -1 for the batch, of every tensor that a request may hold."""
-        return [("activation", "FP32", [-1, *self.bundle.activation_shape]), ("threshold", "FP32", [-1, 1])]
+        """Name, datatype of the protocol and shape, -1 for the batch, of every tensor that a request may hold: fp32's
+        first, which tail.onnx takes."""
+        tensors = [each for form in reversed(FORMS) if form in self._forms for each in self._forms[form].items()]
+        return [*((name, dtype, [-1, *shape]) for name, (dtype, shape) in tensors), ("threshold", "FP32", [-1, 1])]
 
     def checked(self, tensors: dict[str, np.ndarray], max_batch: int) -> Inputs:
         """The inputs of a request, or a sentence on what is wrong with them.
 
         Args:
-            tensors: ``activation`` float32 (n, ...) and, if wanted, ``threshold`` float32 (n, 1).
+            tensors: those of one payload form, (n, ...) each, and, if wanted, ``threshold`` float32 (n, 1).
 
         Returns:
             Its inputs; the threshold of the bundle's default RAD where the request has none.
@@ -94,37 +102,61 @@ class Tail:
         Raises:
             WireError: another name, type or shape, more than ``max_batch`` frames, or values that are not finite.
         """
-        shape = self.bundle.activation_shape
-        unknown = sorted(set(tensors) - {"activation", "threshold"})
-        if "activation" not in tensors or unknown:
-            raise WireError(f"found inputs {shown(sorted(tensors))}; expected activation and, if wanted, threshold")
-        activation = tensors["activation"]
-        if activation.dtype != np.float32 or activation.shape[1:] != shape or not len(activation):
-            raise WireError(
-                f"found activation of type {activation.dtype} and shape {list(activation.shape)}; expected float32 [n, {', '.join(map(str, shape))}]"
-            )
-        if len(activation) > max_batch:
-            raise WireError(f"found {len(activation)} frames in one request; expected at most {max_batch}", 413)
+        form = self._names.get(frozenset(tensors) - {"threshold"})
+        if form is None:
+            known = ", or ".join(" and ".join(each) for each in self._forms.values())
+            raise WireError(f"found inputs {shown(sorted(tensors))}; expected {known}, and, if wanted, threshold")
+        expected = self._forms[form]
+        frames = len(tensors[next(iter(expected))]) if all(each.ndim for each in tensors.values()) else 0
+        for name, (dtype, shape) in expected.items():
+            array = tensors[name]
+            if array.dtype != DTYPES[dtype] or array.shape != (frames, *shape) or not frames:
+                raise WireError(
+                    f"found {name} of type {array.dtype} and shape {list(array.shape)}; expected {np.dtype(DTYPES[dtype])} "
+                    f"[{frames or 'n'}, {', '.join(map(str, shape))}]"
+                )
+        if frames > max_batch:
+            raise WireError(f"found {frames} frames in one request; expected at most {max_batch}", 413)
         default = self.bundle.thresholds[self.bundle.default_rad]
-        threshold = tensors.get("threshold", np.full((len(activation), 1), default, np.float32))
-        if threshold.dtype != np.float32 or threshold.shape != (len(activation), 1):
+        threshold = tensors.get("threshold", np.full((frames, 1), default, np.float32))
+        if threshold.dtype != np.float32 or threshold.shape != (frames, 1):
             raise WireError(
-                f"found threshold of type {threshold.dtype} and shape {list(threshold.shape)}; expected float32 [{len(activation)}, 1]"
+                f"found threshold of type {threshold.dtype} and shape {list(threshold.shape)}; expected float32 [{frames}, 1]"
             )
+        inputs = {name: tensors[name] for name in expected}
         # one pass instead of three: a sum is finite unless a value is not, or values near the limit of float32 add up
-        for name, array in (("activation", activation), ("threshold", threshold)):
+        for name, array in (*inputs.items(), ("threshold", threshold)):
+            if array.dtype.kind != "f":
+                continue
             with np.errstate(over="ignore", invalid="ignore"):
                 total = array.sum()
             if not np.isfinite(total) and not np.isfinite(array).all():
                 raise WireError(f"found NaN or infinite values in {name}; expected finite ones")
-        return Inputs({"activation": activation}, threshold)
+        return Inputs(form, inputs, threshold)
 
     def answer(self, requests: Sequence[Inputs]) -> Answers:
-        """Classify the frames of all requests together; the answers are in their order."""
+        """Classify the frames of all requests together, whatever their forms; the answers are in their order."""
         if len(requests) == 1:
-            return self.run(requests[0].tensors["activation"], requests[0].threshold)
-        activation = np.concatenate([each.tensors["activation"] for each in requests])
-        return self.run(activation, np.concatenate([each.threshold for each in requests]))
+            return self.run(self._activation(requests), requests[0].threshold)
+        threshold = np.concatenate([each.threshold for each in requests])
+        if len({each.form for each in requests}) == 1:
+            return self.run(self._activation(requests), threshold)
+        activation = np.empty((len(threshold), *self.bundle.activation_shape), np.float32)
+        row_forms = np.repeat([each.form for each in requests], [each.frames for each in requests])
+        for form in set(row_forms.tolist()):
+            activation[row_forms == form] = self._activation([each for each in requests if each.form == form])
+        return self.run(activation, threshold)
+
+    def _activation(self, requests: Sequence[Inputs]) -> np.ndarray:
+        """What the tail takes, of requests of one form."""
+        first = requests[0]
+        tensors = first.tensors
+        if len(requests) > 1:
+            tensors = {name: np.concatenate([each.tensors[name] for each in requests]) for name in tensors}
+        if first.form == FP32:
+            return tensors["activation"]
+        activation: np.ndarray = self._before[first.form].run(["activation"], tensors)[0]
+        return activation
 
     def run(self, activation: np.ndarray, threshold: np.ndarray) -> Answers:
         """Classify. activation: float32 (n, ...); threshold: float32 (n, 1)."""

@@ -28,7 +28,9 @@ class Engine:
 
 
 def frames(*values):
-    return Inputs({"activation": np.array(values, np.float32)[:, None]}, np.full((len(values), 1), 0.5, np.float32))
+    return Inputs(
+        "fp32", {"activation": np.array(values, np.float32)[:, None]}, np.full((len(values), 1), 0.5, np.float32)
+    )
 
 
 def with_batcher(engine, scenario, **options):
