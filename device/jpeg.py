@@ -1,7 +1,7 @@
 """Frames as baseline JPEG files that carry Q_def as their quantisation table: DefQ as a camera's JPEG engine would do it.
 
 The format is that of ITU-T T.81 (1992): baseline sequential, 8 bits, one scan, no subsampling, the typical Huffman tables
-of its Annex K.3. Colour frames are R, G and B; an APP14 segment of Adobe's (ITU-T T.872, 6.5.3) with transform 0 tells
+of its Annex K.3. Colour frames are R, G and B; an APP14 segment of Adobe's (ITU-T T.872) with transform 0 tells
 decoders so. The AC coefficients are bit-equal to DefQ's. What is left between a decoded file and DefQ's pixels:
 
 * DC: JPEG takes 128 from every pixel, 1024 from a block's DC, before it rounds, DefQ does not. Unless Q[0][0] divides
