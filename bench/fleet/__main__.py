@@ -6,6 +6,7 @@ Host and generator have cores of their own: the host the first ones, the generat
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from bench.fleet.trace import Trace, record, save
 from bench.measure import machine
 from device.bundle import Bundle, load_bundle
 from device.errors import DataError, EdgeError, UsageError, run_command
+from device.payload import FORMS, FP32
 from export.bundle import BundleSettings, export_bundle
 from export.demo import CONDITIONS, host_process
 from export.networks import NETWORKS
@@ -37,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--bundle", nargs="*", type=Path, metavar="DIR", help="with a frame set; instead of exporting --model")
     add("--images", type=int, default=200, metavar="N", help="in the frame set of an exported bundle (default 200)")
     add("--case", nargs="*", choices=sorted(CONDITIONS), default=CASES, help=f"default: {' '.join(CASES)}")
-    add("--payload", metavar="FORM", help="as the device's --payload (default: the device's)")
+    add("--payload", nargs="*", choices=FORMS, default=[FP32], help="as the device's --payload (default fp32)")
     add("--rate", type=float, default=15, metavar="FPS", help="frames a second of a camera (default 15)")
     add("--seconds", type=float, default=10, metavar="S", help="of a step's window (default 10)")
     add("--warm-up", type=float, default=2, metavar="S", help="before each window (default 2)")
@@ -58,12 +60,12 @@ def _run(arguments: argparse.Namespace) -> int:
     cells = []
     for folder in bundles:
         bundle = load_bundle(str(folder))
-        for case in arguments.case:
-            file = arguments.out / f"{bundle.model}-{case}-{arguments.payload or 'default'}.json"
-            settings = _settings(bundle, case, arguments)
+        for payload, case in itertools.product(arguments.payload, arguments.case):
+            file = arguments.out / f"{bundle.model}-{case}-{payload}.json"
+            settings = _settings(bundle, case, payload, arguments)
             cell = None if arguments.fresh else _kept(file, settings)
             if cell is None:
-                cell = {"settings": settings, **measure(folder, case, arguments, cores)}
+                cell = {"settings": settings, **measure(folder, case, payload, arguments, cores)}
                 file.write_text(json.dumps(cell, indent=1) + "\n")
             cells.append(cell)
     report.write(cells, arguments.out)
@@ -71,14 +73,14 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(folder: Path, case: str, arguments: argparse.Namespace, cores: list[int]) -> dict[str, Any]:
+def measure(folder: Path, case: str, payload: str, arguments: argparse.Namespace, cores: list[int]) -> dict[str, Any]:
     """One cell: start a host, record a device against it, search the largest fleet."""
     source, defq = CONDITIONS[case]
-    file = BUILD / "traces" / f"{load_bundle(str(folder)).model}-{case}.npz"
+    file = BUILD / "traces" / f"{load_bundle(str(folder)).model}-{case}-{payload}.npz"
     load = os.getloadavg()[0]  # what else the machine does
     started_s = time.perf_counter()
     with _pinned(cores[:-1]), host_process(folder, "--threads", str(arguments.threads)) as url:
-        trace = record(folder, f"bundle:{source}", defq, url, arguments.payload)
+        trace = record(folder, f"bundle:{source}", defq, url, payload)
         save(trace, file)
         print(
             f"{trace.about['bundle']}, {case}: {trace.share_sent:.0%} of {len(trace.requests)} frames sent", flush=True
@@ -117,14 +119,14 @@ def _exported(model: str, images: int) -> Path:
     return export_bundle(model, BUILD / "bundles" / model, BundleSettings(), frame_count=images)
 
 
-def _settings(bundle: Bundle, case: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def _settings(bundle: Bundle, case: str, payload: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """What a cell's figures follow from."""
     facts = bundle.manifest.get("frames")
     if not isinstance(facts, dict):
         raise DataError(f"found no frame set in bundle {bundle.path}; expected one made with: python -m export bundle --frames 200")  # fmt: skip
-    kept = ("payload", "rate", "seconds", "warm_up", "limit_ms", "max_lag_ms", "threads")
+    kept = ("rate", "seconds", "warm_up", "limit_ms", "max_lag_ms", "threads")
     frames = bundle.manifest["files"][facts["file"]]["sha256"]
-    return {"bundle": bundle.id, "model": bundle.model, "frames_sha256": frames, "case": case, **{name: getattr(arguments, name) for name in kept}}  # fmt: skip
+    return {"bundle": bundle.id, "model": bundle.model, "frames_sha256": frames, "case": case, "payload": payload, **{name: getattr(arguments, name) for name in kept}}  # fmt: skip
 
 
 def _kept(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:

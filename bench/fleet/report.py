@@ -18,7 +18,7 @@ from export.figures import TITLES
 COLOURS = {"clean": "#2a9d8f", "attacked": "#e76f51", "attacked_defq": "#264653"}
 LINKS_MBIT_S = {"100 Mbit/s": 100, "1 Gbit/s": 1000}
 HEAD = (
-    "network", "case", "frames sent", "accuracy", "kB a sent frame", "Mbit/s a device", *(f"devices a {link}" for link in LINKS_MBIT_S),
+    "network", "case", "payload", "frames sent", "accuracy", "kB a sent frame", "Mbit/s a device", *(f"devices a {link}" for link in LINKS_MBIT_S),
     "devices a host", "times attacked", "answers/s", "p99 there, ms", "late from", "p99 there, ms",
 )  # fmt: skip
 
@@ -46,17 +46,17 @@ def _p99(step: dict[str, Any]) -> float:
 def table_of(cells: list[dict[str, Any]]) -> str:
     """One row a cell, Markdown."""
     rows = [list(HEAD)]
-    attacked = {cell["settings"]["model"]: cell["devices"] for cell in cells if cell["settings"]["case"] == "attacked"}
+    attacked = {_panel(cell): cell["devices"] for cell in cells if cell["settings"]["case"] == "attacked"}
     for cell in cells:
         settings, trace, devices = cell["settings"], cell["trace"], cell["devices"]
         traffic = mbit_s(cell)
-        base = attacked.get(settings["model"])
+        base = attacked.get(_panel(cell))
         late = [step["devices"] for step in cell["steps"] if step["devices"] > devices and step["verdict"] == "late"]
         first_late = min(late, default=None)
         rows.append([
-            settings["model"], TITLES[settings["case"]], f"{trace['share_sent']:.0%}",
+            settings["model"], TITLES[settings["case"]], ", ".join(trace["forms"]), f"{trace['share_sent']:.0%}",
             "-" if trace["accuracy"] is None else f"{trace['accuracy']:.2f}", f"{trace['bytes_a_request'] / 1e3:.1f}",
-            f"{traffic:.2f}", *(f"{limit / traffic:.0f}" if traffic else "-" for limit in LINKS_MBIT_S.values()),
+            f"{traffic:.2f}", *(str(int(limit / traffic)) if traffic else "-" for limit in LINKS_MBIT_S.values()),
             devices_text(cell), f"{devices / base:.1f}" if base else "-",
             f"{devices * settings['rate'] * trace['share_sent']:.0f}", _ms(p99_at(cell, devices)),
             "-" if first_late is None else str(first_late), "-" if first_late is None else _ms(p99_at(cell, first_late)),
@@ -66,6 +66,8 @@ def table_of(cells: list[dict[str, Any]]) -> str:
 
 def devices_text(cell: dict[str, Any]) -> str:
     """The fleet, marked where it is not the host that sets its size."""
+    if cell["limit"] == "unrest":
+        return f"{cell['devices']}? (the machine was not quiet)"
     return (
         str(cell["devices"]) if cell["limit"] == "host" else f"at least {cell['devices']} (the {cell['limit']}'s limit)"
     )
@@ -73,6 +75,11 @@ def devices_text(cell: dict[str, Any]) -> str:
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else "no answers" if value >= PATIENCE_MS else f"{value:.0f}"
+
+
+def _panel(cell: dict[str, Any]) -> tuple[str, str]:
+    """What is compared with each other: the cases of a network in one payload form."""
+    return cell["settings"]["model"], cell["settings"]["payload"]
 
 
 def write(cells: list[dict[str, Any]], folder: Path) -> None:
@@ -104,17 +111,17 @@ ONNX Runtime {facts["packages"]["onnxruntime"]}, Python {facts["python"]}. Load 
 
 
 def _plot(cells: list[dict[str, Any]], file: Path) -> None:
-    models = list(dict.fromkeys(cell["settings"]["model"] for cell in cells))
-    figure, panels = plt.subplots(1, len(models), figsize=(4.4 * len(models), 4), sharey=True, squeeze=False, constrained_layout=True)  # fmt: skip
-    for panel, model in zip(panels[0], models, strict=True):
-        for cell in (cell for cell in cells if cell["settings"]["model"] == model):
+    names = list(dict.fromkeys(map(_panel, cells)))
+    figure, panels = plt.subplots(1, len(names), figsize=(4.4 * len(names), 4), sharey=True, squeeze=False, constrained_layout=True)  # fmt: skip
+    for panel, name in zip(panels[0], names, strict=True):
+        for cell in (cell for cell in cells if _panel(cell) == name):
             case = cell["settings"]["case"]
             fleets, values = _curve(cell)
             panel.plot(fleets, values, "o-", color=COLOURS.get(case), markersize=3.5, linewidth=1.2,
                        label=f"{TITLES[case]}: {cell['devices']} devices")  # fmt: skip
             panel.axvline(cell["devices"], color=COLOURS.get(case), linewidth=0.8, linestyle=":")
         panel.axhline(cells[0]["settings"]["limit_ms"], color="grey", linewidth=0.8, linestyle="--")
-        panel.set(xscale="log", yscale="log", title=model, xlabel="devices")
+        panel.set(xscale="log", yscale="log", title=", ".join(name), xlabel="devices")
         panel.xaxis.set_major_formatter(ScalarFormatter())
         panel.yaxis.set_major_formatter(ScalarFormatter())
         panel.legend(frameon=False, fontsize=8, loc="upper left")

@@ -8,8 +8,8 @@ MAX_LAG_MS = 5.0
 PATIENCE_MS = 2000.0  # of a device; what a frame without an answer counts as
 SHORT_S = 3.0  # window while doubling, where the difference is coarse
 MOST_DEVICES = 4096
-MOST_STEPS = 40
-TRIES = 3  # of a step that is void
+MOST_STEPS = 24  # some twelve do where the machine is quiet
+TRIES = 2  # of a step that is void
 
 
 class Step(NamedTuple):
@@ -36,7 +36,8 @@ class Served(NamedTuple):
     devices: int
     """The largest fleet served in time; 0 where not even one device is."""
     limit: str
-    """What ended the search: ``host`` (larger fleets are late), ``generator`` (they are void), or ``search`` (its end)."""
+    """What ended the search: ``host`` (larger fleets are late), ``generator`` (they are void), ``search`` (no larger ones
+    are tried), or ``unrest`` (the same fleets were late at one time and in time at another)."""
     steps: list[Step]
     """All, in the order in which they ran."""
 
@@ -94,7 +95,7 @@ def search(
         good, bad = bad, 2 * bad
         if bad > MOST_DEVICES:
             return Served(good, "search", steps)
-    leap, limit = 1, "search"
+    leap, limit = 1, "unrest"
     while len(steps) < MOST_STEPS:
         apart = max(1, good // 16)
         while bad - good > apart:

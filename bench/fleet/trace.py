@@ -20,6 +20,7 @@ import numpy as np
 
 from device.connection import Endpoint, endpoint_of
 from device.errors import DataError, EdgeError
+from device.payload import FP32
 
 
 class Trace(NamedTuple):
@@ -28,7 +29,8 @@ class Trace(NamedTuple):
     requests: list[bytes | None]
     """For each frame the whole HTTP request, or None where it left on the device."""
     about: dict[str, Any]
-    """JSON-ready: ``bundle`` its id; ``source``, ``defq``, ``payload`` as the device was told; ``accuracy``."""
+    """JSON-ready: ``bundle`` its id; ``rad``, ``source`` and ``defq`` as the device was told; ``forms`` of the payloads that
+    it sent (frames without DefQ have no coefficients to send); ``accuracy`` of its decisions, None without labels."""
 
     @property
     def share_sent(self) -> float:
@@ -46,15 +48,14 @@ class Trace(NamedTuple):
         return self.bytes_a_frame / self.share_sent if self.share_sent else 0.0
 
 
-def record(bundle: Path, source: str, defq: str, url: str, payload: str | None = None, rad: int | None = None) -> Trace:
+def record(bundle: Path, source: str, defq: str, url: str, payload: str = FP32) -> Trace:
     """Run a device over a source and keep what it sends.
 
     Args:
         source: as ``--source``; one that ends, such as bundle:attacked.
         defq: off, on or gated.
         url: of a host of this bundle; it answers the device as ever.
-        payload: as the device's ``--payload``; None leaves it to the device.
-        rad: as ``--rad``; None for the bundle's.
+        payload: one of device.payload.FORMS; ``auto`` would follow the link of the recording, not the fleet's.
 
     Raises:
         EdgeError: the device failed, or the host did not answer every frame that was sent.
@@ -64,8 +65,7 @@ def record(bundle: Path, source: str, defq: str, url: str, payload: str | None =
         command = [
             sys.executable, "-m", "device", "run", "--bundle", str(bundle), "--source", source, "--host", between,
             "--require-host", "--defq", defq, "--connections", "1", "--timeout-ms", "10000", "--threads", "1",
-            "--jsonl", str(lines), "--summary", str(summary),
-            *([] if payload is None else ["--payload", payload]), *([] if rad is None else ["--rad", str(rad)]),
+            "--payload", payload, "--jsonl", str(lines), "--summary", str(summary),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
@@ -80,8 +80,10 @@ def record(bundle: Path, source: str, defq: str, url: str, payload: str | None =
         )
     # with one connection a device sends a frame and waits, so requests come in the order of the frames
     sent = iter(requests)
-    about = {"bundle": figures["bundle"], "rad": figures["rad"], "source": source, "defq": defq, "payload": payload}
-    return Trace([next(sent) if each == "host" else None for each in sources], {**about, "accuracy": figures.get("accuracy")})  # fmt: skip
+    forms = sorted({decision["payload"] for decision in decisions if decision["source"] == "host"})
+    about = {"bundle": figures["bundle"], "rad": figures["rad"], "source": source, "defq": defq, "forms": forms}
+    about["accuracy"] = figures.get("accuracy")
+    return Trace([next(sent) if each == "host" else None for each in sources], about)
 
 
 def save(trace: Trace, file: Path) -> None:

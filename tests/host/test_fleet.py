@@ -72,6 +72,13 @@ def test_search_says_when_the_generator_is_the_limit():
     assert 48 <= served.devices <= 50
 
 
+def test_search_gives_up_where_nothing_is_steady():
+    chance = np.random.default_rng(1)
+    served = search(lambda devices, seconds: step(devices, chance.choice([20.0, 900.0]), seconds=seconds), 10)
+    assert served.limit == "unrest" or len(served.steps) < 24
+    assert len(served.steps) < 40
+
+
 def test_search_ends_without_a_limit():
     served = search(lambda devices, seconds: step(devices, None, None, answered=0, seconds=seconds), 10)
     assert served.limit == "search"
@@ -100,6 +107,14 @@ def test_defq_changes_the_trace(host, trace):
     quantised = record(BUNDLE, f"npz:{FRAMES}", "on", host.url)
     assert len(quantised.requests) == len(trace.requests)
     assert quantised.requests != trace.requests
+
+
+@pytest.mark.parametrize(("payload", "defq"), [("uint8", "off"), ("coefficients", "on")])
+def test_payload_forms_are_the_device_s_own(host, trace, payload, defq):
+    packed = record(BUNDLE, f"npz:{FRAMES}", defq, host.url, payload)
+    assert all(b"Content-Encoding: deflate" in request for request in packed.requests if request)
+    assert 0 < packed.bytes_a_request < trace.bytes_a_request
+    assert packed.about["forms"] == [payload]
 
 
 def test_a_trace_survives_its_file(trace, tmp_path):
@@ -176,9 +191,15 @@ def test_a_cell_is_kept_while_its_settings_are_the_same(tmp_path):
 
 def cell(case, devices, share):
     steps = [step(devices, 40.0), step(devices + 1, 700.0), step(2 * devices, 1900.0, failures={"TimeoutError": 9})]
-    trace_facts = {"share_sent": share, "bytes_a_request": 130000, "bytes_a_frame": 130000 * share, "accuracy": None}
+    trace_facts = {
+        "share_sent": share,
+        "bytes_a_request": 130000,
+        "bytes_a_frame": 130000 * share,
+        "accuracy": None,
+        "forms": ["fp32"],
+    }
     return {
-        "settings": {"model": "tiny", "case": case, "rate": 15, "seconds": 10, "threads": 1, "limit_ms": 100, "max_lag_ms": 5},
+        "settings": {"model": "tiny", "case": case, "payload": "fp32", "rate": 15, "seconds": 10, "threads": 1, "limit_ms": 100, "max_lag_ms": 5},
         "trace": trace_facts, "devices": devices, "limit": "host", "load": 0.1,
         "machine": {"cpu": "a processor", "python": "3.11", "packages": {"onnxruntime": "1.32"}},
         "steps": [{**each._asdict(), "verdict": verdict(each)} for each in steps],
@@ -191,6 +212,6 @@ def test_the_report_gives_the_ratio_and_the_links(tmp_path):
     row = next(line for line in (tmp_path / "fleet.md").read_text().splitlines() if line.startswith("| tiny | clean |"))
     fields = [each.strip() for each in row.strip("|").split("|")]
     traffic = 130000 * 0.25 * 15 * 8 / 1e6
-    assert fields[5:10] == [f"{traffic:.2f}", f"{100 / traffic:.0f}", f"{1000 / traffic:.0f}", "50", "5.0"]
-    assert fields[10:] == [f"{50 * 15 * 0.25:.0f}", "40", "51", "700"]
+    assert fields[6:11] == [f"{traffic:.2f}", "25", "256", "50", "5.0"]
+    assert fields[11:] == [f"{50 * 15 * 0.25:.0f}", "40", "51", "700"]
     assert (tmp_path / "fleet.png").read_bytes().startswith(b"\x89PNG")
