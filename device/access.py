@@ -1,0 +1,199 @@
+"""What the host must prove to the device, and what the device shows the host: certificates and a token.
+
+With https:// the host's certificate is always verified, its name too; there is no switch against that. Keys, certificates
+and tokens come from: python -m host keys.
+"""
+
+import argparse
+import http.client
+import os
+import re
+import socket
+import ssl
+import time
+from typing import List, Optional, Tuple
+
+from device.errors import HostError, UsageError
+
+TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}", re.ASCII)  # what a Bearer token may hold (RFC 6750, section 2.1)
+
+
+class AccessError(HostError):
+    """The host is there, but one of the two sides does not trust the other; asking again alone does not help."""
+
+
+class Access:
+    """Files for getting in.
+
+    Args:
+        ca_file: of the authority that signed the host's certificate; None for those that this system trusts.
+        cert_file, key_file: the device's own certificate, and its key if that is not in the same file.
+        token_file: a line with the device's token.
+    """
+
+    def __init__(
+        self,
+        ca_file: Optional[str] = None,
+        cert_file: Optional[str] = None,
+        key_file: Optional[str] = None,
+        token_file: Optional[str] = None,
+    ) -> None:
+        self.ca_file = ca_file
+        self.cert_file = cert_file
+        self.key_file = key_file
+        self.token_file = token_file
+        self._read: Tuple[int, str] = (
+            0,
+            "",
+        )  # when the token's file was changed, and the header with what it held then
+
+    @property
+    def tls_options(self) -> List[str]:
+        """The options given that make sense for https:// alone."""
+        given = (("--ca-file", self.ca_file), ("--cert-file", self.cert_file), ("--key-file", self.key_file))
+        return [option for option, value in given if value]
+
+    def header(self) -> str:
+        """The HTTP header that shows the token as it stands in the file now; empty where there is none.
+
+        Raises:
+            UsageError: the file cannot be read or holds no token.
+        """
+        if self.token_file is None:
+            return ""
+        try:
+            changed_ns = os.stat(self.token_file).st_mtime_ns
+        except OSError:
+            changed_ns = -1  # read_token says what is wrong
+        if self._read[0] != changed_ns:
+            self._read = (changed_ns, "Authorization: Bearer {}\r\n".format(read_token(self.token_file)))
+        return self._read[1]
+
+
+NO_ACCESS = Access()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that speaks to a host."""
+    add = parser.add_argument
+    add("--ca-file", metavar="FILE",
+        help="certificate of the authority that signed that of a https:// host (default: those the system trusts)")  # fmt: skip
+    add("--cert-file", metavar="FILE", help="this device's certificate, for a host that asks for one")
+    add("--key-file", metavar="FILE", help="the key of --cert-file (default: in the same file)")
+    add("--token-file", metavar="FILE", help="this device's token for the host; read again when the host refuses it")
+
+
+def access_of(arguments: argparse.Namespace) -> Access:
+    """The options as given.
+
+    Raises:
+        UsageError: options that do not go together, or no token in its file. Certificates are read by ``Tls``.
+    """
+    access = Access(arguments.ca_file, arguments.cert_file, arguments.key_file, arguments.token_file)
+    if access.key_file and not access.cert_file:
+        raise UsageError("found --key-file without --cert-file; expected the certificate that it belongs to")
+    access.header()
+    return access
+
+
+def read_token(name: str) -> str:
+    """The token in a file.
+
+    Raises:
+        UsageError: the file cannot be read or holds no token.
+    """
+    try:
+        with open(name, encoding="ascii") as file:
+            token = file.read(1024).strip()
+    except (OSError, ValueError) as error:
+        raise UsageError("could not read the token in {} ({}); expected a file with one line, made by: python -m host keys".format(
+            name, getattr(error, "strerror", None) or "it is not ASCII text")) from error  # fmt: skip
+    if not TOKEN.fullmatch(token):
+        raise UsageError("found no token in {}; expected one line of 16 to 512 letters, digits and . _ ~ + / = -, "
+                         "made by: python -m host keys".format(name))  # fmt: skip
+    return token
+
+
+class Tls:
+    """The device's side of TLS with one host. Shared by its connections: with the session that the last of them got, the
+    next one resumes and saves the signatures of a full handshake.
+
+    Raises:
+        UsageError: a file cannot be used.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and name
+        if hasattr(self._context, "minimum_version"):
+            self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        else:  # Python 3.6
+            self._context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
+        self._session: Optional[ssl.SSLSession] = None
+        try:
+            what, name = "--ca-file", access.ca_file
+            if access.ca_file:
+                self._context.load_verify_locations(access.ca_file)
+            else:
+                self._context.load_default_certs()
+            what, name = "--cert-file", access.cert_file
+            if access.cert_file:
+                name = " with key ".join(filter(None, (access.cert_file, access.key_file)))
+                # without this an encrypted key would ask for its password on the terminal
+                self._context.load_cert_chain(access.cert_file, access.key_file, password=lambda: "")
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise UsageError("could not use {} {} ({}); expected a PEM file made by: python -m host keys, a key without a "
+                             "password and one that fits its certificate".format(
+                                 what, name, getattr(error, "reason", None) or getattr(error, "strerror", None) or error)) from error  # fmt: skip
+
+    def wrap(self, connection: socket.socket, host: str) -> ssl.SSLSocket:
+        """The socket with TLS on it, before its handshake; the name of the host is checked in that."""
+        return self._context.wrap_socket(
+            connection, server_hostname=host, do_handshake_on_connect=False, session=self._session
+        )
+
+    def remember(self, connection: ssl.SSLSocket) -> None:
+        """Keep the session of a connection that has brought an answer; before, TLS 1.3 has none."""
+        self._session = connection.session
+
+
+def explained(error: Exception, url: str, host: str, access: Access) -> Optional[AccessError]:
+    """What a failure on a new connection says of trust between the two sides; None where it says nothing of it."""
+    tls = url.startswith("https")
+    reason = (getattr(error, "reason", None) or "").upper().replace(" ", "_")
+    if isinstance(error, ssl.CertificateError) or reason == "CERTIFICATE_VERIFY_FAILED":
+        detail = getattr(error, "verify_message", "") or str(error)
+        text = (
+            "could not verify the certificate of the host at {} ({}); expected one for {} signed by {} and valid on {}; check "
+            "--ca-file, the name in --host, the host's certificate and this device's clock"
+        ).format(url, detail, host, access.ca_file or "an authority that this system trusts", time.strftime("%Y-%m-%d"))
+    elif isinstance(error, ssl.SSLError) and "ALERT" in reason and re.search("CERT|_CA$|HANDSHAKE_FAILURE", reason):
+        text = "the host at {} refused {} ({}); expected one that its --client-ca-file signed and that is valid today; {}".format(
+            url, "the certificate of " + access.cert_file if access.cert_file else "a device without a certificate", reason,
+            "renew it with: python -m host keys" if access.cert_file else "use --cert-file and --key-file")  # fmt: skip
+    elif reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"):
+        text = "found no TLS at {}; expected a host started with --cert-file and --key-file; start it so, or use http:// in --host".format(url)  # fmt: skip
+    elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        text = "could not agree on TLS with the host at {} ({}); expected TLS 1.2 or newer there".format(
+            url, reason or error
+        )
+    elif tls and not access.cert_file and isinstance(error, (ConnectionError, ssl.SSLEOFError)):
+        if isinstance(error, ConnectionRefusedError):
+            return None
+        text = "the host at {} closed the connection after the TLS handshake; if it asks devices for a certificate, use --cert-file and --key-file".format(url)  # fmt: skip
+    elif not tls and isinstance(error, http.client.BadStatusLine) and str(error.args[0]).startswith("\x15\x03"):
+        text = "found TLS at {}; expected plain HTTP; use https:// in --host".format(url)
+    else:
+        return None
+    return AccessError(text)
+
+
+def refused(status: int, message: str, url: str, access: Access) -> AccessError:
+    """A sentence for the answers 401 and 403."""
+    if status == 403:
+        text = "the host at {} refused this device (403: {}); expected a certificate and a token of the same device".format(url, message)  # fmt: skip
+    elif access.token_file:
+        text = "the host at {} refused the token of {} (401: {}); expected one that stands in the host's tokens file; put it into {}, which is read again".format(
+            url, access.token_file, message, access.token_file)  # fmt: skip
+    else:
+        text = "the host at {} asks for a token (401: {}); expected --token-file FILE with one that stands in the host's tokens file".format(url, message)  # fmt: skip
+    return AccessError(text)
