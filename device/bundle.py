@@ -146,6 +146,7 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     graphs.update((name, str(manifest["graphs"][name]["file"])) for name in FORM_GRAPHS if name in manifest["graphs"])
     levels = int(manifest["activation"].get("levels", 255))  # absent before there were payload forms
     _expect(1 <= split < len(costs), "split {} of {} exits".format(split, len(costs)))
+    _expect(len(graphs) in (len(GRAPHS), len(GRAPHS) + len(FORM_GRAPHS)), "some of the graphs of payload forms alone")
     _expect(1 <= levels <= 255, "{} levels of an activation".format(levels))
     _expect(shape[0] in (1, 3), "input shape {}".format(shape))
     _expect(

@@ -15,6 +15,7 @@ from device.engines import Engine, HeadResult
 from device.errors import FrameError
 from device.gate import Gate
 from device.monitor import Monitor
+from device.payload import Alternatives
 from device.quantization import DefQ, check_frame
 from device.sinks import Decision, Sink
 from device.summary import Summary
@@ -207,7 +208,10 @@ class Pipeline:
         attacked = None if self._gate is None else stage is not None
         ticket = None
         if head.activation is not None and self._uplink is not None:
-            ticket = self._uplink.submit(head.activation, wait=not live, threshold=None if stage is None else threshold)
+            table = self.bundle.table if whole else None if stage is None else stage.table
+            others = Alternatives(head.quantised, pixels, table)
+            own = None if stage is None else threshold
+            ticket = self._uplink.submit(head.activation, wait=not live, threshold=own, others=others)
             if self._uplink.connections == 1 and not live:
                 ticket.wait()  # one frame at a time: no other frame's work in its latency
         else:
@@ -241,11 +245,13 @@ class Pipeline:
 
     def _decision(self, item: _Waiting) -> Decision:
         frame, _, head, ms, started_s, ticket, submitted_s, quantised, attacked = item
-        label, confidence, exit_, source, sent = head.label, head.confidence, head.exit, "edge", 0
+        label, confidence, exit_, source = head.label, head.confidence, head.exit, "edge"
+        sent, form = 0, None
         if head.activation is not None:
             source, exit_ = "fallback", self.bundle.split
         if ticket is not None:
             sent = ticket.bytes_sent
+            form = ticket.form if sent else None
             ms["host"] = (ticket.finished_s - submitted_s) * 1e3
             ms["total"] = (ticket.finished_s - started_s) * 1e3
             if "age" in ms:
@@ -254,4 +260,6 @@ class Pipeline:
                 label, confidence, exit_ = ticket.answer
                 source = "host"
         name = self.bundle.labels[label]
-        return Decision(frame.index, label, name, confidence, exit_, source, ms, sent, frame.label, quantised, attacked)
+        return Decision(
+            frame.index, label, name, confidence, exit_, source, ms, sent, frame.label, quantised, attacked, form
+        )  # fmt: skip

@@ -6,6 +6,8 @@ import sys
 import threading
 from typing import Any, NamedTuple, Optional
 
+from device.access import access_of
+from device.access import add_arguments as add_access_arguments
 from device.bundle import Bundle, load_bundle
 from device.cameras import Camera, open_camera
 from device.cameras.base import options, rate_option, whole_option
@@ -17,7 +19,7 @@ from device.gate import Gate
 from device.monitor import Monitor
 from device.pipeline import Pipeline
 from device.sinks import Sink
-from device.uplink import Uplink
+from device.uplink import AUTO, PAYLOADS, Uplink
 
 SOURCES_HELP = (
     "picamera2://, csi://, v4l2:///dev/video0, rtsp://..., dir:PATH, npz:FILE, video:FILE, photos:, or bundle:clean and "
@@ -45,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True)
     add("--threads", type=int, default=0, metavar="N", help="of ONNX Runtime (default: cores, at most 4)")
     add("--connections", type=int, default=4, metavar="N",
         help="frames on their way to the host at once (default 4); with 1 files are decided one frame at a time")  # fmt: skip
+    add("--payload", choices=PAYLOADS, default=AUTO,
+        help="what frames go to the host as: fp32 and uint8 activations, or the DCT coefficients of frames behind DefQ, from "
+             "which it computes the head again (default auto: the fastest that it takes, measured as frames go)")  # fmt: skip
     add("--timeout-ms", type=float, default=2000, metavar="MS", help="patience with the host's answer (default 2000)")
+    add_access_arguments(parser)
     add("--debug", action="store_true", help="print the traceback of an error")
 
 
@@ -110,7 +116,15 @@ def open_session(arguments: argparse.Namespace) -> Session:
     engine = open_engine(bundle, arguments.engine, arguments.threads, arguments.fp16)
     uplink = None
     if arguments.host:
-        uplink = Uplink(arguments.host, bundle, threshold, arguments.connections, arguments.timeout_ms / 1e3)
+        uplink = Uplink(
+            arguments.host,
+            bundle,
+            threshold,
+            arguments.connections,
+            arguments.timeout_ms / 1e3,
+            arguments.payload,
+            access_of(arguments),
+        )
         try:
             uplink.check()
         except HostError as error:

@@ -34,6 +34,8 @@ class Decision(NamedTuple):
     """Whether DefQ was applied to the frame."""
     attacked: Optional[bool] = None
     """Whether the gate counted the frame as attacked; None without the gate."""
+    payload: Optional[str] = None
+    """The form it was sent in: fp32, uint8 or coefficients; None where nothing was sent."""
 
 
 def to_line(decision: Decision) -> str:
@@ -49,6 +51,8 @@ def to_line(decision: Decision) -> str:
         "bytes_sent": decision.bytes_sent,
         "defq": decision.quantised,
     }
+    if decision.payload is not None:
+        fields["payload"] = decision.payload
     if decision.attacked is not None:
         fields["attacked"] = decision.attacked
     if decision.truth is not None:

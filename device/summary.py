@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 
 from device.exits import efcy, exit_histogram, t3_er
+from device.payload import FP32
 from device.sinks import Decision
 
 
@@ -31,8 +32,7 @@ class Summary:
         self._total_ms = array("d")
         self._stages: Dict[str, List[float]] = {}  # sum and count
         self._sources = {"edge": 0, "host": 0, "fallback": 0}
-        self._sent_frames = 0
-        self._sent_bytes = 0
+        self._sent: Dict[str, List[int]] = {}  # payload form -> frames and bytes
         self._known = 0
         self._right = 0
         self._ages_ms = array("d")
@@ -50,8 +50,10 @@ class Summary:
             entry[0] += value
             entry[1] += 1
         self._sources[decision.source] += 1
-        self._sent_frames += decision.bytes_sent > 0
-        self._sent_bytes += decision.bytes_sent
+        if decision.bytes_sent:
+            sent = self._sent.setdefault(decision.payload or FP32, [0, 0])
+            sent[0] += 1
+            sent[1] += decision.bytes_sent
         if decision.truth is not None:
             self._known += 1
             self._right += decision.label_id == decision.truth
@@ -83,8 +85,9 @@ class Summary:
             latency_ms=_spread(total),
             quantised_frames=self._quantised,
             stage_ms={stage: entry[0] / entry[1] for stage, entry in self._stages.items()},
-            frames_to_host=self._sent_frames,
-            bytes_to_host=self._sent_bytes,
+            frames_to_host=sum(count for count, _ in self._sent.values()),
+            bytes_to_host=sum(size for _, size in self._sent.values()),
+            payloads={form: {"frames": count, "bytes": size} for form, (count, size) in sorted(self._sent.items())},
             exit_histogram=[int(each) for each in exit_histogram(answered, len(self.relative_costs))],
         )
         if self._ages_ms:
@@ -114,8 +117,8 @@ class Summary:
             "T3-ER {:.2f}  EFCY {:.2f}".format(figures["t3_er"], figures["efcy"])
             + ("  accuracy {:.3f}".format(figures["accuracy"]) if "accuracy" in figures else "")
             + "  latency mean {:.2f} ms, p50 {:.2f}, p99 {:.2f}".format(latency["mean"], latency["p50"], latency["p99"]),
-            "sent {} frames, {:.1f} kB;  mean ms a stage: {}".format(
-                figures["frames_to_host"], figures["bytes_to_host"] / 1000,
+            "sent {} frames, {:.1f} kB{};  mean ms a stage: {}".format(
+                figures["frames_to_host"], figures["bytes_to_host"] / 1000, _per_form(figures["payloads"]),
                 "  ".join("{} {:.3f}".format(stage, value) for stage, value in figures["stage_ms"].items())),
         ]  # fmt: skip
         if "age_ms" in figures:
@@ -126,6 +129,13 @@ class Summary:
                 "monitor: {} alarms; {} frames behind DefQ".format(figures["alarms"], figures["quantised_frames"])
             )
         return "\n".join(lines)
+
+
+def _per_form(payloads: Dict[str, Dict[str, int]]) -> str:
+    """Frames of each payload form, and kilobytes of one."""
+    parts = ["{} as {} of {:.1f} kB".format(each["frames"], form, each["bytes"] / each["frames"] / 1000)
+             for form, each in payloads.items()]  # fmt: skip
+    return " ({})".format(", ".join(parts)) if parts else ""
 
 
 def _spread(values: np.ndarray) -> Dict[str, float]:

@@ -1,28 +1,33 @@
 """Sends activations to the host and brings its answers, without ever making the camera wait.
 
-Each connection is a thread with one kept-open HTTP/1.1 socket (plain http; TLS is not there yet). A frame whose answer
+Each connection is a thread with one kept-open HTTP/1.1 socket. A frame whose answer
 does not come in time is given up, and its socket is shut from outside, so that a host that drips bytes holds nobody.
 After a failure the host counts as lost: frames are refused at once, and one is let through to try again after a pause
 of 0.1 s that doubles up to 1 s.
 """
 
 import http.client
+import json
 import queue
 import re
 import socket
 import sys
 import threading
 import time
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
+from device.access import NO_ACCESS, Access
 from device.bundle import Bundle
 from device.connection import Connection, endpoint_of, get_request, post_head, reason_of
-from device.errors import BundleError, HostError, WireError
-from device.wire import decode_response, encode_request, error_message
+from device.errors import BundleError, EdgeError, HostError, UsageError
+from device.payload import FORMS, FP32, NO_ALTERNATIVES, OUTPUTS, Alternatives, Encoder, Payload, forms_among
+from device.payload_choice import Choice, Cost, nominal_sizes
+from device.wire import decode_response, error_message
 
-OUTPUTS = ("label", "confidence", "exit")
+AUTO = "auto"
+PAYLOADS = (AUTO, *reversed(FORMS))
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
 
@@ -38,11 +43,15 @@ class HostAnswer(NamedTuple):
 class Ticket:
     """A frame on its way. ``answer`` is None until ``wait`` returned True, and for good when the host failed."""
 
-    def __init__(self, activation: np.ndarray, threshold: np.ndarray, deadline_s: float) -> None:
+    def __init__(
+        self, activation: np.ndarray, threshold: np.ndarray, deadline_s: float, others: Alternatives = NO_ALTERNATIVES
+    ) -> None:
         self.activation = activation
+        self.others = others
         self.threshold = threshold
         self.deadline_s = deadline_s  # time.perf_counter()
         self.answer: Optional[HostAnswer] = None
+        self.form: Optional[str] = None  # that it was sent as
         self.bytes_sent = 0
         self.finished_s = 0.0
         self.connection: Optional[Connection] = None
@@ -68,32 +77,49 @@ class Ticket:
             self.finish(None)
             connection = self.connection
             if connection is not None:
-                connection.shut()
+                connection.cut()
 
 
 class Uplink:
     """The device's side of the host connection.
 
     Args:
-        url: http://HOST:PORT.
+        url: http://HOST:PORT, or https://.
         bundle: names the tail to ask for and bounds its answers.
         threshold: confidence from which a frame leaves at an exit of the host, unless it comes with its own.
         connections: frames on their way at the same time.
         timeout_s: from handing a frame over to giving it up.
+        payload: one of PAYLOADS: the form in which frames go (device/payload.py); ``auto`` takes the fastest of those that
+            the host takes (device/payload_choice.py) and says on stderr which that is.
+        access: TLS and token.
 
     Raises:
-        UsageError: not such a URL.
+        UsageError: not such a URL, or files of ``access`` that cannot be used.
     """
 
     def __init__(
-        self, url: str, bundle: Bundle, threshold: float, connections: int = 4, timeout_s: float = 2.0
+        self,
+        url: str,
+        bundle: Bundle,
+        threshold: float,
+        connections: int = 4,
+        timeout_s: float = 2.0,
+        payload: str = FP32,
+        access: Access = NO_ACCESS,
     ) -> None:
         self.url = url
-        self.endpoint = endpoint_of(url)
+        self.endpoint = endpoint_of(url, access)
         self.bundle = bundle
         self.connections = connections
         self.timeout_s = timeout_s
+        self.payload = payload
+        self._choice = Choice(nominal_sizes(bundle), timeout_s, connections)
+        self._forms: Optional[List[str]] = None  # that the host takes; None until it was asked
+        self._told = False  # that it takes one alone
         self._threshold = np.full((1, 1), threshold, np.float32)
+        plain = post_head(self.endpoint, "/v2/models/{}/infer".format(bundle.id))
+        deflate = plain.replace("\r\n", "\r\nContent-Encoding: deflate\r\n", 1)
+        self._heads = {"": plain, "deflate": deflate}
         self._queue: "queue.Queue[Optional[Ticket]]" = queue.Queue()
         self._free = threading.Semaphore(connections)
         self._lock = threading.Lock()
@@ -110,39 +136,64 @@ class Uplink:
         Raises:
             HostError: absent, not ready, or not a host of this protocol.
             BundleError: it serves another bundle.
+            UsageError: it does not take the payload form that was asked for.
         """
+        try:
+            self._ask_forms(time.perf_counter() + self.timeout_s)
+        except (OSError, http.client.HTTPException) as error:
+            raise HostError("found no host at {} ({}); expected one to be started with: python -m host serve".format(
+                self.url, reason_of(error))) from error  # fmt: skip
+
+    def _ask_forms(self, deadline_s: float) -> List[str]:
+        """Ask the host which payload forms it takes; errors as of ``check``, and those of a connection."""
         connection = Connection(self.endpoint)
-        deadline_s = time.perf_counter() + self.timeout_s
         try:
             status, _, body = connection.exchange(
                 get_request(self.endpoint, "/v2/models/" + self.bundle.id), deadline_s
             )
-        except (OSError, http.client.HTTPException, HostError) as error:
-            raise HostError("found no host at {} ({}); expected one to be started with: python -m host serve".format(
-                self.url, reason_of(error))) from error  # fmt: skip
         finally:
             connection.shut()
         if status == 404:
             raise BundleError(
                 "the host at {} does not serve bundle {}: {}".format(self.url, self.bundle.id, error_message(body))
             )
+        if status in (401, 403):
+            raise HostError("the host at {} refuses this device ({}: {}); expected a token that it knows; see --token-file".format(
+                self.url, status, error_message(body)))  # fmt: skip
         if status != 200:
             raise HostError("found status {} from the host at {}: {}; expected 200; is it a host of this bundle?".format(
                 status, self.url, error_message(body)))  # fmt: skip
+        forms = forms_among(_input_names(body), self.bundle)
+        if self.payload not in (AUTO, *forms):
+            raise UsageError("found --payload {}, but the host at {} takes {} for this bundle; expected one with a bundle exported by "
+                             "this release; use --payload auto or {}".format(
+                                 self.payload, self.url, " and ".join(forms), forms[-1]))  # fmt: skip
+        if self.payload == AUTO and len(forms) == 1 and not self._told:
+            self._told = True
+            print("payload: {}, all that the host at {} takes".format(forms[0], self.url), file=sys.stderr, flush=True)
+        self._forms = forms
+        return forms
 
-    def submit(self, activation: np.ndarray, wait: bool, threshold: Optional[float] = None) -> Ticket:
+    def submit(
+        self,
+        activation: np.ndarray,
+        wait: bool,
+        threshold: Optional[float] = None,
+        others: Alternatives = NO_ALTERNATIVES,
+    ) -> Ticket:
         """Hand a frame over.
 
         Args:
             activation: float32 (1, ...) as the head gave it; not changed by the caller until the ticket is done.
             wait: for a free connection, at most until the deadline; else a frame that finds none is refused.
             threshold: for this frame instead of the uplink's.
+            others: what it may be sent as instead.
 
         Returns:
             A ticket; one without an answer that is done already when the frame was refused.
         """
         own = self._threshold if threshold is None else np.full((1, 1), threshold, np.float32)
-        ticket = Ticket(activation, own, time.perf_counter() + self.timeout_s)
+        ticket = Ticket(activation, own, time.perf_counter() + self.timeout_s, others)
         with self._lock:
             refused = bool(self._lost_since) and time.perf_counter() < self._try_again_s
             if self._lost_since and not refused:
@@ -164,7 +215,7 @@ class Uplink:
 
     def _work(self) -> None:
         connection = Connection(self.endpoint)
-        head = post_head(self.endpoint, "/v2/models/{}/infer".format(self.bundle.id))
+        encoder = Encoder(self.bundle)
         while True:
             ticket = self._queue.get()
             if ticket is None:
@@ -172,10 +223,10 @@ class Uplink:
                 return
             try:
                 ticket.connection = connection
-                answer = self._ask(connection, head, ticket)
+                answer = self._ask(connection, encoder, ticket)
                 ticket.finish(answer)
                 self._found()
-            except (OSError, http.client.HTTPException, HostError, WireError, ValueError, OverflowError) as error:
+            except (OSError, http.client.HTTPException, EdgeError, ValueError, OverflowError) as error:
                 connection.shut()
                 late = ticket.done() or isinstance(error, socket.timeout)
                 self._lost("no answer within {:.1f} s".format(self.timeout_s) if late else reason_of(error))
@@ -183,22 +234,51 @@ class Uplink:
             finally:
                 self._free.release()
 
-    def _ask(self, connection: Connection, head: str, ticket: Ticket) -> HostAnswer:
-        message = encode_request({"activation": ticket.activation, "threshold": ticket.threshold}, OUTPUTS)
-        request = head.format(message.header_length, len(message.body)).encode("ascii") + message.body
-        reused = connection.is_open()
+    def _ask(self, connection: Connection, encoder: Encoder, ticket: Ticket) -> HostAnswer:
+        form = self._form(encoder, ticket)
+        started_s = time.perf_counter()
+        payload = encoder.encode(ticket.activation, ticket.threshold, form, ticket.others)
+        ticket.form = payload.form
+        request = self._head(payload) + payload.body
+        encoded_s = time.perf_counter()
+        fresh = not connection.is_open()
         try:
             status, length, body = connection.exchange(request, ticket.deadline_s, ticket.sent)
         except (OSError, http.client.HTTPException):
             # servers close idle connections; inference is idempotent, so one more try on a fresh one does no harm
-            if not reused or ticket.done():
+            if fresh or ticket.done():
                 raise
+            fresh = True
             connection.shut()
             status, length, body = connection.exchange(request, ticket.deadline_s, ticket.sent)
         if status != 200:
             raise HostError("status {}: {}".format(status, error_message(body)))
         response = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None)
-        return self._checked(response.tensors)
+        answer = self._checked(response.tensors)
+        if self.payload == AUTO:
+            cost = Cost(encoded_s - started_s, time.perf_counter() - encoded_s, len(request))
+            with self._lock:
+                self._choice.add(payload.form, cost, counts=not fresh)
+        return answer
+
+    def _form(self, encoder: Encoder, ticket: Ticket) -> str:
+        """What to send a frame as; after a loss the host is asked again, as another may stand there now."""
+        if self.payload == FP32:
+            return FP32
+        forms = self._forms or self._ask_forms(ticket.deadline_s)
+        if self.payload != AUTO:
+            return self.payload
+        possible = encoder.possible(forms, ticket.others)
+        with self._lock:
+            form = self._choice.pick(possible, time.perf_counter())
+            news, self._choice.news = self._choice.news, []
+        for sentence in news:
+            print(sentence, file=sys.stderr, flush=True)
+        return form
+
+    def _head(self, payload: Payload) -> bytes:
+        head = self._heads[payload.encoding]
+        return head.format(payload.header_length, len(payload.body), self.endpoint.access.header()).encode("ascii")
 
     def _checked(self, tensors: Dict[str, np.ndarray]) -> HostAnswer:
         values = [tensors[name].ravel() for name in OUTPUTS if name in tensors and tensors[name].size == 1]
@@ -219,6 +299,8 @@ class Uplink:
             self._pause_s = FIRST_PAUSE_S if first else min(2 * self._pause_s, LONGEST_PAUSE_S)
             self._try_again_s = now + self._pause_s
             self._lost_since = self._lost_since or now
+            self._choice.lost()
+            self._forms = None
         if first:
             print("warning: lost the host at {} ({}); frames are answered on the device until it is back".format(
                 self.url, reason), file=sys.stderr, flush=True)  # fmt: skip
@@ -233,3 +315,11 @@ class Uplink:
                     file=sys.stderr,
                     flush=True,
                 )
+
+
+def _input_names(metadata: bytes) -> List[str]:
+    """The names of a model's inputs, of the protocol's metadata; none where it lists none."""
+    try:
+        return [str(each["name"]) for each in json.loads(metadata.decode("utf-8"))["inputs"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []

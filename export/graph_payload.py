@@ -34,7 +34,7 @@ def quantising(source: str, shape: tuple[int, ...], levels: int, suffix: str) ->
         ("Concat", ["lowest", "step"], "pair", {"axis": 1}),
         ("Reshape", ["pair", "two"], QUANTISED[1], {}),
     ]
-    weights = {
+    weights: dict[str, np.ndarray] = {
         "levels": np.array(levels, np.float32),
         "smallest": np.array(SMALLEST_STEP, np.float32),
         "two": np.array([-1, 2], np.int64),
@@ -96,7 +96,7 @@ def _pixels(input_shape: tuple[int, ...]) -> Piece:
     channels, height, width = input_shape
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     blocks = rows * columns
-    weights = {
+    weights: dict[str, np.ndarray] = {
         "order": np.argsort(ZIGZAG).astype(np.int64),
         "colours": np.array([-1, BLOCK * BLOCK, channels, blocks], np.int64),
         "channel": np.array(2, np.int64),

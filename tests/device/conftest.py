@@ -6,11 +6,13 @@ import os
 import shutil
 import socket
 import threading
+import zlib
 
 import numpy as np
 import pytest
 
 from device.bundle import load_bundle
+from device.payload import FORMS, inputs_of
 from device.wire import HEADER_LENGTH, decode_request, encode_response, error_body
 
 DATA = os.path.join(os.path.dirname(__file__), "data")
@@ -90,6 +92,8 @@ class FakeHost:
         self.mode = "right"
         self.requests = 0
         self.thresholds = []
+        self.forms = ["fp32"]  # those that its metadata lists; from the next question on
+        self.received = []  # the form of each request
         self.connections = []
         self._stopped = threading.Event()
         self._listener = socket.socket()
@@ -144,11 +148,18 @@ class FakeHost:
             self._send(connection, "404 Not Found", error_body(message), None)
             return True
         if first.startswith("GET"):
-            self._send(connection, "200 OK", b"{}", None)
+            names = [name for form in self.forms for name in inputs_of(form, self.bundle)]
+            metadata = {"inputs": [{"name": name} for name in names]} if names != ["activation"] else {}
+            self._send(connection, "200 OK", json.dumps(metadata).encode(), None)
             return True
         self.requests += 1
+        if headers.get("content-encoding") == "deflate":
+            body = zlib.decompress(body)
         request = decode_request(body, int(headers[HEADER_LENGTH.lower()]))
-        assert request.tensors["activation"].shape == (1, *self.bundle.activation_shape)
+        form = next(form for form in FORMS if set(inputs_of(form, self.bundle)) < set(request.tensors))
+        for name, (_, shape) in inputs_of(form, self.bundle).items():
+            assert request.tensors[name].shape == (1, *shape)
+        self.received.append(form)
         self.thresholds.append(request.tensors["threshold"].tolist())
         return self._answer(connection)
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from device.errors import BundleError, HostError, UsageError
+from device.payload import COEFFICIENTS, FP32, NO_ALTERNATIVES, UINT8, Alternatives
+from device.payload_choice import SETTLING, TRIES
 from device.uplink import Uplink
 
 
@@ -25,8 +27,8 @@ def uplink_to(bundle):
         uplink.close()
 
 
-def ask(uplink, activation):
-    ticket = uplink.submit(activation, wait=True)
+def ask(uplink, activation, others=NO_ALTERNATIVES):
+    ticket = uplink.submit(activation, wait=True, others=others)
     ticket.wait()
     return ticket
 
@@ -143,8 +145,80 @@ def test_check_tells_absent_from_wrong(uplink_to, fake_host):
 
 
 @pytest.mark.parametrize(
-    "url", ["127.0.0.1:8000", "https://a:1", "http://", "http://a:99999", "http://a/b", "http://[x"]
+    "url", ["127.0.0.1:8000", "ftp://a:1", "http://", "http://a:99999", "http://a/b", "http://[x"]
 )
 def test_urls_that_cannot_work(bundle, url):
     with pytest.raises(UsageError, match="expected http://HOST:PORT"):
         Uplink(url, bundle, 0.5)
+
+
+@pytest.fixture
+def quantised_frame(bundle, frames):
+    return Alternatives(None, frames[0], bundle.table)
+
+
+ALL = [COEFFICIENTS, UINT8, FP32]
+
+
+def test_a_form_that_was_asked_for_is_sent(uplink_to, fake_host, activation, quantised_frame):
+    fake_host.forms = ALL
+    sizes = {}
+    for form in ALL:
+        uplink = uplink_to(fake_host.url, payload=form)
+        uplink.check()
+        ticket = ask(uplink, activation, quantised_frame)
+        assert ticket.answer == (2, 0.75, 4)
+        assert ticket.form == form
+        sizes[form] = ticket.bytes_sent
+    assert fake_host.received == ALL
+    assert sizes[UINT8] < sizes[FP32] / 2
+    uplink = uplink_to(fake_host.url, payload=COEFFICIENTS)
+    assert ask(uplink, activation).form == UINT8  # a frame without DefQ has no coefficients to send
+
+
+def test_a_form_that_the_host_does_not_take_is_one_sentence(uplink_to, fake_host, activation, capfd):
+    uplink = uplink_to(fake_host.url, payload=UINT8, connections=1)
+    with pytest.raises(
+        UsageError, match="found --payload uint8, but the host at .* takes fp32 for .*; use --payload auto or fp32"
+    ):
+        uplink.check()
+    assert ask(uplink, activation).answer is None  # and where nobody checked, no frame is sent as what it cannot read
+    assert ask(uplink, activation).answer is None
+    assert fake_host.requests == 0
+    uplink.close()
+    assert capfd.readouterr().err.count("found --payload uint8") == 1
+
+
+def test_auto_with_a_host_that_takes_float32_alone(uplink_to, fake_host, activation, quantised_frame, capfd):
+    uplink = uplink_to(fake_host.url, payload="auto", connections=1)
+    uplink.check()
+    assert [ask(uplink, activation, quantised_frame).form for _ in range(3)] == [FP32] * 3
+    assert capfd.readouterr().err == "payload: fp32, all that the host at {} takes\n".format(fake_host.url)
+
+
+def test_auto_tries_all_forms_and_says_once_which_it_took(uplink_to, fake_host, activation, quantised_frame, capfd):
+    fake_host.forms = ALL
+    uplink = uplink_to(fake_host.url, payload="auto", connections=1)
+    each = SETTLING + TRIES + 1  # the first over a connection does not count
+    forms = [ask(uplink, activation, quantised_frame).form for _ in range(3 * each + 5)]
+    assert set(forms) == set(ALL)
+    assert len(set(forms[-5:])) == 1
+    errors = capfd.readouterr().err
+    assert errors.count("\n") == 1
+    assert errors.startswith("payload: {} ".format(forms[-1]))
+
+
+def test_a_host_that_comes_back_is_asked_again(uplink_to, fake_host, host_at, activation, quantised_frame):
+    fake_host.forms = ALL
+    uplink = uplink_to(fake_host.url, payload="auto", connections=1)
+    assert ask(uplink, activation, quantised_frame).form == COEFFICIENTS
+    fake_host.stop()
+    while ask(uplink, activation, quantised_frame).answer:
+        pass
+    host_at(fake_host.port)  # one that takes float32 alone
+    deadline = time.perf_counter() + 3
+    ticket = ask(uplink, activation, quantised_frame)
+    while ticket.answer is None:
+        assert time.perf_counter() < deadline
+        ticket = ask(uplink, activation, quantised_frame)
+    assert ticket.form == FP32
