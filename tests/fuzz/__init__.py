@@ -4,6 +4,7 @@ Each module ``fuzz_NAME`` has a ``check(data)`` that raises only when the reader
 tests/fuzz/test_corpus.py calls it with the committed corpus, ``python -m tests.fuzz`` with what atheris thinks of.
 """
 
+import atexit
 import tempfile
 from pathlib import Path
 
@@ -26,4 +27,6 @@ TARGETS = (
 def scratch() -> "tempfile.TemporaryDirectory[str]":
     """A folder that goes with the process; in memory where there is such a place, since disks are 20 times slower."""
     memory = Path("/dev/shm")
-    return tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None)
+    folder = tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None)
+    atexit.register(folder.cleanup)
+    return folder

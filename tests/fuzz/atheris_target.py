@@ -1,6 +1,7 @@
 """Runs one target under atheris: python -m tests.fuzz.atheris_target NAME [libFuzzer's options and folders]."""
 
 import importlib
+import shlex
 import sys
 from random import Random
 
@@ -23,10 +24,12 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def main() -> None:
-    name = sys.argv.pop(1)
+    name, *options = sys.argv[1:]
     with atheris.instrument_imports(include=PACKAGES, exclude=BROKEN, enable_loader_override=False):
         target = importlib.import_module(f"tests.fuzz.fuzz_{name}")
-    atheris.Setup(sys.argv, target.check, custom_mutator=mutate)
+    # a merge hands the program's name and the options to a shell, once more for each input that breaks
+    command = f"{shlex.quote(sys.executable)} -m tests.fuzz.atheris_target {name}"
+    atheris.Setup([command, *options], target.check, custom_mutator=mutate)
     atheris.Fuzz()
 
 

@@ -8,18 +8,18 @@ import time
 import numpy as np
 
 from device.bundle import load_bundle
-from device.connection import Connection, Endpoint
+from device.connection import Connection
 from device.errors import HostError, WireError
 from device.uplink import Uplink
 from device.wire import decode_response, error_message
 from tests.fuzz import BUNDLE
 
-UPLINK = Uplink("http://127.0.0.1:9", load_bundle(str(BUNDLE)), 0.5, connections=0)
+UPLINK = Uplink("http://127.0.0.1:9", load_bundle(str(BUNDLE)), 0.5, connections=1)
 
 
 def check(data: bytes) -> None:
     ours, theirs = socket.socketpair()
-    connection = Connection(Endpoint("fuzz", 9))
+    connection = Connection(UPLINK.endpoint)
     connection._socket = ours
     try:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)

@@ -127,7 +127,7 @@ def archives() -> dict[str, bytes]:
         pax.addfile(info, io.BytesIO(KEPT["manifest.json"]))
     return {
         "tiny": b"t" + plain + end,
-        "packed": b"z" + gzip.compress(plain + end, 9, mtime=0),
+        "packed": b"z" + gzip.compress(b"".join(member(name, KEPT[name]) for name in sorted(KEPT)) + end, 9, mtime=0),
         "nested": b"z" + gzip.compress(gzip.compress(plain + end, 9, mtime=0), mtime=0),
         "links": b"t" + member("manifest.json", kind=tarfile.SYMTYPE, link="/etc/passwd") + member("table.json", kind=tarfile.LNKTYPE, link="../x") + end,
         "outside": b"t" + member("../../manifest.json", KEPT["manifest.json"]) + member("/labels.txt", KEPT["labels.txt"]) + end,
@@ -154,6 +154,7 @@ def frame_sets() -> dict[str, bytes]:
         "fortran": b"0" + npy(np.asfortranarray(arrays()["clean"])),
         "universal": b"3" + npy(arrays()["universal"]),
         "huge": b"2" + huge,
+        "no-array": b"0hello",
         "fields": b"2" + npy(np.zeros(2, [("a", "<i4"), ("b", "u1")])),
     }
 
@@ -172,7 +173,7 @@ def encodings() -> dict[str, bytes]:
 
 def calls() -> dict[str, bytes]:
     def call(path: int, body: bytes, *headers: str) -> bytes:
-        return bytes([path]) + "".join(f"{each}\n" for each in headers).encode() + b"\n" + body
+        return bytes([path]) + "".join(f"{each}\n" for each in headers).encode("latin-1") + b"\n" + body
 
     binary, text = encode_request(ONE, OUTPUTS, "1"), encode_request(SMALL, ["exit"], "1", binary=False)
     length = f"{HEADER_LENGTH}: {binary.header_length}"
@@ -184,6 +185,7 @@ def calls() -> dict[str, bytes]:
         "gzip": call(0, gzip.compress(binary.body, 9, mtime=0), length, "Content-Encoding: gzip"),
         "bomb": call(0, gzip.compress(bytes(1 << 18), 9, mtime=0), "Content-Encoding: gzip"),
         "lengths": call(0, b"{}", f"{HEADER_LENGTH}: \xb2", "Content-Length: 99999999999"),
+        "superscript": call(0, b"{}", "Content-Length: 999\xb9"),  # a digit for str.isdigit, but not for int
         "metadata": call(1, b""),
         "other-model": call(5, b"{}"),
     }
