@@ -60,13 +60,13 @@ class Tail:
         self.bundle = bundle
         self._threads = threads or os.cpu_count() or 1
         model = bundle.read("tail")
-        small = [form for form in FORMS if "from_" + form in bundle.graphs]
+        small = {form: bundle.read("from_" + form) for form in FORMS if "from_" + form in bundle.graphs}
         self._forms = {form: inputs_of(form, bundle) for form in (FP32, *small)}
         self._names = {frozenset(inputs): form for form, inputs in self._forms.items()}
         try:
             self._flat = self._session(model)
             cut = Stages(model, self._session) if stages else None
-            self._before = {form: self._session(bundle.read("from_" + form)) for form in small}
+            self._before = {form: self._session(graph) for form, graph in small.items()}
         except Exception as error:  # its exceptions have no public base class
             raise EngineError(
                 f"ONNX Runtime {onnxruntime.__version__} could not load a graph of {bundle.path} ({str(error)[:200]}); install the onnxruntime of requirements-host.txt"

@@ -94,6 +94,7 @@ class FakeHost:
         self.thresholds = []
         self.forms = ["fp32"]  # those that its metadata lists; from the next question on
         self.received = []  # the form of each request
+        self.steps = []  # of those with coefficients
         self.connections = []
         self._stopped = threading.Event()
         self._listener = socket.socket()
@@ -160,6 +161,8 @@ class FakeHost:
         for name, (_, shape) in inputs_of(form, self.bundle).items():
             assert request.tensors[name].shape == (1, *shape)
         self.received.append(form)
+        if form == "coefficients":
+            self.steps.append(request.tensors["steps"][0].tolist())
         self.thresholds.append(request.tensors["threshold"].tolist())
         return self._answer(connection)
 

@@ -40,7 +40,8 @@ def test_archive_is_the_same(bundle, bundle_folder, tmp_path):
     packed = load_bundle(archive)
     assert packed.id == bundle.id
     np.testing.assert_array_equal(packed.table, bundle.table)
-    assert all(packed.read(graph) == bundle.read(graph) for graph in ("head", "head_flat", "tail"))
+    assert set(packed.graphs) == {"head", "head_flat", "tail", "from_uint8", "from_coefficients"}
+    assert all(packed.read(graph) == bundle.read(graph) for graph in packed.graphs)
 
 
 @pytest.mark.parametrize("name", ["head.onnx", "head_flat.onnx", "tail.onnx", "table.json", "labels.txt"])
@@ -163,6 +164,10 @@ CHANGES = {
     "shape of two": lambda m: m["input"].update(shape=[3, 32]),
     "huge shape": lambda m: m["input"].update(shape=[3, 1 << 40, 32]),
     "exits no list": lambda m: m.update(exits=3),
+    "no level": lambda m: m["activation"].update(levels=0),
+    "levels beyond a byte": lambda m: m["activation"].update(levels=256),
+    "one payload form": lambda m: m["graphs"].pop("from_uint8"),
+    "payload form without a file": lambda m: m["graphs"].update(from_uint8={}),
     "file outside": lambda m: m["defq"].update(file="../table.json"),
 }
 

@@ -1,3 +1,4 @@
+import json
 import threading
 import time
 
@@ -10,7 +11,7 @@ from device.engines import HeadResult, OnnxRuntimeEngine
 from device.gate import Gate, noise_level
 from device.monitor import ExitShares, Monitor
 from device.pipeline import Pipeline, Preprocessor
-from device.sinks import Sink
+from device.sinks import Sink, to_line
 from device.uplink import Uplink
 
 
@@ -78,6 +79,31 @@ def test_host_answers_in_frame_order(run, fake_host, frames, expected, connectio
     host = [decision for decision in decisions if decision.source == "host"]
     assert {(decision.label_id, decision.exit) for decision in host} == {(2, 4)}
     assert all(decision.ms["total"] >= decision.ms["host"] > 0 for decision in host)
+
+
+@pytest.mark.parametrize("payload", ["fp32", "uint8", "coefficients"])
+def test_decisions_and_summary_tell_the_payload(run, fake_host, frames, payload):
+    fake_host.forms = ["coefficients", "uint8", "fp32"]
+    decisions, figures = run(ListCamera(frames), fake_host.url, defq=True, payload=payload)
+    sent = [decision for decision in decisions if decision.source == "host"]
+    assert {decision.payload for decision in sent} == {payload}
+    assert {decision.payload for decision in decisions if decision.source == "edge"} == {None}
+    assert json.loads(to_line(sent[0]))["payload"] == payload
+    assert figures["payloads"] == {payload: {"frames": len(sent), "bytes": figures["bytes_to_host"]}}
+    assert set(fake_host.received) == {payload}
+
+
+def test_the_gate_sends_coefficients_of_the_table_of_each_frame(run, fake_host, frames):
+    fake_host.forms = ["coefficients", "uint8", "fp32"]
+    weak = Gate(0.0, {5: 2.0}, np.full((8, 8), 25, np.float32))
+    gate = Gate(
+        float(np.median([noise_level(frame) for frame in frames])), {5: 2.0}, np.full((8, 8), 40, np.float32), weak
+    )
+    run(ListCamera(frames), fake_host.url, defq=True, gate=gate, rad=5, payload="coefficients")
+    assert fake_host.received == ["coefficients"] * 60
+    assert {steps[0] for steps in fake_host.steps} == {25, 40}
+    run(ListCamera(frames), fake_host.url, defq=True, gate=gate._replace(level=1e9, weak=None), payload="coefficients")
+    assert set(fake_host.received[60:]) == {"uint8"}  # frames that the gate lets pass are not quantised
 
 
 def test_host_that_dies_mid_run_loses_no_frame(run, fake_host, frames):

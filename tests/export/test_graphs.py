@@ -4,13 +4,14 @@ import pytest
 
 from device.bundle import load_bundle
 from device.errors import DataError, UsageError
+from device.payload import packed_coefficients, quantised, restored, steps_of
 from device.quantization import DefQ
-from export import graphs, pieces
-from export.bundle import BundleSettings, _macs_per_value, write_bundle
+from export import graph_payload, graphs, pieces
+from export.bundle import LEVELS, BundleSettings, _levels, _macs_per_value, write_bundle
 from export.calibration import early_exit, score
 from export.graph_defq import defq_nodes
 from export.networks import NETWORKS
-from export.parity import check_defq, check_exits, run_split, session
+from export.parity import _pixels_of, check_defq, check_exits, check_forms, run_split, session
 from export.weights import to_tensor
 from tests import tiny
 from tests.tiny import DATA
@@ -106,6 +107,95 @@ def test_defq_inside_the_head_pads_sizes_that_are_no_multiple_of_eight():
         np.testing.assert_array_equal(np.rint(out * 255).astype(np.uint8), DefQ(table).planes(frame))
 
 
+TABLE = np.array(tiny.TABLE["table"], np.float32)
+
+
+@pytest.mark.parametrize("split", [1, 2, 3, 4])
+@pytest.mark.parametrize("levels", [63, 255])
+def test_the_heads_uint8_is_numpys_to_the_bit_wherever_the_frame_stays(parts, split, levels):
+    head = session(graphs.nested_head(parts, split, tiny.SHAPE, THRESHOLD, levels=levels))
+    back = session(graph_payload.from_uint8(parts.shapes[split - 1]))
+    for image in to_tensor(tiny.frames()[:20]).numpy():
+        feed = {"image": image[None], "threshold": np.full(1, 2, np.float32)}
+        activation, values, pair = head.run(["activation", *graph_payload.QUANTISED], feed)
+        expected = quantised(activation, levels)
+        np.testing.assert_array_equal(values, expected.values)
+        assert pair.tobytes() == expected.range.tobytes()
+        found = back.run(None, {"activation_uint8": values, "activation_range": pair})[0]
+        np.testing.assert_array_equal(found, restored(expected))
+
+
+def test_a_frame_that_left_early_has_no_uint8_either(parts):
+    head = session(graphs.nested_head(parts, 3, tiny.SHAPE, THRESHOLD))
+    feed = {"image": to_tensor(tiny.frames()[:1]).numpy(), "threshold": np.zeros(1, np.float32)}
+    shapes = [each.shape for each in head.run(["activation", *graph_payload.QUANTISED], feed)]
+    assert shapes == [(0, *parts.shapes[2]), (0, *parts.shapes[2]), (0, 2)]
+
+
+@pytest.mark.parametrize("split", [1, 3])
+def test_coefficients_give_the_pixels_of_defq_and_the_blocks_behind_them(network, parts, split):
+    model = graph_payload.from_coefficients(parts, split, tiny.SHAPE)
+    frames, defq = tiny.frames(), DefQ(TABLE)
+    packed = np.concatenate([packed_coefficients(defq.levels(frame), 3) for frame in frames])
+    feed = {"coefficients": packed, "steps": np.repeat(steps_of(TABLE), len(frames), axis=0)}
+    pixels = _pixels_of(model).run(None, feed)[0]
+    expected = np.stack([defq.planes(frame).copy() for frame in frames]) / np.float32(255)
+    np.testing.assert_array_equal(pixels, expected)
+    flat = session(graphs.flat_head(parts, split, tiny.SHAPE, THRESHOLD))
+    activation = flat.run(["activation"], {"image": expected})[0]
+    np.testing.assert_allclose(session(model).run(None, feed)[0], activation, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 13, 21), (1, 8, 8), (3, 40, 3)])
+def test_pixels_of_other_sizes_and_tables_in_one_batch(shape):
+    part = graph_payload._pixels(shape)
+    blocks = shape[0] * -(-shape[1] // 8) * -(-shape[2] // 8)
+    tensor = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        part.nodes,
+        "pixels",
+        [
+            tensor("coefficients", onnx.TensorProto.INT8, ["n", 64, blocks]),
+            tensor("steps", onnx.TensorProto.UINT8, ["n", 64]),
+        ],
+        [tensor("pixels", onnx.TensorProto.FLOAT, ["n", *shape])],
+        part.weights,
+    )
+    run = session(pieces.model(graph, ""))
+    generator = np.random.default_rng(0)
+    frames = [generator.integers(0, 256, (*shape[1:], shape[0])).astype(np.uint8) for _ in range(8)]
+    frames += [np.broadcast_to(np.array([255, 0, 255][: shape[0]], np.uint8), (*shape[1:], shape[0]))]
+    tables = [TABLE + number for number in range(len(frames))]
+    quantisers = [DefQ(table) for table in tables]
+    packed = [packed_coefficients(each.levels(frame), shape[0]) for each, frame in zip(quantisers, frames, strict=True)]
+    feed = {"coefficients": np.concatenate(packed), "steps": np.concatenate([steps_of(table) for table in tables])}
+    for found, defq, frame in zip(run.run(None, feed)[0], quantisers, frames, strict=True):
+        np.testing.assert_array_equal(np.rint(found * 255).astype(np.uint8), defq.planes(frame))
+
+
+def test_payload_forms_that_disagree_fail(parts):
+    models = {
+        "head": graphs.nested_head(parts, 2, tiny.SHAPE, THRESHOLD),
+        "tail": graphs.tail(parts, 2),
+        "from_uint8": graph_payload.from_uint8(parts.shapes[1]),
+        "from_coefficients": graph_payload.from_coefficients(parts, 2, tiny.SHAPE),
+    }
+    check_forms(models, TABLE, 255, THRESHOLD, tiny.frames(), "frames")
+    with pytest.raises(DataError, match="activations as uint8 differ from NumPy for frame 0"):
+        check_forms(models, TABLE, 63, THRESHOLD, tiny.frames(), "frames")
+    for weight in models["from_coefficients"].graph.initializer:
+        if weight.name == "rebuild/order":
+            weight.CopyFrom(pieces.constant(weight.name, np.arange(64)))
+    with pytest.raises(DataError, match="pixels from coefficients differ from DefQ for frame 0"):
+        check_forms(models, TABLE, 255, THRESHOLD, tiny.frames(), "frames")
+
+
+def test_levels_are_the_finest_that_take_a_seventh(parts):
+    head = graphs.flat_head(parts, 2, tiny.SHAPE, THRESHOLD)
+    assert _levels(head, tiny.frames()[:20]) in LEVELS
+    assert _levels(head, np.zeros((20, 16, 16, 3), np.uint8)) == 255  # the same everywhere, and small in any case
+
+
 def test_export_leaves_the_network_in_evaluation_mode_and_unchanged(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     pieces.stages(network)
@@ -127,8 +217,12 @@ def test_committed_bundle_is_what_the_exporter_writes(tmp_path):
     written, committed = load_bundle(str(tiny.write(tmp_path / "b"))), load_bundle(str(DATA / "tiny_bundle"))
     assert written.manifest["thresholds"] == committed.manifest["thresholds"]
     np.testing.assert_allclose(written.relative_costs, committed.relative_costs)
-    new, old = (onnx.load_from_string(bundle.read("head")) for bundle in (written, committed))
-    assert [node.op_type for node in new.graph.node] == [node.op_type for node in old.graph.node]
+    assert written.graphs == committed.graphs
+    assert written.activation_levels == committed.activation_levels
+    for graph in written.graphs:
+        new, old = (onnx.load_from_string(bundle.read(graph)) for bundle in (written, committed))
+        assert [node.op_type for node in new.graph.node] == [node.op_type for node in old.graph.node]
+        assert (new.ir_version, new.opset_import[0].version) == (7, 13)
 
 
 def test_bundles_of_other_tables_splits_and_folders(tmp_path, network):
