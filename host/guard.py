@@ -1,0 +1,230 @@
+"""Who may ask the host, and how much: tokens, and limits of each client, tested before a request's body is read."""
+
+import argparse
+import asyncio
+import functools
+import ipaddress
+import json
+import math
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from device.errors import UsageError
+from host.connections import ConnectionLimits, Refused, bounded_protocol
+from host.tokens import Tokens
+
+OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})  # for probes, which have no token
+MAX_CLIENTS = 8192  # whose rate is remembered; the one longest unseen is forgotten
+LINGER_S, LINGER_BYTES = 1.0, 1 << 20
+
+
+class GuardSettings(NamedTuple):
+    """Limits of one client; 0 = none.
+
+    rate_hz: requests a second in the long run. burst: requests that may come at once after a pause. client_requests: at
+    hand at the same time.
+    """
+
+    rate_hz: float = 0.0
+    burst: int = 1
+    client_requests: int = 256
+
+
+class Guard:
+    """ASGI middleware that answers what it refuses with JSON ``{"error": sentence}``: 401 no token or an unknown one, 403
+    a token of another client than the certificate, 429 too many requests, with Retry-After.
+
+    A client is the name of its token, else the common name of its certificate, else its address (of IPv6 the first 64
+    bits, of which one client usually has all). The application finds that name as ``request.state.client_name``. Health
+    needs no token and has no limit.
+
+    Args:
+        app: behind it.
+        tokens: None = nobody needs one.
+        refused: told of each refusal: status and one of no_token, unknown_token, other_client, rate, client_requests.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: GuardSettings = GuardSettings(),  # noqa: B008 (immutable)
+        tokens: Tokens | None = None,
+        refused: Refused | None = None,
+    ) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._refused = refused
+        self._rate = _Rate(settings.rate_hz, settings.burst) if settings.rate_hz else None
+        self._most = settings.client_requests or math.inf
+        self._running: dict[str, int] = {}  # requests at hand of each client that has any
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        certificate = scope.get("state", {}).get("certificate")
+        client = certificate or _network(scope["client"][0] if scope.get("client") else "")
+        if self._tokens:
+            authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            named = self._tokens.client_of(authorization.decode("latin-1"))
+            if named is None:
+                what, reason = ("an unknown token", "unknown_token") if authorization else ("no token", "no_token")
+                sentence = f"found {what} in the request; expected Authorization: Bearer with one of this host's tokens; ask its operator for one"  # fmt: skip
+                await self._refuse(scope, receive, send, 401, reason, sentence, ("www-authenticate", "Bearer"))
+                return
+            if certificate and certificate != named:
+                sentence = f"found the token of {named} and the certificate of {certificate}; expected both of the same client; use its own token"  # fmt: skip
+                await self._refuse(scope, receive, send, 403, "other_client", sentence)
+                return
+            client = named
+        running = self._running.get(client, 0)
+        if running >= self._most:
+            sentence = f"found {running} requests of {client} at hand; expected at most {self._most:g} at the same time; wait for their answers"  # fmt: skip
+            await self._refuse(scope, receive, send, 429, "client_requests", sentence, ("retry-after", "1"))
+            return
+        wait_s = self._rate.wait_s(client) if self._rate else 0.0
+        if wait_s:
+            sentence = f"found more requests of {client} than this host takes from one client; expected at most {self._rate}; ask again in {wait_s:.3g} s"  # fmt: skip
+            await self._refuse(scope, receive, send, 429, "rate", sentence, ("retry-after", str(math.ceil(wait_s))))
+            return
+        scope.setdefault("state", {})["client_name"] = client
+        self._running[client] = running + 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running[client] -= 1
+            if not self._running[client]:
+                del self._running[client]
+
+    async def _refuse(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        status: int,
+        reason: str,
+        sentence: str,
+        *more: tuple[str, str],
+    ) -> None:
+        if self._refused:
+            self._refused(status, reason)
+        body = json.dumps({"error": sentence}).encode()
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), *more]
+        has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+        if has_body:
+            headers.append(("connection", "close"))
+        raw = [(name.encode(), value.encode()) for name, value in headers]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        await send({"type": "http.response.body", "body": body, "more_body": has_body})
+        if has_body:
+            await _linger(receive)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Rate:
+    """Token buckets in the form of the generic cell rate algorithm (ITU-T I.371): of each client only the time at which
+    its bucket will be full again."""
+
+    def __init__(self, rate_hz: float, burst: int) -> None:
+        self._interval_s = 1 / rate_hz
+        self._bucket_s = (burst - 1) * self._interval_s
+        self._text = f"{rate_hz:g} a second and {burst} at once"
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    def __str__(self) -> str:
+        return self._text
+
+    def wait_s(self, client: str) -> float:
+        """0 = go on, and it is counted; else the seconds after which the client may ask again."""
+        now = time.monotonic()
+        full_at = max(self._full_at.get(client, now), now)
+        if full_at - now > self._bucket_s + 1e-9:
+            return full_at - now - self._bucket_s
+        self._full_at[client] = full_at + self._interval_s
+        self._full_at.move_to_end(client)
+        if len(self._full_at) > MAX_CLIENTS:
+            self._full_at.popitem(last=False)
+        return 0.0
+
+
+async def _linger(receive: Receive) -> None:
+    """Read and drop what still comes. To close while the client sends would reset the connection, and many clients would
+    then report that instead of the answer."""
+    size = 0
+    try:
+        async with asyncio.timeout(LINGER_S):
+            while size < LINGER_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
+    except TimeoutError:
+        pass
+
+
+@functools.lru_cache(MAX_CLIENTS)
+def _network(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if parsed.version == 4:
+        return address
+    mapped = parsed.ipv4_mapped
+    return str(mapped) if mapped else str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+
+
+class Guarding(NamedTuple):
+    """What the options say: ``wrap`` the application, and give ``protocol`` to uvicorn as uvicorn.Config(http=...)."""
+
+    settings: GuardSettings
+    tokens: Tokens | None
+    limits: ConnectionLimits
+
+    def wrap(self, app: ASGIApp, refused: Refused | None = None) -> Guard:
+        return Guard(app, self.settings, self.tokens, refused)
+
+    def protocol(self, refused: Refused | None = None) -> type[Any]:
+        return bounded_protocol(self.limits, refused)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of who may ask, and how much."""
+    add = parser.add_argument
+    add("--token-file", metavar="FILE", help="answer only clients with a token of this file: NAME: TOKEN, one a line (default: all)")  # fmt: skip
+    add("--rate", type=float, metavar="HZ", help="requests a second that one client may send (default: no limit)")
+    add("--burst", type=int, metavar="N", help="requests at once within --rate (default: those of one second)")
+    add("--client-requests", type=int, default=256, metavar="N", help="of one client at the same time (default 256)")
+    add("--max-connections", type=int, default=4096, metavar="N", help="open at the same time (default 4096)")
+    add("--client-connections", type=int, default=256, metavar="N", help="of one address at the same time (default 256)")  # fmt: skip
+
+
+def guard_of(arguments: argparse.Namespace) -> Guarding:
+    """The options as given.
+
+    Raises:
+        UsageError: an option out of range, or a tokens file that cannot be used.
+    """
+    rate = arguments.rate
+    if rate is not None and not 1e-3 <= rate <= 1e6:
+        raise UsageError(f"found --rate {rate:g}; expected 0.001 to 1000000 requests a second")
+    if arguments.burst is not None and rate is None:
+        raise UsageError(
+            "found --burst without --rate; expected the requests a second that a client may send; add --rate"
+        )
+    burst = max(1, math.ceil(rate or 0)) if arguments.burst is None else arguments.burst
+    for option, value in (
+        ("--burst", burst),
+        ("--client-requests", arguments.client_requests),
+        ("--max-connections", arguments.max_connections),
+        ("--client-connections", arguments.client_connections),
+    ):
+        if value < 1:
+            raise UsageError(f"found {option} {value}; expected at least 1")
+    tokens = Tokens(Path(arguments.token_file)) if arguments.token_file else None
+    limits = ConnectionLimits(arguments.max_connections, arguments.client_connections)
+    return Guarding(GuardSettings(rate or 0.0, burst, arguments.client_requests), tokens, limits)
