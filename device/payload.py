@@ -28,6 +28,8 @@ from device.wire import encode_request
 FP32, UINT8, COEFFICIENTS = "fp32", "uint8", "coefficients"
 FORMS = (COEFFICIENTS, UINT8, FP32)  # from the smallest
 OUTPUTS = ("label", "confidence", "exit")
+# JPEG's level shift by 128, which DefQ has not: it keeps the first coefficient of a block small
+GREY = np.float32(128 * BLOCK)
 LARGEST = 127  # of a coefficient in units of its step: -128 is left out so that differences modulo 256 are unique
 SMALLEST_STEP = np.float32(1e-30)  # of an activation that is the same everywhere
 # 85 bytes less than level 1 for some 20 us, and 6 us more than level 4; level 6 takes 20 us for another 6 bytes
@@ -127,15 +129,17 @@ def steps_of(table: np.ndarray) -> Optional[np.ndarray]:
     return steps if np.array_equal(steps, table.reshape(1, -1)) else None
 
 
-def packed_coefficients(levels: np.ndarray, channels: int) -> Optional[np.ndarray]:
+def packed_coefficients(levels: np.ndarray, channels: int, steps: np.ndarray) -> Optional[np.ndarray]:
     """Coefficients in the order in which they are sent.
 
     Args:
-        levels: of DefQ.levels, float32 (blocks, 64), the channels' blocks in turn.
+        levels: of DefQ.levels, float32 (blocks, 64), the channels' blocks in turn; the first of each loses GREY.
+        steps: of steps_of.
 
     Returns:
-        int8 (1, 64, blocks); None where one is beyond -127..127: tables with a first step of 17 or more have none.
+        int8 (1, 64, blocks); None where one is beyond -127..127: tables with steps of 9 or more have none.
     """
+    levels[:, 0] -= np.rint(GREY / np.float32(steps[0, 0]))
     if np.abs(levels).max() > LARGEST:
         return None
     planes = levels.astype(np.int8).reshape(channels, -1, BLOCK * BLOCK)
@@ -190,7 +194,7 @@ class Encoder:
         quantiser, steps = self._quantiser(others)
         if quantiser is None or steps is None or others.pixels is None:
             return None
-        packed = packed_coefficients(quantiser.levels(others.pixels), self._channels)
+        packed = packed_coefficients(quantiser.levels(others.pixels), self._channels, steps)
         return None if packed is None else {"coefficients": packed, "steps": steps}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from device.payload import SMALLEST_STEP, ZIGZAG
+from device.payload import GREY, SMALLEST_STEP, ZIGZAG
 from device.quantization import BLOCK, block_dct_matrix
 from export.pieces import Piece, Stages, constant, joined, model, renaming
 
@@ -103,6 +103,7 @@ def _pixels(input_shape: tuple[int, ...]) -> Piece:
         "byte": np.array(256, np.float32),
         "lines": np.array([-1, channels * blocks, BLOCK * BLOCK], np.int64),
         "one": np.array([1], np.int64),
+        "grey": np.array([GREY, *[0] * (BLOCK * BLOCK - 1)], np.float32).reshape(1, 1, -1),
         "inverse": block_dct_matrix(),
         "low": np.array(0, np.float32),
         "high": np.array(255, np.float32),
@@ -122,9 +123,12 @@ def _pixels(input_shape: tuple[int, ...]) -> Piece:
         ("Mul", ["turns", "byte"], "beyond", {}),
         ("Sub", ["sums", "beyond"], "levels_", {}),
         ("Transpose", ["levels_"], "levels__", {"perm": [0, 2, 3, 1]}),
-        ("Reshape", ["levels__", "lines"], "levels", {}),
+        ("Reshape", ["levels__", "lines"], "shifted", {}),
         ("Cast", ["steps"], "steps_", {"to": FLOAT}),
         ("Unsqueeze", ["steps_", "one"], "table", {}),
+        ("Div", ["grey", "table"], "shift_", {}),
+        ("Round", ["shift_"], "shift", {}),
+        ("Add", ["shifted", "shift"], "levels", {}),
         ("Mul", ["levels", "table"], "quantised", {}),
         ("MatMul", ["quantised", "inverse"], "back", {}),
         ("Round", ["back"], "rounded", {}),

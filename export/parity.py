@@ -135,8 +135,8 @@ def check_forms(
         if not same or not np.array_equal(restored(packed), back):
             raise DataError(_DIFFERS.format("activations as uint8", "NumPy", len(answers["uint8"]), origin))
         answers["uint8"].append(label(back) == label(activation))
-        coefficients = packed_coefficients(defq.levels(frame), image.shape[0])
-        if coefficients is None or table is None:
+        coefficients = None if table is None else packed_coefficients(defq.levels(frame), image.shape[0], table)
+        if coefficients is None:
             continue  # such a frame goes as uint8
         feed = {"coefficients": coefficients, "steps": table}
         pixels = defq.planes(frame)[None] / np.float32(255)

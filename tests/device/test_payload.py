@@ -85,6 +85,7 @@ def unpacked(coefficients, steps, channels, height, width):
     lines = np.empty((64, channels, rows * columns), np.int64)
     lines[ZIGZAG] = coefficients[0].reshape(64, channels, -1)
     levels = (np.cumsum(lines, axis=1) + 128) % 256 - 128
+    levels[0] += int(np.rint(1024 / steps[0, 0]))
     blocks = levels.transpose(1, 2, 0).reshape(-1, 64) * steps.astype(np.float32)
     pixels = np.clip(np.rint(np.dot(blocks.astype(np.float32), block_dct_matrix())), 0, 255).astype(np.uint8)
     planes = pixels.reshape(channels, rows, columns, 8, 8).swapaxes(2, 3).reshape(channels, rows * 8, columns * 8)
@@ -92,8 +93,9 @@ def unpacked(coefficients, steps, channels, height, width):
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3), (13, 21, 3), (8, 8, 1), (40, 3, 3)])
-def test_pixels_come_back_from_coefficients(shape):
-    table = np.add.outer(np.arange(8), np.arange(8)).astype(np.float32) * 2 + 20
+@pytest.mark.parametrize("first", [9, 20])
+def test_pixels_come_back_from_coefficients(shape, first):
+    table = np.add.outer(np.arange(8), np.arange(8)).astype(np.float32) * 2 + first
     defq = DefQ(table)
     random = np.random.RandomState(0)
     frames = [random.randint(0, 256, shape).astype(np.uint8) for _ in range(20)]
@@ -101,22 +103,23 @@ def test_pixels_come_back_from_coefficients(shape):
     frames += [np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)]
     frames += [np.broadcast_to(np.array([255, 0, 255][: shape[2]], np.uint8), shape).copy()]
     for frame in frames:
-        packed = packed_coefficients(defq.levels(frame), shape[2])
+        packed = packed_coefficients(defq.levels(frame), shape[2], steps_of(table))
         assert (packed.dtype, packed.shape) == (np.int8, (1, 64, shape[2] * -(-shape[0] // 8) * -(-shape[1] // 8)))
         found = unpacked(packed, steps_of(table), shape[2], shape[0], shape[1])
         np.testing.assert_array_equal(found, defq.planes(frame))
 
 
 def test_what_does_not_fit_a_byte_is_not_sent_as_coefficients(bundle, activation):
-    white = np.full((16, 16, 3), 255, np.uint8)
-    fine = np.full((8, 8), 16, np.float32)  # 2040 / 16 = 128
-    assert packed_coefficients(DefQ(fine).levels(white), 3) is None
-    assert packed_coefficients(DefQ(fine + 1).levels(white), 3) is not None
+    fine = np.full((8, 8), 8, np.float32)  # black is -1024 / 8 = -128
+    black = np.zeros((16, 16, 3), np.uint8)
+    assert packed_coefficients(DefQ(fine).levels(black), 3, steps_of(fine)) is None
+    for frame in (black, black + 255):
+        assert packed_coefficients(DefQ(fine + 1).levels(frame), 3, steps_of(fine + 1)) is not None
     assert steps_of(np.full((8, 8), 20.5, np.float32)) is None
     assert steps_of(np.full((8, 8), 256, np.float32)) is None
     encoder = Encoder(bundle)
     for table in (fine, np.full((8, 8), 20.5, np.float32)):
-        payload = encoder.encode(activation, THRESHOLD, COEFFICIENTS, Alternatives(None, white, table))
+        payload = encoder.encode(activation, THRESHOLD, COEFFICIENTS, Alternatives(None, black, table))
         assert payload.form == UINT8
         assert set(read(payload)) == {"activation_uint8", "activation_range", "threshold"}
 
@@ -145,7 +148,7 @@ def test_coefficients_are_of_the_frames_own_table(bundle, frames, activation):
         table = np.full((8, 8), step, np.float32)
         tensors = read(encoder.encode(activation, THRESHOLD, COEFFICIENTS, Alternatives(None, frames[0], table)))
         assert tensors["steps"].tolist() == [[step] * 64]
-        expected = packed_coefficients(DefQ(table).levels(frames[0]), 3)
+        expected = packed_coefficients(DefQ(table).levels(frames[0]), 3, steps_of(table))
         np.testing.assert_array_equal(tensors["coefficients"], expected)
 
 

@@ -136,7 +136,7 @@ def test_a_frame_that_left_early_has_no_uint8_either(parts):
 def test_coefficients_give_the_pixels_of_defq_and_the_blocks_behind_them(network, parts, split):
     model = graph_payload.from_coefficients(parts, split, tiny.SHAPE)
     frames, defq = tiny.frames(), DefQ(TABLE)
-    packed = np.concatenate([packed_coefficients(defq.levels(frame), 3) for frame in frames])
+    packed = np.concatenate([packed_coefficients(defq.levels(frame), 3, steps_of(TABLE)) for frame in frames])
     feed = {"coefficients": packed, "steps": np.repeat(steps_of(TABLE), len(frames), axis=0)}
     pixels = _pixels_of(model).run(None, feed)[0]
     expected = np.stack([defq.planes(frame).copy() for frame in frames]) / np.float32(255)
@@ -165,9 +165,12 @@ def test_pixels_of_other_sizes_and_tables_in_one_batch(shape):
     generator = np.random.default_rng(0)
     frames = [generator.integers(0, 256, (*shape[1:], shape[0])).astype(np.uint8) for _ in range(8)]
     frames += [np.broadcast_to(np.array([255, 0, 255][: shape[0]], np.uint8), (*shape[1:], shape[0]))]
-    tables = [TABLE + number for number in range(len(frames))]
+    tables = [TABLE + number - 11 for number in range(len(frames))]  # from 9
     quantisers = [DefQ(table) for table in tables]
-    packed = [packed_coefficients(each.levels(frame), shape[0]) for each, frame in zip(quantisers, frames, strict=True)]
+    packed = [
+        packed_coefficients(each.levels(frame), shape[0], steps_of(each.table))
+        for each, frame in zip(quantisers, frames, strict=True)
+    ]
     feed = {"coefficients": np.concatenate(packed), "steps": np.concatenate([steps_of(table) for table in tables])}
     for found, defq, frame in zip(run.run(None, feed)[0], quantisers, frames, strict=True):
         np.testing.assert_array_equal(np.rint(found * 255).astype(np.uint8), defq.planes(frame))

@@ -60,7 +60,7 @@ def tensors(form, bundle, head, pixels):
     if form == UINT8:
         values, pair = head.quantised
         return {"activation_uint8": values, "activation_range": pair, "threshold": threshold}
-    packed = packed_coefficients(DefQ(bundle.table).levels(pixels), 3)
+    packed = packed_coefficients(DefQ(bundle.table).levels(pixels), 3, steps_of(bundle.table))
     return {"coefficients": packed, "steps": steps_of(bundle.table), "threshold": threshold}
 
 
