@@ -2,10 +2,9 @@
 
 import argparse
 import asyncio
-import functools
-import ipaddress
 import json
 import math
+import ssl
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from device.errors import UsageError
-from host.connections import ConnectionLimits, Refused, bounded_protocol
+from host.connections import ConnectionLimits, Refused, bounded_protocol, network_of
 from host.tokens import Tokens
 
 OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})  # for probes, which have no token
@@ -67,7 +66,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         certificate = scope.get("state", {}).get("certificate")
-        client = certificate or _network(scope["client"][0] if scope.get("client") else "")
+        client = certificate or network_of(scope["client"][0] if scope.get("client") else "")
         if self._tokens:
             authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
             named = self._tokens.client_of(authorization.decode("latin-1"))
@@ -166,20 +165,9 @@ async def _linger(receive: Receive) -> None:
         pass
 
 
-@functools.lru_cache(MAX_CLIENTS)
-def _network(address: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:64]
-    if parsed.version == 4:
-        return address
-    mapped = parsed.ipv4_mapped
-    return str(mapped) if mapped else str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
-
-
 class Guarding(NamedTuple):
-    """What the options say: ``wrap`` the application, and give ``protocol`` to uvicorn as uvicorn.Config(http=...)."""
+    """What the options say: ``wrap`` the application, and start uvicorn with uvicorn.Config(http=protocol(...), ws="none").
+    With ``tls`` given to ``protocol`` and not to uvicorn, a TLS handshake is bounded too."""
 
     settings: GuardSettings
     tokens: Tokens | None
@@ -188,8 +176,8 @@ class Guarding(NamedTuple):
     def wrap(self, app: ASGIApp, refused: Refused | None = None) -> Guard:
         return Guard(app, self.settings, self.tokens, refused)
 
-    def protocol(self, refused: Refused | None = None) -> type[Any]:
-        return bounded_protocol(self.limits, refused)
+    def protocol(self, refused: Refused | None = None, tls: ssl.SSLContext | None = None) -> type[Any]:
+        return bounded_protocol(self.limits, refused, tls)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

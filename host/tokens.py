@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from device.errors import UsageError
 
-LINE = re.compile(r"(?:([\w.-]{1,64})\s*:\s*)?([A-Za-z0-9._~+/=-]+)", re.ASCII)
+LINE = re.compile(r"(?:([\w.-]{1,64})(?:\s*:\s*|\s+))?([A-Za-z0-9._~+/=-]+)", re.ASCII)
 SHORTEST, LONGEST = 16, 512  # characters of a token, as in device/access.py
 CHECK_S = 1.0  # how often the file is looked at, at most
 MAX_FILE_BYTES = 4 << 20
@@ -25,8 +25,8 @@ class _Known(NamedTuple):
 
 
 class Tokens:
-    """The tokens of a file, one a line: ``NAME: TOKEN``, or the token alone. Blank lines and those that begin with # do
-    not count. Two lines may have the same name: a client's old and new token while it changes them.
+    """The tokens of a file, one a line: ``NAME: TOKEN`` (the colon may be left out), or the token alone. Blank lines and
+    those that begin with # do not count. Two lines may have the same name: a client's old and new token while it changes them.
 
     The file is read again when it has changed, which is looked at once a second. If what stands there then cannot be used,
     or nothing does, the tokens from before stay valid and ``warn`` is told once.
