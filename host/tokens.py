@@ -47,6 +47,7 @@ class Tokens:
         self._key = secrets.token_bytes(32)
         self._nobody = _Known("", secrets.token_bytes(32))
         self._version: tuple[int, ...] = ()
+        self._problem = ""  # that was told
         self._known = self._read()
         self._look_at = time.monotonic() + CHECK_S
 
@@ -68,16 +69,15 @@ class Tokens:
         return hashlib.blake2b(token, digest_size=32, key=self._key).digest()
 
     def _refresh(self) -> None:
-        before = self._version
         try:
-            if self._version_of(os.stat(self._file)) == before:
+            if self._version_of(os.stat(self._file)) == self._version:
                 return
             self._known = self._read()
+            self._problem = ""
         except (UsageError, OSError) as error:
-            problem = str(error) if isinstance(error, UsageError) else _unreadable(self._file, error)
-            if isinstance(error, OSError):
-                self._version = ()  # it is read again as soon as it is there
-            if before != self._version:
+            problem = _unreadable(self._file, error) if isinstance(error, OSError) else str(error)
+            if problem != self._problem:
+                self._problem = problem
                 self._warn(f"{problem}; the {len(self._known)} tokens from before stay valid")
 
     def _read(self) -> dict[bytes, _Known]:
@@ -87,7 +87,6 @@ class Tokens:
                 self._version = self._version_of(status)  # before it is read: a change meanwhile is seen next time
                 content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
-            self._version = ()
             raise UsageError(_unreadable(self._file, error)) from error
         known = {self._hash(each.token): each for each in parse_tokens(content, str(self._file))}
         if status.st_mode & 0o006 and os.name == "posix":
