@@ -6,18 +6,20 @@ checked is what gets used. Nothing is unpacked to disk.
 
 import hashlib
 import io
-import json
 import os
+import re
 import tarfile
-import zlib
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from device.archive import read_archive
 from device.errors import BundleError, DataError, UsageError
 from device.gate import Gate
+from device.json_text import read_json
 from device.monitor import ExitShares
 from device.table_file import EXPORT_AGAIN, check_gate, check_monitor, check_table_file
+from device.wire import shown
 
 FORMAT = "sdn-edge-bundle"
 FORMAT_VERSION = 1
@@ -25,6 +27,9 @@ GRAPHS = ("head", "head_flat", "tail")
 FORM_GRAPHS = ("from_uint8", "from_coefficients")  # not in bundles made before there were payload forms
 MAX_FILE_BYTES = 1 << 30
 MAX_MANIFEST_BYTES = 1 << 20
+MAX_ELEMENTS = 1 << 26  # of an input or an activation
+PLAIN = re.compile(r"(?!\.)[\w.-]{1,100}", re.ASCII)  # names of files, the id: part of a path, of a request
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Bundle(NamedTuple):
@@ -107,36 +112,42 @@ def load_bundle(path: str) -> Bundle:
     if os.path.isdir(path):
         raw = _read_file(os.path.join(path, "manifest.json"), MAX_MANIFEST_BYTES)
     elif os.path.isfile(path):
-        files = _read_archive(path)
+        files = read_archive(path, MAX_FILE_BYTES)
         if "manifest.json" not in files:
             raise BundleError("found no manifest.json in {}; expected a bundle; {}".format(path, EXPORT_AGAIN))
         raw = files["manifest.json"]
     else:
         raise BundleError("found no bundle at {}; expected a folder or a .tar.gz; {}".format(path, EXPORT_AGAIN))
     try:
-        manifest = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        manifest = read_json(raw)
+    except ValueError as error:
         raise BundleError(
             "could not read the manifest of {} ({}); expected JSON; {}".format(path, error, EXPORT_AGAIN)
         ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise BundleError(
-            "found format {!r} in the manifest of {}; expected {!r}; {}".format(found, path, FORMAT, EXPORT_AGAIN)
+            "found format {} in the manifest of {}; expected {!r}; {}".format(shown(found), path, FORMAT, EXPORT_AGAIN)
         )
     version = manifest.get("format_version")
     if version != FORMAT_VERSION:
         raise BundleError("found format version {} in {}; this release reads version {}; update it, or export the bundle "
-                          "again with this release".format(version, path, FORMAT_VERSION))  # fmt: skip
+                          "again with this release".format(shown(version), path, FORMAT_VERSION))  # fmt: skip
     try:
         return _checked_bundle(path, files, manifest)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise BundleError("the manifest of {} is incomplete or malformed ({}: {}); {}".format(
-            path, type(error).__name__, error, EXPORT_AGAIN)) from error  # fmt: skip
+            path, type(error).__name__, str(error)[:300], EXPORT_AGAIN)) from error  # fmt: skip
 
 
 def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]) -> Bundle:
     """Check what a manifest says; anything missing or of a wrong type raises KeyError, TypeError or ValueError."""
+    for name, listed in manifest["files"].items():
+        _expect(PLAIN.fullmatch(name) is not None, "no plain file name {}".format(shown(name)))
+        _expect(SHA256.fullmatch(listed["sha256"]) is not None, "no SHA-256 of {}".format(name))
+        _expect(type(listed["bytes"]) is int, "no size of {}".format(name))
+    for key in ("id", "model"):
+        _expect(PLAIN.fullmatch(manifest[key]) is not None, "{} as {!r}".format(shown(manifest[key]), key))
     split = int(manifest["split"])
     shape = _shape(manifest["input"]["shape"], 3)
     costs = [float(each["relative_cost"]) for each in manifest["exits"]]
@@ -150,7 +161,8 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     _expect(1 <= levels <= 255, "{} levels of an activation".format(levels))
     _expect(shape[0] in (1, 3), "input shape {}".format(shape))
     _expect(
-        costs == sorted(costs) and costs[0] > 0 and abs(costs[-1] - 1) < 1e-6, "relative costs that do not rise to 1"
+        costs == sorted(costs) and all(0 < cost < 1 + 1e-6 for cost in costs) and costs[-1] > 1 - 1e-6,
+        "relative costs that do not rise to 1",
     )
     _expect(default_rad in thresholds, "no threshold for the default RAD {}".format(default_rad))
     _expect(all(0 <= value <= 1 for value in thresholds.values()), "thresholds {}".format(thresholds))
@@ -158,10 +170,11 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     if not str(manifest["id"]).endswith("-split{}-{}".format(split, tail[:8])):
         raise BundleError("found the tail {} in bundle {}, whose id is {}; expected the tail of the same export; {}".format(
             tail[:8], path, manifest["id"], EXPORT_AGAIN))  # fmt: skip
-    labels = _checked(path, files, manifest, "labels.txt").decode("utf-8").splitlines()
+    labels = _checked(path, files, manifest, "labels.txt", MAX_MANIFEST_BYTES).decode("utf-8").splitlines()
     _expect(labels == list(manifest["labels"]) and len(labels) >= 2, "labels that differ from labels.txt")
+    _expect(all(label.isprintable() for label in labels), "labels that cannot be printed")
     table_file = str(manifest["defq"]["file"])
-    content = json.loads(_checked(path, files, manifest, table_file).decode("utf-8"))
+    content = read_json(_checked(path, files, manifest, table_file, MAX_MANIFEST_BYTES))
     try:
         table = check_table_file(content, table_file)
         gate = check_gate(content, sorted(thresholds), table_file)
@@ -184,23 +197,30 @@ def _expect(condition: bool, found: str) -> None:
 
 def _shape(values: Any, rank: int = 0) -> Tuple[int, ...]:
     shape = tuple(int(each) for each in values)
-    _expect(
-        bool(shape) and min(shape) > 0 and max(shape) < 1 << 16 and rank in (0, len(shape)), "shape {}".format(shape)
-    )
+    _expect(0 < len(shape) <= 8 and rank in (0, len(shape)) and min(shape) > 0, "shape {}".format(shown(shape)))
+    elements = 1
+    for each in shape:
+        elements *= each
+    _expect(elements <= MAX_ELEMENTS, "shape {}".format(shown(shape)))
     return shape
 
 
-def _checked(path: str, files: Dict[str, bytes], manifest: Dict[str, Any], name: str) -> bytes:
+def _checked(
+    path: str, files: Dict[str, bytes], manifest: Dict[str, Any], name: str, limit: int = MAX_FILE_BYTES
+) -> bytes:
     """A file of the bundle, with the size and SHA-256 that the manifest states."""
     listed = manifest["files"].get(name)
-    if listed is None or os.path.basename(name) != name:
-        raise BundleError("found no {} in the manifest of {}; {}".format(name, path, EXPORT_AGAIN))
+    if listed is None:
+        raise BundleError("found no {} in the manifest of {}; {}".format(shown(name), path, EXPORT_AGAIN))
     if files:
         if name not in files:
             raise BundleError("found no {} in {}; the archive is incomplete: copy it again".format(name, path))
         content = files[name]
+        if len(content) > limit:
+            raise BundleError("found {} bytes in {} of {}; expected at most {}; {}".format(
+                len(content), name, path, limit, EXPORT_AGAIN))  # fmt: skip
     else:
-        content = _read_file(os.path.join(path, name), MAX_FILE_BYTES)
+        content = _read_file(os.path.join(path, name), limit)
     digest = hashlib.sha256(content).hexdigest()
     if digest != listed["sha256"]:
         raise BundleError(
@@ -224,28 +244,6 @@ def _read_file(name: str, limit: int) -> bytes:
             "found more than {} bytes in {}; expected a file of a bundle; {}".format(limit, name, EXPORT_AGAIN)
         )
     return content
-
-
-def _read_archive(path: str) -> Dict[str, bytes]:
-    """Regular files of a .tar.gz by base name, in memory. Larger members than a bundle can have are refused unread."""
-    contents: Dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = os.path.basename(member.name)
-                if not member.isfile():
-                    continue
-                total = sum(len(each) for each in contents.values()) + member.size
-                if total > MAX_FILE_BYTES or len(contents) >= 64:
-                    raise BundleError("found more than {} bytes or 64 files in {}; expected a bundle; {}".format(
-                        MAX_FILE_BYTES, path, EXPORT_AGAIN))  # fmt: skip
-                stream = archive.extractfile(member)
-                contents[name] = stream.read() if stream else b""
-    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
-        raise BundleError(
-            "could not read {} ({}); expected a bundle as .tar.gz; copy it again".format(path, error)
-        ) from error
-    return contents
 
 
 def pack_bundle(folder: str, archive: str) -> None:

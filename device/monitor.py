@@ -162,7 +162,7 @@ def check_shares(content: Dict[str, List[float]], exits: int) -> ExitShares:
     """
     arrays = [np.array(content[name], np.float64) for name in ExitShares._fields]
     for name, array in zip(ExitShares._fields, arrays):
-        if array.shape != (exits,) or not (np.isfinite(array).all() and array.min() >= 0 and array.sum() > 0):
+        if array.shape != (exits,) or not (np.isfinite(array).all() and array.min() >= 0 and 0 < array.max() <= 1e9):
             raise ValueError("found shares {} = {} of {} exits".format(name, content[name], exits))
     return ExitShares(*(array / array.sum() for array in arrays))
 

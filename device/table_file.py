@@ -22,7 +22,7 @@ def check_table_file(content: Dict[str, Any], name: str) -> np.ndarray:
         return check_table(np.array(content["table"]))
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise DataError("found no usable table in {} ({}); expected \"table\": 8 rows of 8 steps; bake one with: "
-                        "python -m export table".format(name, error)) from error  # fmt: skip
+                        "python -m export table".format(name, str(error)[:200])) from error  # fmt: skip
 
 
 def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optional[Gate]:
@@ -43,7 +43,7 @@ def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optio
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, DataError) as error:
         raise DataError("found no usable gate in {} ({}: {}); expected a level from 0 on, a threshold from 0 to 1 for each "
                         "RAD and a table; calibrate it with: python -m export gate, and {}".format(
-                            name, type(error).__name__, error, EXPORT_AGAIN)) from error  # fmt: skip
+                            name, type(error).__name__, str(error)[:200], EXPORT_AGAIN)) from error  # fmt: skip
     return gate
 
 
@@ -73,7 +73,7 @@ def check_monitor(content: Dict[str, Any], exits: int, rads: Iterable[int], name
         return {}
     try:
         return {rad: check_shares(content["monitor"]["shares"][str(rad)], exits) for rad in rads}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError("found no usable monitor in {} ({}: {}); expected the shares of {} exits for each RAD; calibrate it "
                         "with: python -m export monitor, and {}".format(
-                            name, type(error).__name__, error, exits, EXPORT_AGAIN)) from error  # fmt: skip
+                            name, type(error).__name__, str(error)[:200], exits, EXPORT_AGAIN)) from error  # fmt: skip

@@ -189,7 +189,7 @@ class _Routes:
         """The whole body, decoded, never more than the limit and never later than the time-out."""
         limit = self._settings.max_body_bytes
         length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > limit:
+        if not (length.isascii() and length.isdigit()) or len(length) > 12 or int(length) > limit:
             raise HTTPException(
                 413, f"found a request of {length} bytes; expected at most {limit}", {"Connection": "close"}
             )
