@@ -1,4 +1,4 @@
-"""python -m device: run | bench | preview | doctor."""
+"""python -m device: run | bench | preview | doctor | jpeg."""
 
 import argparse
 import importlib
@@ -12,6 +12,7 @@ COMMANDS = {
     "bench": ("device.bench", "Measure latency, exits, traffic and energy: clean, attacked and defended."),
     "preview": ("device.preview", "Show frames, exits and traffic in a browser, with an attack to switch on."),
     "doctor": ("device.doctor", "Check the board, its wheels, cameras and sensors, the bundle and the host."),
+    "jpeg": ("device.jpeg_command", "Write frames as JPEG files that carry Q_def, and compare them with DefQ."),
 }
 
 

@@ -11,12 +11,12 @@ decoders so. The AC coefficients are bit-equal to DefQ's. What is left between a
 
 import math
 import struct
-from typing import Dict, List, Tuple
+from typing import Dict, Tuple
 
 import numpy as np
 
 from device.errors import FrameError, UsageError
-from device.quantization import BLOCK, DefQ, check_frame, check_table
+from device.quantization import BLOCK, ZIGZAG, DefQ, check_frame, check_table
 
 DC_RULES = {
     "nearest": "DefQ's DC, moved to the nearest value that a file with Q_def can hold: at most Q[0][0] / 16 pixel levels",
@@ -25,8 +25,6 @@ DC_RULES = {
 }
 LEVEL_SHIFT = 128 * BLOCK  # of an orthonormal DC
 MAX_STEP, MAX_SIDE = 255, 65535
-# coefficient numbers in the order of the file: diagonals, odd ones downwards (T.81 figure A.6)
-ZIGZAG = np.array(sorted(range(64), key=lambda n: (n // 8 + n % 8, n // 8 if (n // 8 + n % 8) % 2 else n % 8)))
 
 # codes of each length from 1 to 16 bits, and what they stand for, shortest first (T.81 tables K.3 and K.5)
 DC_COUNTS = (0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0)
@@ -92,37 +90,6 @@ def check_steps(table: np.ndarray) -> np.ndarray:
     return steps.astype(np.int64)
 
 
-class _Indices(DefQ):
-    """DefQ up to its rounded quotients: the coefficients in units of their steps."""
-
-    def __init__(self, table: np.ndarray, before: float, scale: int, after: int) -> None:
-        super().__init__(table)
-        self._dc = before, scale, after  # DC index = round(DC / step + before) x scale + after
-        self._indices = np.empty((0, 64), np.int16)
-
-    def of(self, frame: np.ndarray) -> np.ndarray:
-        """int16 (channels, block rows, block columns, 64), valid until the next call."""
-        self.planes(frame)  # fills the blocks, and hands them to _quantise
-        channels, rows, columns = self._buffers.rows_of_blocks.shape[:3]
-        return self._indices.reshape(channels, rows, columns, BLOCK * BLOCK)
-
-    def _quantise(self, chunks: List[Tuple[np.ndarray, ...]]) -> None:
-        before, scale, after = self._dc
-        if len(self._indices) != len(self._buffers.blocks):
-            self._indices = np.empty(self._buffers.blocks.shape, np.int16)
-        start = 0
-        for chunk, pixels, coefficients, steps, _ in chunks:  # the same products of the same sizes as DefQ: bit-equal
-            pixels[...] = chunk
-            np.dot(pixels, self._forward, coefficients)
-            np.divide(coefficients, steps, coefficients)
-            coefficients[:, 0] += before
-            np.rint(coefficients, coefficients)
-            coefficients[:, 0] *= scale
-            coefficients[:, 0] += after
-            self._indices[start : start + len(chunk)] = coefficients
-            start += len(chunk)
-
-
 class JpegEncoder:
     """Writes frames as JPEG files with one table. Buffers are kept per frame shape: an instance serves one thread.
 
@@ -144,17 +111,10 @@ class JpegEncoder:
             raise UsageError("found the DC rule {}; expected {}".format(dc, ", ".join(DC_RULES)))
         self.steps = check_steps(table)
         """int64 (8, 8), as the files hold them."""
-        first = int(self.steps[0, 0])
-        before, scale, after = 0.0, 1, 0
-        if dc == "camera":
-            before = -LEVEL_SHIFT / first
-        elif dc == "nearest":
-            after = -int(np.rint(LEVEL_SHIFT / first))
-        else:
-            common = math.gcd(first, LEVEL_SHIFT)
-            scale, after = first // common, -LEVEL_SHIFT // common
-            self.steps[0, 0] = common
-        self._indices = _Indices(table, before, scale, after)
+        self._defq, self._dc = DefQ(table), dc
+        self._first = int(self.steps[0, 0])
+        if dc == "exact":
+            self.steps[0, 0] = math.gcd(self._first, LEVEL_SHIFT)
 
     def encode(self, frame: np.ndarray) -> bytes:
         """A frame as a whole file.
@@ -169,23 +129,46 @@ class JpegEncoder:
         if max(frame.shape[:2]) > MAX_SIDE:
             raise FrameError("found a frame of {} rows and {} columns; expected at most {} of each, which is what JPEG allows; "
                              "choose a smaller size".format(*frame.shape[:2], MAX_SIDE))  # fmt: skip
-        indices = self._indices.of(frame)
+        channels = frame.shape[2] if frame.ndim == 3 else 1
         return b"".join([
-            _header(self.steps, frame.shape[0], frame.shape[1], len(indices)),
-            entropy_coded(indices).replace(b"\xff", b"\xff\x00"),  # else decoders would take it for a marker
+            _header(self.steps, frame.shape[0], frame.shape[1], channels),
+            entropy_coded(self._indices(frame, channels)).replace(b"\xff", b"\xff\x00"),  # else taken for a marker
             b"\xff\xd9",
         ])  # fmt: skip
+
+    def _indices(self, frame: np.ndarray, channels: int) -> np.ndarray:
+        """What the file is to hold, float32 (channels, blocks, 64): coefficients in units of its steps."""
+        levels = self._defq.levels(frame).reshape(channels, -1, BLOCK * BLOCK)
+        dc = levels[:, :, 0]
+        if self._dc == "camera":
+            dc[...] = np.rint((block_sums(frame).reshape(channels, -1) / BLOCK - LEVEL_SHIFT) / self._first)
+        elif self._dc == "nearest":
+            dc -= round(LEVEL_SHIFT / self._first)
+        else:
+            step = int(self.steps[0, 0])
+            dc *= self._first // step
+            dc -= LEVEL_SHIFT // step
+        return levels
+
+
+def block_sums(frame: np.ndarray) -> np.ndarray:
+    """Sums of the 8 x 8 blocks, int64 (channels, block rows, block columns); the edge is repeated as in DefQ."""
+    height, width = frame.shape[:2]
+    planes = np.pad(frame.reshape(height, width, -1), ((0, -height % BLOCK), (0, -width % BLOCK), (0, 0)), "edge")
+    down = np.add.reduceat(planes, np.arange(0, len(planes), BLOCK), axis=0, dtype=np.int64)
+    across = np.add.reduceat(down, np.arange(0, planes.shape[1], BLOCK), axis=1)
+    return across.transpose(2, 0, 1)
 
 
 def entropy_coded(indices: np.ndarray) -> bytes:
     """The scan of quantised coefficients: Huffman codes, filled up with ones to whole bytes, without stuffed zeros.
 
     Args:
-        indices: int16 (channels, block rows, block columns, 64), AC within +-1023, DC within +-1024.
+        indices: whole numbers (channels, blocks, 64), blocks row by row, AC within +-1023, DC within +-1024.
     """
-    channels, rows, columns, _ = indices.shape
-    ordered = np.zeros((rows * columns, channels, 65), np.int16)  # a 65th place, for the end of the block
-    ordered[:, :, :64] = indices.reshape(channels, -1, 64)[:, :, ZIGZAG].transpose(1, 0, 2)
+    channels, count, _ = indices.shape
+    ordered = np.zeros((count, channels, 65), np.int16)  # a 65th place, for the end of the block
+    ordered[:, :, :64] = indices.astype(np.int16)[:, :, ZIGZAG].transpose(1, 0, 2)
     ordered[1:, :, 0] -= ordered[:-1, :, 0].copy()  # DC: difference to the block before
     coded = ordered != 0
     coded[:, :, 0] = True

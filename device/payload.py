@@ -22,7 +22,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from device.bundle import Bundle
-from device.quantization import BLOCK, DefQ
+from device.quantization import BLOCK, ZIGZAG, DefQ
 from device.wire import encode_request
 
 FP32, UINT8, COEFFICIENTS = "fp32", "uint8", "coefficients"
@@ -35,16 +35,6 @@ SMALLEST_STEP = np.float32(1e-30)  # of an activation that is the same everywher
 # 85 bytes less than level 1 for some 20 us, and 6 us more than level 4; level 6 takes 20 us for another 6 bytes
 LEVEL = 5
 Tensors = Dict[str, np.ndarray]
-
-
-def zigzag() -> List[int]:
-    """Flat indices of an 8 x 8 block, from low frequencies to high ones."""
-    diagonals = [(row + column, row if (row + column) % 2 else column, row * BLOCK + column)
-                 for row in range(BLOCK) for column in range(BLOCK)]  # fmt: skip
-    return [index for _, _, index in sorted(diagonals)]
-
-
-ZIGZAG = np.array(zigzag())
 
 
 class Quantised(NamedTuple):

@@ -35,6 +35,11 @@ def block_dct_matrix() -> np.ndarray:
     return np.kron(matrix, matrix).astype(np.float32)
 
 
+# numbers of a block's coefficients from low frequencies to high ones, as JPEG files have them: diagonals, odd ones downwards
+# (ITU-T T.81, figure A.6)
+ZIGZAG = np.array(sorted(range(64), key=lambda n: (n // 8 + n % 8, n // 8 if (n // 8 + n % 8) % 2 else n % 8)))
+
+
 def check_table(table: np.ndarray) -> np.ndarray:
     """Return ``table`` as float32 (8, 8).
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from device.payload import GREY, SMALLEST_STEP, ZIGZAG
-from device.quantization import BLOCK, block_dct_matrix
+from device.payload import GREY, SMALLEST_STEP
+from device.quantization import BLOCK, ZIGZAG, block_dct_matrix
 from export.pieces import Piece, Stages, constant, joined, model, renaming
 
 FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8

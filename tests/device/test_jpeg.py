@@ -12,9 +12,9 @@ import pytest
 
 from device import jpeg_command
 from device.errors import DataError, FrameError, UsageError, run_command
-from device.jpeg import AC_COUNTS, AC_SYMBOLS, DC_COUNTS, DC_RULES, DC_SYMBOLS, ZIGZAG, JpegEncoder, huffman_codes
+from device.jpeg import AC_COUNTS, AC_SYMBOLS, DC_COUNTS, DC_RULES, DC_SYMBOLS, JpegEncoder, huffman_codes
 from device.jpeg_command import decode
-from device.quantization import DefQ, block_dct_matrix
+from device.quantization import ZIGZAG, DefQ, block_dct_matrix
 
 Q_DEF = np.add.outer(np.arange(8), np.arange(8)) * 2 + 20  # 20 to 48, as a baked table; 20 does not divide 1024
 

@@ -9,7 +9,6 @@ from device.payload import (
     COEFFICIENTS,
     FP32,
     UINT8,
-    ZIGZAG,
     Alternatives,
     Encoder,
     forms_among,
@@ -20,7 +19,7 @@ from device.payload import (
     steps_of,
 )
 from device.pipeline import Preprocessor
-from device.quantization import DefQ, block_dct_matrix
+from device.quantization import ZIGZAG, DefQ, block_dct_matrix
 from device.wire import decode_request, encode_request
 
 THRESHOLD = np.full((1, 1), 0.62, np.float32)
