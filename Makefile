@@ -4,6 +4,9 @@
 # make flash-kit BUNDLE=build/vgg16 BOARD=pi-bookworm|pi-trixie|jetson-nano|orin-jp6 [OUT=FILE]  one archive to install on a board
 # make test-aarch64  installs such a kit in an emulated board (Linux, root)    make test-kit36 PYTHON36=...  the same for Python 3.6
 # make interop       NVIDIA's client, a Triton server and a KServe server against ours, in an environment of its own (1 GB)
+# make cluster       the host on Ray Serve, in an environment of its own (0.8 GB)    make fuzz  the readers under atheris, a minute each
+# make faults        what becomes of frames while host and network fail (Linux; the bad network needs root)
+# make fleet         how many devices one host serves: clean, attacked, behind DefQ (25 minutes on two quiet cores, CIFAR-10)
 # Needs Python >= 3.10 as $(PYTHON) and a package index. PYTHON36=... also runs tests/device on Python 3.6.
 
 PYTHON ?= python3
@@ -11,7 +14,7 @@ VENV ?= .venv
 VENV36 ?= .venv36
 RUN := $(VENV)/bin/python
 
-.PHONY: interop demo test test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
+.PHONY: cluster faults fleet fuzz interop demo test test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
 
 demo: $(VENV)/.host
 	$(RUN) -m export demo
@@ -42,6 +45,22 @@ interop:
 	$(PYTHON) -m venv build/venv-interop
 	build/venv-interop/bin/pip install -q -r tests/interop/requirements.txt
 	build/venv-interop/bin/python -m pytest tests/interop -rs
+
+cluster:
+	$(PYTHON) -m venv build/venv-cluster
+	build/venv-cluster/bin/pip install -q -r tests/cluster/requirements.txt
+	build/venv-cluster/bin/python -m pytest tests/cluster -rs
+
+fuzz:
+	$(PYTHON) -m venv build/venv-fuzz
+	build/venv-fuzz/bin/pip install -q -r tests/fuzz/requirements.txt
+	build/venv-fuzz/bin/python -m tests.fuzz $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH))
+
+faults: $(VENV)/.tests
+	TEST_FAULTS=1 $(RUN) -m pytest tests/faults -rs
+
+fleet: $(VENV)/.bench
+	$(RUN) -m bench.fleet --out reports/fleet $(if $(QUICK),--model mobilenet --seconds 3)
 
 flash-kit: $(VENV)/.host
 	@$(RUN) -m export kit --bundle "$(BUNDLE)" --board "$(BOARD)" $(if $(OUT),--out "$(OUT)")
