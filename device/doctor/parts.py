@@ -7,6 +7,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any, Callable, List, Optional
 
+from device.access import NO_ACCESS, Access
 from device.board import board_model
 from device.doctor.check import FAILED, OK, WARNING, Check, sentence_and_fix
 from device.doctor.machine import free_space
@@ -168,17 +169,17 @@ def _from_bundle(uri: str, bundle_path: str) -> "Camera":
     return open_source(uri, load_bundle(bundle_path))
 
 
-def check_host(url: str, bundle_path: str) -> Check:
+def check_host(url: str, bundle_path: str, access: Access = NO_ACCESS) -> Check:
     """Ask the host whether it serves the bundle, and send it what the head makes of a black frame."""
     try:
-        return Check("host", OK, "{} serves this bundle: {}".format(url, _round_trips(url, bundle_path)))
+        return Check("host", OK, "{} serves this bundle: {}".format(url, _round_trips(url, bundle_path, access)))
     except HostError as error:
         found = str(error).partition("; ")[0]
         return Check("host", FAILED, found, "start it where this board can reach it: python -m host serve --bundle DIR --address "
                      "0.0.0.0 --port 8000; see what it printed; check address, cable and firewall", error.exit_code)  # fmt: skip
 
 
-def _round_trips(url: str, bundle_path: str) -> str:
+def _round_trips(url: str, bundle_path: str, access: Access) -> str:
     """What the way to the host and back takes.
 
     Raises:
@@ -195,7 +196,7 @@ def _round_trips(url: str, bundle_path: str) -> str:
     image = np.zeros((1, *bundle.input_shape), np.float32)
     activation = OnnxRuntimeEngine(bundle).run(image, NEVER).activation
     assert activation is not None  # no confidence reaches NEVER
-    uplink = Uplink(url, bundle, bundle.threshold(bundle.default_rad), 1, HOST_TIMEOUT_S)
+    uplink = Uplink(url, bundle, bundle.threshold(bundle.default_rad), 1, HOST_TIMEOUT_S, access=access)
     uplink.check()
     ms = []
     for _ in range(ROUND_TRIPS):
