@@ -159,27 +159,37 @@ class Tls:
 def explained(error: Exception, url: str, host: str, access: Access) -> Optional[AccessError]:
     """What a failure on a new connection says of trust between the two sides; None where it says nothing of it."""
     tls = url.startswith("https")
-    reason = (getattr(error, "reason", None) or "").upper().replace(" ", "_")
+    said = re.sub(r"^\[[^]]*\] ?| ?\(_ssl.c:\d+\)$", "", str(error))
+    # where Python does not know an error of its OpenSSL, the text alone says which it is
+    reason = (getattr(error, "reason", None) or said).upper().replace(" ", "_")
     if isinstance(error, ssl.CertificateError) or reason == "CERTIFICATE_VERIFY_FAILED":
-        detail = getattr(error, "verify_message", "") or str(error)
         text = (
             "could not verify the certificate of the host at {} ({}); expected one for {} signed by {} and valid on {}; check "
             "--ca-file, the name in --host, the host's certificate and this device's clock"
-        ).format(url, detail, host, access.ca_file or "an authority that this system trusts", time.strftime("%Y-%m-%d"))
-    elif isinstance(error, ssl.SSLError) and "ALERT" in reason and re.search("CERT|_CA$|HANDSHAKE_FAILURE", reason):
-        text = "the host at {} refused {} ({}); expected one that its --client-ca-file signed and that is valid today; {}".format(
-            url, "the certificate of " + access.cert_file if access.cert_file else "a device without a certificate", reason,
+        ).format(
+            url,
+            getattr(error, "verify_message", "") or said,
+            host,
+            access.ca_file or "an authority that this system trusts",
+            time.strftime("%Y-%m-%d"),
+        )
+    elif (
+        isinstance(error, ssl.SSLError) and "ALERT" in reason and re.search("CERT|UNKNOWN_CA|HANDSHAKE_FAILURE", reason)
+    ):
+        text = "the host at {} refused {} ({}); expected one that its --client-ca signed and that is valid today; {}".format(
+            url, "the certificate of " + access.cert_file if access.cert_file else "a device without a certificate", said,
             "renew it with: python -m host keys" if access.cert_file else "use --cert-file and --key-file")  # fmt: skip
     elif reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"):
-        text = "found no TLS at {}; expected a host started with --cert-file and --key-file; start it so, or use http:// in --host".format(url)  # fmt: skip
+        text = "found no TLS at {}; expected a host started with --tls-cert and --tls-key; start it so, or use http:// in --host".format(url)  # fmt: skip
     elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-        text = "could not agree on TLS with the host at {} ({}); expected TLS 1.2 or newer there".format(
-            url, reason or error
-        )
-    elif tls and not access.cert_file and isinstance(error, (ConnectionError, ssl.SSLEOFError)):
-        if isinstance(error, ConnectionRefusedError):
-            return None
-        text = "the host at {} closed the connection after the TLS handshake; if it asks devices for a certificate, use --cert-file and --key-file".format(url)  # fmt: skip
+        text = "could not agree on TLS with the host at {} ({}); expected TLS 1.2 or newer there".format(url, said)
+    elif (
+        tls and isinstance(error, (ConnectionError, ssl.SSLEOFError)) and not isinstance(error, ConnectionRefusedError)
+    ):
+        # in TLS 1.3 the host refuses a certificate when the request is on its way, and a reset may overtake the reason
+        text = "the host at {} closed the connection during or right after the TLS handshake; if it asks devices for a certificate, {}".format(
+            url, "expected one that its --client-ca signed and that is valid today in " + access.cert_file if access.cert_file
+            else "use --cert-file and --key-file")  # fmt: skip
     elif not tls and isinstance(error, http.client.BadStatusLine) and str(error.args[0]).startswith("\x15\x03"):
         text = "found TLS at {}; expected plain HTTP; use https:// in --host".format(url)
     else:
@@ -192,8 +202,8 @@ def refused(status: int, message: str, url: str, access: Access) -> AccessError:
     if status == 403:
         text = "the host at {} refused this device (403: {}); expected a certificate and a token of the same device".format(url, message)  # fmt: skip
     elif access.token_file:
-        text = "the host at {} refused the token of {} (401: {}); expected one that stands in the host's tokens file; put it into {}, which is read again".format(
+        text = "the host at {} refused the token of {} (401: {}); expected one of the host's --token-file; put it into {}, which is read again".format(
             url, access.token_file, message, access.token_file)  # fmt: skip
     else:
-        text = "the host at {} asks for a token (401: {}); expected --token-file FILE with one that stands in the host's tokens file".format(url, message)  # fmt: skip
+        text = "the host at {} asks for a token (401: {}); expected one of the host's --token-file; give it with --token-file FILE".format(url, message)  # fmt: skip
     return AccessError(text)

@@ -52,6 +52,7 @@ def endpoint_of(url: str, access: Access = NO_ACCESS) -> Endpoint:
     try:
         parts = urlsplit(url)
         port = parts.port or PORTS.get(parts.scheme, 0)
+        (parts.hostname or "").encode("idna")  # as sockets do with a name, and TLS
     except ValueError:
         parts, port = urlsplit(""), 0
     if parts.scheme not in PORTS or not parts.hostname or parts.path not in ("", "/"):
