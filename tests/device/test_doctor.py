@@ -331,7 +331,7 @@ def test_bundle(bundle_folder, gated_folder):
     check = parts.check_bundle(bundle_folder)
     assert check.status == WARNING
     assert check.found.startswith(
-        "tiny-split2-46536706, 5 files (0.03 MB) as exported, exits 1 to 2 of 5 on the device, RAD 5 and 10 %"
+        "tiny-split2-46536706, 7 files (0.05 MB) as exported, exits 1 to 2 of 5 on the device, RAD 5 and 10 %"
     )
     assert "no frame set" in check.found
     assert ", gate, no monitor (for --defq auto)" in check.found
