@@ -203,6 +203,7 @@ def test_a_host_that_asks_for_a_certificate(server, connect, version):
     assert ask(connect(running, access=Access(CA, DEVICE))).status == 200
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tls_that_is_too_old(server, connect):
     context = context_of("host.pem")
     limit(context, "TLSv1_1")
