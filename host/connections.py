@@ -10,7 +10,7 @@ import functools
 import ipaddress
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, cast
 
 from starlette.types import Receive, Scope, Send
@@ -112,26 +112,33 @@ class _Bounded(HttpToolsProtocol):
         if self._tls is None:
             self._begin(transport)
             return
-        transport.pause_reading()  # until TLS reads
         self._plain = transport
         self.connections.add(self)  # so that shutdown() is called when the server stops
-        self._handshake = self.loop.create_task(self._start_tls(transport, self._tls))
+        # Its first step now, not in a task: uvloop reads at once, and TLS must be there by then.
+        handshake = self._start_tls(transport, self._tls)
+        waiter = handshake.send(None)
+        waiter.add_done_callback(lambda _: self._go_on(handshake))
+
+    def _go_on(self, handshake: Coroutine[Any, None, None]) -> None:
+        self._handshake = self.loop.create_task(handshake)
 
     async def _start_tls(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
         try:
-            secure = await self.loop.start_tls(
-                plain, self, tls, server_side=True, ssl_handshake_timeout=self._limits.patience_s
-            )
-        except OSError:  # ssl.SSLError and time-outs are such
-            self._refused(0, "handshake")
+            secure = await self.loop.start_tls(plain, self, tls, server_side=True)
+        except OSError:  # ssl.SSLError is one
             secure = None
-        if secure is None or self._counts_as is None:
-            plain.abort()
-            self._leave()
+        if secure is None or secure.is_closing() or self._counts_as is None:
+            self._end_handshake(plain)
             return
         self._begin(secure)
         if self._early:
             self.data_received(self._early)
+
+    def _end_handshake(self, plain: asyncio.Transport) -> None:
+        if self._counts_as is not None:
+            self._refused(0, "handshake")
+        plain.abort()
+        self._leave()  # uvloop tells nobody that a connection was lost in its handshake
 
     def _begin(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -158,7 +165,7 @@ class _Bounded(HttpToolsProtocol):
         if self.transport is not None:
             super().shutdown()
         elif self._plain is not None:
-            self._plain.abort()
+            self._end_handshake(self._plain)
 
     def data_received(self, data: bytes) -> None:
         if self.transport is None:
@@ -183,7 +190,7 @@ class _Bounded(HttpToolsProtocol):
             super().on_headers_complete()
             return
         self._refused(431, "head_bytes")
-        app, self.app = self.app, cast(Any, _Answer(431, self._too_large()))
+        app, self.app, self.url = self.app, cast(Any, _Answer(431, self._too_large())), b"/"
         super().on_headers_complete()
         self.app = app
 
@@ -194,7 +201,7 @@ class _Bounded(HttpToolsProtocol):
         self._head_timer = None
         if self.transport is None:
             if self._plain is not None:
-                self._plain.abort()  # its handshake
+                self._end_handshake(self._plain)
         elif not self._head_bytes:
             self._refused(408, "head_timeout")
             self.transport.close()
