@@ -156,45 +156,41 @@ class Tls:
         self._session = connection.session
 
 
-def explained(error: Exception, url: str, host: str, access: Access) -> Optional[AccessError]:
-    """What a failure on a new connection says of trust between the two sides; None where it says nothing of it."""
+def explained(error: Exception, url: str, host: str, access: Access) -> Optional[Exception]:
+    """What a failure on a new connection says of trust between the two sides: an AccessError where it is sure, a
+    ConnectionError where it may be something else; None where it says nothing."""
     tls = url.startswith("https")
+    # OpenSSL's own words: Python's names for them (error.reason) are those of the OpenSSL that it was made for
     said = re.sub(r"^\[[^]]*\] ?| ?\(_ssl.c:\d+\)$", "", str(error))
-    # where Python does not know an error of its OpenSSL, the text alone says which it is
-    reason = (getattr(error, "reason", None) or said).upper().replace(" ", "_")
-    if isinstance(error, ssl.CertificateError) or reason == "CERTIFICATE_VERIFY_FAILED":
-        text = (
+    if isinstance(error, ssl.CertificateError) or "certificate verify failed" in said:
+        return AccessError(
             "could not verify the certificate of the host at {} ({}); expected one for {} signed by {} and valid on {}; check "
-            "--ca-file, the name in --host, the host's certificate and this device's clock"
-        ).format(
-            url,
-            getattr(error, "verify_message", "") or said,
-            host,
-            access.ca_file or "an authority that this system trusts",
-            time.strftime("%Y-%m-%d"),
+            "--ca-file, the name in --host, the host's certificate and this device's clock".format(
+                url, getattr(error, "verify_message", "") or said, host,
+                access.ca_file or "an authority that this system trusts", time.strftime("%Y-%m-%d")))  # fmt: skip
+    if isinstance(error, ssl.SSLError) and "eof" not in said.lower():
+        if re.search("alert .*(certificate|unknown ca|handshake failure)", said):
+            found = "the certificate in " + access.cert_file if access.cert_file else "a device without a certificate"
+            return AccessError("the host at {} refused {} ({}); {}".format(url, found, said, _wanted(access)))
+        if said in ("wrong version number", "unknown protocol", "http request"):
+            return AccessError("found no TLS at {}; expected a host started with --tls-cert and --tls-key; start it so, or use "
+                               "http:// in --host".format(url))  # fmt: skip
+        return AccessError(
+            "could not agree on TLS with the host at {} ({}); expected TLS 1.2 or newer there".format(url, said)
         )
-    elif (
-        isinstance(error, ssl.SSLError) and "ALERT" in reason and re.search("CERT|UNKNOWN_CA|HANDSHAKE_FAILURE", reason)
-    ):
-        text = "the host at {} refused {} ({}); expected one that its --client-ca signed and that is valid today; {}".format(
-            url, "the certificate of " + access.cert_file if access.cert_file else "a device without a certificate", said,
-            "renew it with: python -m host keys" if access.cert_file else "use --cert-file and --key-file")  # fmt: skip
-    elif reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"):
-        text = "found no TLS at {}; expected a host started with --tls-cert and --tls-key; start it so, or use http:// in --host".format(url)  # fmt: skip
-    elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-        text = "could not agree on TLS with the host at {} ({}); expected TLS 1.2 or newer there".format(url, said)
-    elif (
-        tls and isinstance(error, (ConnectionError, ssl.SSLEOFError)) and not isinstance(error, ConnectionRefusedError)
-    ):
+    if not tls and isinstance(error, http.client.BadStatusLine) and str(error.args[0]).startswith("\x15\x03"):
+        return AccessError("found TLS at {}; expected plain HTTP; use https:// in --host".format(url))
+    if isinstance(error, (ConnectionError, ssl.SSLError)) and not isinstance(error, ConnectionRefusedError):
         # in TLS 1.3 the host refuses a certificate when the request is on its way, and a reset may overtake the reason
-        text = "the host at {} closed the connection during or right after the TLS handshake; if it asks devices for a certificate, {}".format(
-            url, "expected one that its --client-ca signed and that is valid today in " + access.cert_file if access.cert_file
-            else "use --cert-file and --key-file")  # fmt: skip
-    elif not tls and isinstance(error, http.client.BadStatusLine) and str(error.args[0]).startswith("\x15\x03"):
-        text = "found TLS at {}; expected plain HTTP; use https:// in --host".format(url)
-    else:
-        return None
-    return AccessError(text)
+        guess = "asks devices for a certificate, " + _wanted(access) if tls else "has TLS, use https:// in --host"
+        return ConnectionError("it closed the connection without an answer; if it {}".format(guess))
+    return None
+
+
+def _wanted(access: Access) -> str:
+    if access.cert_file:
+        return "expected one that its --client-ca signed and that is valid today; make it with: python -m host keys"
+    return "use --cert-file and --key-file"
 
 
 def refused(status: int, message: str, url: str, access: Access) -> AccessError:

@@ -116,7 +116,7 @@ class Connection:
 
         Raises:
             OSError, http.client.HTTPException: the connection failed, timed out or did not speak HTTP.
-            AccessError: one of the two sides does not trust the other (401 and 403 among its reasons).
+            AccessError: one of the two sides does not trust the other: certificates, 401 or 403.
             HostError: an answer beyond MAX_ANSWER_BYTES.
         """
         endpoint, connection = self._endpoint, self._socket

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from device import access as module
-from device.access import Access, AccessError, Tls, access_of, add_arguments, read_token
-from device.errors import UsageError
+from device.access import Access, Tls, access_of, add_arguments, read_token
+from device.errors import HostError, UsageError
 from device.uplink import Uplink
 from device.wire import error_body
 from tests.device.conftest import FakeHost
@@ -177,7 +177,7 @@ def test_frames_go_over_tls_with_certificate_and_token(safe_host, uplink_to, act
 def test_who_is_not_let_in_decides_alone_and_says_so_once(safe_host, uplink_to, activation, tmp_path, capfd, access, words):  # fmt: skip
     host = safe_host(client_ca=CA, tokens=[TOKEN])
     uplink = uplink_to(host.url, access(tmp_path))
-    with pytest.raises(AccessError, match=words):
+    with pytest.raises(HostError, match=words):
         uplink.check()
     assert [ask(uplink, activation) for _ in range(3)] == [None] * 3
     uplink.close()
