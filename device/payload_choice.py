@@ -169,7 +169,7 @@ class Choice:
         for form in sorted(key, key=lambda form: form != best):
             cost = self._typical(form)
             if cost is None:
-                parts.append("{} not tried (it may take {:.0f} ms)".format(form, self._expected_s(form) * 1e3))
+                parts.append("{} not tried (it may take up to {:.0f} ms)".format(form, self._expected_s(form) * 1e3))
                 continue
             known.append(cost)
             parts.append("{} {:.2f} ms a frame of {:.1f} kB ({:.2f} to encode, {:.2f} to the answer)".format(
