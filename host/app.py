@@ -1,15 +1,12 @@
 """The routes of the Open Inference Protocol v2, as a Starlette application."""
 
-import asyncio
 import contextlib
-import re
-import sys
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -18,12 +15,16 @@ from device import __version__
 from device.errors import WireError
 from device.wire import HEADER_LENGTH, Limits, decode_request, encode_response, shown
 from host.batching import Batcher, Overloaded
+from host.body import read_body
 from host.encoding import decoded, encoded
-from host.tail import Inputs, Tail
+from host.guard import Guarding
+from host.log import Log
+from host.metrics import Metrics
+from host.record import GONE, RECORD, Record, Recorder
+from host.tail import Answers, Inputs, Tail
 
 VERSION = "1"
 MAX_WAITING = 1024  # frames; the first answer of 503
-PLAIN_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 
 
 class HostSettings(NamedTuple):
@@ -37,13 +38,34 @@ class HostSettings(NamedTuple):
     log_requests: bool = False
 
 
-def make_app(tail: Tail, settings: HostSettings = HostSettings()) -> Starlette:  # noqa: B008 (immutable)
+def make_app(
+    tail: Tail,
+    settings: HostSettings = HostSettings(),  # noqa: B008 (immutable)
+    guarding: Guarding | None = None,
+    log: Log | None = None,
+    metrics: Metrics | None = None,
+) -> Starlette:
     """The application that serves ``tail`` under its bundle's id.
 
     Every error is JSON ``{"error": sentence}``: 400 malformed, 404 another model, 408 a body that stops coming, 413 too
-    large, 415 an unknown Content-Encoding, 500 the engine failed, 503 not ready or too many waiting.
+    large, 415 an unknown Content-Encoding, 500 the engine failed, 503 not ready or too many waiting; and those of
+    host/guard.py.
+
+    Args:
+        guarding: who may ask, and how much; None = all.
+        log: gets a line for each request; None = as ``settings`` say.
+        metrics: counts requests.
+
+    Attributes:
+        state.is_ready: a function that says whether requests are taken.
     """
-    routes = _Routes(tail, settings)
+    if log is None and settings.log_requests:
+        log = Log()
+    routes = _Routes(tail, settings, metrics)
+    tell: list[Callable[[Record], None]] = [each.request for each in (log, metrics) if each]
+    middleware = [Middleware(Recorder, tell)] if tell else []
+    if guarding:
+        middleware.append(Middleware(guarding.wrap, metrics.refused if metrics else None))
     model = "/v2/models/{name}"
 
     @contextlib.asynccontextmanager
@@ -52,7 +74,7 @@ def make_app(tail: Tail, settings: HostSettings = HostSettings()) -> Starlette: 
         yield
         await routes.stop()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v2", routes.server),
             Route("/v2/health/live", routes.live),
@@ -64,27 +86,42 @@ def make_app(tail: Tail, settings: HostSettings = HostSettings()) -> Starlette: 
                 for prefix in (model, model + "/versions/{version}")
             ),
         ],
+        middleware=middleware,
         lifespan=lifespan,
         exception_handlers={HTTPException: _http_error, WireError: _wire_error, Exception: _other_error},  # type: ignore[dict-item]
     )
+    app.state.is_ready = routes.is_ready
+    return app
 
 
 class _Routes:
-    def __init__(self, tail: Tail, settings: HostSettings) -> None:
+    def __init__(self, tail: Tail, settings: HostSettings, metrics: Metrics | None) -> None:
         self._tail = tail
+        self._metrics = metrics
         self._settings = settings
         self._limits = Limits(body_bytes=settings.max_body_bytes)
         self._batcher: Batcher | None = None
+        self._waiting = 0  # frames
+        if metrics:
+            metrics.watch_waiting(lambda: self._waiting)
 
     def start(self) -> None:
         max_batch = self._settings.max_batch
-        self._batcher = Batcher(self._tail.answer, max_batch, self._settings.max_wait_s, max(MAX_WAITING, max_batch))
+        self._batcher = Batcher(self._run, max_batch, self._settings.max_wait_s, max(MAX_WAITING, max_batch))
         self._batcher.start()
 
     async def stop(self) -> None:
         batcher, self._batcher = self._batcher, None
         if batcher:
             await batcher.stop()
+
+    def is_ready(self) -> bool:
+        return self._batcher is not None
+
+    def _run(self, requests: Sequence[Inputs]) -> Answers:
+        if self._metrics:
+            self._metrics.batch(sum(each.frames for each in requests))
+        return self._tail.answer(requests)
 
     async def server(self, _request: Request) -> Response:
         return JSONResponse({"name": "sdn-edge-host", "version": __version__, "extensions": ["binary_tensor_data"]})
@@ -95,7 +132,7 @@ class _Routes:
     async def ready(self, request: Request) -> Response:
         if "name" in request.path_params:
             self._check_model(request)
-        if self._batcher is None:
+        if not self.is_ready():
             raise HTTPException(503, "the host is starting or stopping; ask again")
         return JSONResponse({"ready": True})
 
@@ -121,60 +158,46 @@ class _Routes:
         )
 
     async def infer(self, request: Request) -> Response:
-        started = time.perf_counter()
-        frames = batch = 0
-        request_id, status = "", 500
+        record = request.scope.get(RECORD) or Record()
         try:
             self._check_model(request)
-            body = await self._body(request)
+            body = await read_body(request, self._settings.max_body_bytes, self._settings.body_timeout_s)
+            record.bytes = len(body)
+            body = await decoded(body, request.headers.get("content-encoding", ""), self._settings.max_body_bytes)
             message = decode_request(body, _header_length(request), self._limits)
-            request_id = message.id
+            record.id = message.id
             inputs = self._tail.checked(message.tensors, self._settings.max_batch)
-            frames = inputs.frames
+            record.frames = inputs.frames
             wanted = message.outputs or dict.fromkeys(("label", "confidence", "exit"), message.binary_default)
             unknown = sorted(set(wanted) - {"label", "confidence", "exit"})
             if unknown:
                 raise WireError(f"found wanted outputs {shown(unknown)}; expected label, confidence or exit")
             if self._batcher is None:
                 raise HTTPException(503, "the host is stopping; ask another or ask again")
-            answers, batch = await self._answer(self._batcher, inputs)
+            answers, record.batch = await self._answer(self._batcher, inputs)
+            record.exits = answers.exit
             tensors = {name: getattr(answers, name) for name in wanted}
             binary = [name for name, as_binary in wanted.items() if as_binary]
-            answer = encode_response(self._tail.bundle.id, VERSION, tensors, request_id, binary)
+            answer = encode_response(self._tail.bundle.id, VERSION, tensors, message.id, binary)
             content, headers = encoded(answer.body, request.headers.get("accept-encoding", ""))
-            status = 200
             if answer.header_length is None:
                 return Response(content, headers=headers, media_type="application/json")
             headers[HEADER_LENGTH] = str(answer.header_length)  # before the encoding, as Triton counts
             return Response(content, headers=headers, media_type="application/octet-stream")
-        except WireError as error:
-            status = error.status
-            raise
-        except HTTPException as error:
-            status = error.status_code
-            raise
         except ClientDisconnect:
-            status = 499  # nobody is there to read it
+            record.status = GONE  # nobody is there to read it
             return Response(status_code=400)
-        finally:
-            if self._settings.log_requests:
-                client = f"{request.client.host}:{request.client.port}" if request.client else "-"
-                elapsed = (time.perf_counter() - started) * 1e3
-                # a client's text must not pass for other fields, nor start a line of its own
-                name = request_id if PLAIN_ID.fullmatch(request_id) else shown(request_id) if request_id else "-"
-                print(
-                    f"{client} id={name} frames={frames} batch={batch} status={status} ms={elapsed:.2f}",
-                    file=sys.stderr,
-                )
 
-    @staticmethod
-    async def _answer(batcher: Batcher, inputs: Inputs) -> Any:
+    async def _answer(self, batcher: Batcher, inputs: Inputs) -> Any:
+        self._waiting += inputs.frames
         try:
             return await batcher.infer(inputs)
         except Overloaded:
             raise HTTPException(503, "too many frames wait at this host; ask again later or ask another") from None
         except Exception as error:
             raise HTTPException(500, f"the engine failed on this batch ({str(error)[:200]}); ask again") from error
+        finally:
+            self._waiting -= inputs.frames
 
     def _check_model(self, request: Request) -> None:
         name, version = request.path_params["name"], request.path_params.get("version", VERSION)
@@ -184,36 +207,6 @@ class _Routes:
                 f"found model {shown(name)} version {shown(version)} in the request; this host serves {self._tail.bundle.id!r} version "
                 f"{VERSION!r}; start it with the same bundle as the device",
             )
-
-    async def _body(self, request: Request) -> bytes:
-        """The whole body, decoded, never more than the limit and never later than the time-out."""
-        limit = self._settings.max_body_bytes
-        length = request.headers.get("content-length", "0")
-        if not (length.isascii() and length.isdigit()) or len(length) > 12 or int(length) > limit:
-            raise HTTPException(
-                413, f"found a request of {length} bytes; expected at most {limit}", {"Connection": "close"}
-            )
-        try:
-            body = await asyncio.wait_for(_read_body(request, limit), self._settings.body_timeout_s)
-        except asyncio.TimeoutError:
-            raise HTTPException(
-                408,
-                f"found less than the announced {length} bytes of a request after {self._settings.body_timeout_s:g} s; "
-                "expected all of them; send it again",
-                {"Connection": "close"},
-            ) from None
-        return await decoded(body, request.headers.get("content-encoding", ""), limit)
-
-
-async def _read_body(request: Request, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise HTTPException(413, f"found a request of more than {limit} bytes", {"Connection": "close"})
-    return b"".join(parts)
 
 
 def _header_length(request: Request) -> int | None:

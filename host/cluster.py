@@ -15,7 +15,6 @@ import secrets
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from device.bundle import Bundle, load_bundle
-from device.errors import EngineError, HostError, UsageError, run_command
+from device.errors import EngineError, HostError, UsageError
+from host import options
 from host.app import HostSettings
 from host.replica import APPLICATION, CALLBACK, DEPLOYMENT, MAX_BODY, deployment
 
@@ -36,6 +36,10 @@ ON_THIS_MACHINE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: 0 keeps all of Ray's ports on 127.0.0.1
     "RAY_AUTH_MODE": "token",  # and other users of this machine out
 }
+OF_SERVE = (
+    "--tls-cert", "--tls-key", "--client-ca", "--token-file", "--rate", "--burst", "--client-requests", "--max-connections",
+    "--client-connections", "--metrics-address", "--user", "--log",
+)  # fmt: skip
 FOR_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",  # read when Ray is imported
     # the application and the carrier never block their event loops: without threads between, 4.7 instead of 6.1 ms
@@ -52,6 +56,13 @@ class ClusterSettings(NamedTuple):
     threads: int = 1
     upscale_s: float = 3.0
     downscale_s: float = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_arguments(parser)
+    add_options(parser)
+    for option in OF_SERVE:
+        parser.add_argument(option, help=argparse.SUPPRESS)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -86,27 +97,20 @@ def run(arguments: argparse.Namespace) -> int:
         EngineError: Ray is not installed, or no replica could start.
         HostError: there is no such Ray cluster, or it went away.
     """
+    for option in OF_SERVE:
+        if getattr(arguments, option[2:].replace("-", "_")) is not None:
+            raise UsageError(
+                f"found {option} with host cluster; expected it with host serve alone; put a proxy that does this before the cluster (docs/cluster.md)"
+            )
+    host = options.settings_of(arguments)
     delays = (arguments.upscale_delay_s, arguments.downscale_delay_s)
-    if (
-        min(arguments.max_batch, arguments.max_body_mb) < 1
-        or not all(0 <= each < math.inf for each in (*delays, arguments.max_wait_ms))
-        or arguments.threads < 0
-        or not 0 <= arguments.port < 65536
-    ):
-        raise UsageError(
-            "found --max-batch, --max-wait-ms, --max-body-mb, --threads, --port or a delay out of range; expected at least 1, 0, 1, 0, a port up to 65535 and seconds"
-        )
+    if not all(0 <= each < math.inf for each in delays):
+        raise UsageError("found --upscale-delay-s or --downscale-delay-s out of range; expected seconds of at least 0")
     threads = arguments.threads or 1
     settings = ClusterSettings(_replicas(arguments.replicas, arguments.ray_address, threads), threads, *delays)
     bundle = load_bundle(arguments.bundle)
     bundle.read("tail")  # a changed file is told here, and not in the log of a replica
     port = _free_port(arguments.address, arguments.port)
-    host = HostSettings(
-        arguments.max_batch,
-        arguments.max_wait_ms / 1e3,
-        arguments.max_body_mb << 20,
-        log_requests=arguments.log_requests,
-    )
     stop = threading.Event()
     with _ray(arguments, settings, bundle) as (serve, folder):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -307,23 +311,3 @@ def _free_port(address: str, port: int) -> int:
 def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m host cluster")
-    parser.add_argument("--bundle", required=True)
-    parser.add_argument("--address", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--max-batch", type=int, default=32)
-    parser.add_argument("--max-wait-ms", type=float, default=2)
-    parser.add_argument("--max-body-mb", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--log-requests", action="store_true")
-    parser.add_argument("--debug", action="store_true")
-    add_options(parser)
-    arguments = parser.parse_args(argv)
-    return run_command(lambda: run(arguments), arguments.debug)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

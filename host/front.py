@@ -18,6 +18,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from host.body import read_body
+
 TRIES = 3  # replicas that may die under one request
 MAX_GROUP = 32  # requests in one call
 MAX_GROUP_BYTES = 8 << 20
@@ -209,36 +211,3 @@ async def replied(app: ASGIApp, request: Carried) -> Reply:
             raise
     body = b"".join(message.get("body", b"") for message in messages[1:])
     return Reply(messages[0]["status"], list(messages[0]["headers"]), body)
-
-
-async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
-    """The whole body as it came, never more than ``limit`` bytes and never later than ``timeout_s``.
-
-    Raises:
-        HTTPException: 413 too large, 408 too late; the connection is to be closed.
-        ClientDisconnect: nobody waits for an answer.
-    """
-    length = request.headers.get("content-length", "0")
-    close = {"Connection": "close"}
-    if not length.isdigit() or int(length) > limit:
-        raise HTTPException(413, f"found a request of {length} bytes; expected at most {limit}", close)
-
-    async def read() -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        async for part in request.stream():
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise HTTPException(413, f"found a request of more than {limit} bytes", close)
-        return b"".join(parts)
-
-    try:
-        return await asyncio.wait_for(read(), timeout_s)
-    except asyncio.TimeoutError:
-        raise HTTPException(
-            408,
-            f"found less than the announced {length} bytes of a request after {timeout_s:g} s; "
-            "expected all of them; send it again",
-            close,
-        ) from None

@@ -19,7 +19,7 @@ from tests.host.conftest import BUNDLE, ROOT
 from tests.interop.conftest import bundle, device, expected, sent  # noqa: F401 (fixtures)
 
 INSTALL = "pip install -r tests/cluster/requirements.txt, in an environment of its own"
-HOST = [sys.executable, "-c", "import sys; from host.cluster import main; sys.exit(main())"]
+HOST = [sys.executable, "-m", "host", "cluster"]
 
 
 @pytest.fixture(scope="session", autouse=True)

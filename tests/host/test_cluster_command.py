@@ -7,11 +7,12 @@ import pytest
 
 from device.errors import BundleError, UsageError
 from host import cluster
+from host.cli import main
 from tests.host.conftest import BUNDLE
 
 
 def refused(capsys, *options, bundle=BUNDLE):
-    code = cluster.main(["--bundle", str(bundle), "--port", "0", *options])
+    code = main(["cluster", "--bundle", str(bundle), "--port", "0", *options])
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
@@ -51,6 +52,14 @@ def test_options_out_of_range(capsys, options):
     code, error = refused(capsys, *options)
     assert code == 2
     assert "out of range" in error
+
+
+@pytest.mark.parametrize("option", cluster.OF_SERVE)
+def test_options_of_serve_alone(capsys, option):
+    code, error = refused(capsys, option, "1")
+    assert code == 2
+    assert f"found {option} with host cluster; expected it with host serve alone" in error
+    assert "docs/cluster.md" in error
 
 
 def test_a_bundle_that_is_not_there(capsys, tmp_path):
