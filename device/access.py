@@ -194,12 +194,13 @@ def _wanted(access: Access) -> str:
 
 
 def refused(status: int, message: str, url: str, access: Access) -> AccessError:
-    """A sentence for the answers 401 and 403."""
+    """A sentence for the answers 401 and 403. message: the host's own, which knows more in the second case."""
     if status == 403:
-        text = "the host at {} refused this device (403: {}); expected a certificate and a token of the same device".format(url, message)  # fmt: skip
-    elif access.token_file:
-        text = "the host at {} refused the token of {} (401: {}); expected one of the host's --token-file; put it into {}, which is read again".format(
-            url, access.token_file, message, access.token_file)  # fmt: skip
-    else:
-        text = "the host at {} asks for a token (401: {}); expected one of the host's --token-file; give it with --token-file FILE".format(url, message)  # fmt: skip
-    return AccessError(text)
+        return AccessError("the host at {} refused this device (403): {}".format(url, message))
+    expected = "expected one of those in the host's --token-file"
+    if access.token_file:
+        return AccessError("the host at {} refused the token of {} (401); {}; put it into {}, which is read again".format(
+            url, access.token_file, expected, access.token_file))  # fmt: skip
+    return AccessError(
+        "the host at {} asks for a token (401); {}; give it with --token-file FILE".format(url, expected)
+    )

@@ -170,8 +170,11 @@ def test_frames_go_over_tls_with_certificate_and_token(safe_host, uplink_to, act
         (lambda folder: Access(OTHER_CA, DEVICE), "could not verify the certificate of the host"),
         (lambda folder: Access(CA), "asks devices for a certificate|refused a device without a certificate"),
         (lambda folder: Access(CA, OTHER_DEVICE), "expected one that its --client-ca signed"),
-        (lambda folder: Access(CA, DEVICE), "asks for a token .401: found a token that is unknown.; expected one"),
-        (lambda folder: Access(CA, DEVICE, None, token_file(folder, "x" * 20)), "refused the token of .*token .401: "),
+        (lambda folder: Access(CA, DEVICE), "asks for a token .401.; expected one of"),
+        (
+            lambda folder: Access(CA, DEVICE, None, token_file(folder, "x" * 20)),
+            "refused the token of .*token .401.; expected one of",
+        ),
     ],
 )
 def test_who_is_not_let_in_decides_alone_and_says_so_once(safe_host, uplink_to, activation, tmp_path, capfd, access, words):  # fmt: skip
