@@ -97,6 +97,7 @@ class _Bounded(HttpToolsProtocol):
         self._handshake: asyncio.Task[None] | None = None
         self._early = b""  # what came behind the handshake before its task went on
         self._head_bytes = 0  # of a head that has not ended
+        self._data_bytes = 0  # that came last
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -171,6 +172,7 @@ class _Bounded(HttpToolsProtocol):
         if self.transport is None:
             self._early += data
             return
+        self._data_bytes = len(data)
         super().data_received(data)
         if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
             # Part of a head, or what nobody waits for: line breaks, the rest of a body whose request has its answer.
@@ -182,11 +184,16 @@ class _Bounded(HttpToolsProtocol):
                 self._head_timer = self.loop.call_later(self._limits.patience_s, self._head_is_late)
 
     def on_headers_complete(self) -> None:
-        self._head_bytes = 0
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) <= self._limits.head_bytes:
+        came = self._head_bytes + self._data_bytes  # of the head and what is behind it
+        self._head_bytes = 0
+        if (
+            came <= self._limits.head_bytes
+            or len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            <= self._limits.head_bytes
+        ):
             super().on_headers_complete()
             return
         self._refused(431, "head_bytes")

@@ -68,7 +68,7 @@ class Guard:
         certificate = scope.get("state", {}).get("certificate")
         client = certificate or network_of(scope["client"][0] if scope.get("client") else "")
         if self._tokens:
-            authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            authorization = _header(scope, b"authorization")
             named = self._tokens.client_of(authorization.decode("latin-1"))
             if named is None:
                 what, reason = ("an unknown token", "unknown_token") if authorization else ("no token", "no_token")
@@ -140,14 +140,23 @@ class _Rate:
     def wait_s(self, client: str) -> float:
         """0 = go on, and it is counted; else the seconds after which the client may ask again."""
         now = time.monotonic()
-        full_at = max(self._full_at.get(client, now), now)
-        if full_at - now > self._bucket_s + 1e-9:
+        full_at = self._full_at.get(client, now)
+        if full_at < now:
+            full_at = now
+        elif full_at - now > self._bucket_s + 1e-9:
             return full_at - now - self._bucket_s
         self._full_at[client] = full_at + self._interval_s
         self._full_at.move_to_end(client)
         if len(self._full_at) > MAX_CLIENTS:
             self._full_at.popitem(last=False)
         return 0.0
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return bytes(value)
+    return b""
 
 
 async def _linger(receive: Receive) -> None:
