@@ -18,10 +18,11 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] not in COMMANDS:
         parser = argparse.ArgumentParser(prog="python -m host", description="The host of early-exit devices.")
-        commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        commands = parser.add_subparsers(dest="command", metavar="COMMAND")
         for name, (_, text) in COMMANDS.items():
             commands.add_parser(name, help=text)
         parser.parse_args(argv)
+        parser.error(f"expected a command: {', '.join(COMMANDS)}")
     name, text = argv[0], COMMANDS[argv[0]][1]
     command = importlib.import_module(COMMANDS[name][0])
     parser = argparse.ArgumentParser(prog=f"python -m host {name}", description=text)

@@ -48,7 +48,7 @@ class Certificates:
         """Take the certificate and its key anew if their files have changed, for connections from now on. What cannot be
         used is told to ``warn`` and leaves all as it is. Authorities of devices stay as they were at the start."""
         version = _version(self._cert_file, self._key_file)
-        if version == self._version:
+        if version in (None, self._version):
             return
         self._version = version
         try:
@@ -121,13 +121,10 @@ def _day(seconds: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
-def _version(*files: str) -> tuple[tuple[int, ...], ...]:
-    """What changes when a file does."""
-    found: list[tuple[int, ...]] = []
-    for file in files:
-        try:
-            status = os.stat(file)
-            found.append((status.st_mtime_ns, status.st_ino, status.st_size))
-        except OSError:
-            found.append(())
-    return tuple(found)
+def _version(*files: str) -> list[tuple[int, int, int]] | None:
+    """What changes when a file does; None where that cannot be seen, as after a change of users."""
+    try:
+        found = [os.stat(file) for file in files]
+    except OSError:
+        return None
+    return [(each.st_mtime_ns, each.st_ino, each.st_size) for each in found]

@@ -20,7 +20,7 @@ class HostProcess:
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
         line = self.process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        found = re.search(r"https?://127\.0\.0\.1:(\d+)", line)
         if not found:
             raise AssertionError(f"the host said {line!r} and {self.process.communicate(timeout=10)[1]!r}")
         self.port = int(found.group(1))
