@@ -18,7 +18,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from device.access import NO_ACCESS, Access
+from device.access import NO_ACCESS, Access, AccessError
 from device.bundle import Bundle
 from device.connection import Connection, endpoint_of, get_request, post_head, reason_of
 from device.errors import BundleError, EdgeError, HostError, UsageError
@@ -157,9 +157,6 @@ class Uplink:
             raise BundleError(
                 "the host at {} does not serve bundle {}: {}".format(self.url, self.bundle.id, error_message(body))
             )
-        if status in (401, 403):
-            raise HostError("the host at {} refuses this device ({}: {}); expected a token that it knows; see --token-file".format(
-                self.url, status, error_message(body)))  # fmt: skip
         if status != 200:
             raise HostError("found status {} from the host at {}: {}; expected 200; is it a host of this bundle?".format(
                 status, self.url, error_message(body)))  # fmt: skip
@@ -229,7 +226,8 @@ class Uplink:
             except (OSError, http.client.HTTPException, EdgeError, ValueError, OverflowError) as error:
                 connection.shut()
                 late = ticket.done() or isinstance(error, socket.timeout)
-                self._lost("no answer within {:.1f} s".format(self.timeout_s) if late else reason_of(error))
+                reason = "no answer within {:.1f} s".format(self.timeout_s) if late else reason_of(error)
+                self._lost(reason, refused=isinstance(error, AccessError) and not late)
                 ticket.finish(None)
             finally:
                 self._free.release()
@@ -292,7 +290,7 @@ class Uplink:
             )
         raise HostError("found outputs {}; expected one label, confidence and exit".format(sorted(tensors)))
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, refused: bool = False) -> None:
         now = time.perf_counter()
         with self._lock:
             first = not self._lost_since
@@ -302,8 +300,10 @@ class Uplink:
             self._choice.lost()
             self._forms = None
         if first:
-            print("warning: lost the host at {} ({}); frames are answered on the device until it is back".format(
-                self.url, reason), file=sys.stderr, flush=True)  # fmt: skip
+            said = "warning: {1}" if refused else "warning: lost the host at {0} ({1})"
+            until = "that is put right" if refused else "it is back"
+            print((said + "; frames are answered on the device until {2}").format(self.url, reason, until),
+                  file=sys.stderr, flush=True)  # fmt: skip
 
     def _found(self) -> None:
         if self._lost_since:

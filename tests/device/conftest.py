@@ -82,7 +82,7 @@ def frames_file():
 class FakeHost:
     """An HTTP server that answers infer requests in one of several ways.
 
-    mode: right | silent | drip | garbage | not_http | wrong_shape | out_of_range | nan | nan_label | odd_length | status_500 | wrong_model | close_after (each answer)
+    mode: right | silent | drip | garbage | not_http | wrong_shape | out_of_range | nan | nan_label | odd_length | status_500 | status_401 | wrong_model | close_after (each answer)
     """
 
     ANSWER = {"label": np.array([2]), "confidence": np.array([0.75], np.float32), "exit": np.array([4])}
@@ -181,6 +181,9 @@ class FakeHost:
             return True
         if mode == "status_500":
             self._send(connection, "500 Internal Server Error", error_body("the engine failed"), None)
+            return True
+        if mode == "status_401":
+            self._send(connection, "401 Unauthorized", error_body("found no token in the request"), None)
             return True
         if mode == "wrong_shape":
             answer["label"] = np.array([1, 2])

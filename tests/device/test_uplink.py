@@ -144,9 +144,7 @@ def test_check_tells_absent_from_wrong(uplink_to, fake_host):
         uplink.check()
 
 
-@pytest.mark.parametrize(
-    "url", ["127.0.0.1:8000", "ftp://a:1", "http://", "http://a:99999", "http://a/b", "http://[x"]
-)
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a:1", "http://", "http://a:99999", "http://a/b", "http://[x"])
 def test_urls_that_cannot_work(bundle, url):
     with pytest.raises(UsageError, match="expected http://HOST:PORT"):
         Uplink(url, bundle, 0.5)
@@ -222,3 +220,16 @@ def test_a_host_that_comes_back_is_asked_again(uplink_to, fake_host, host_at, ac
         assert time.perf_counter() < deadline
         ticket = ask(uplink, activation, quantised_frame)
     assert ticket.form == FP32
+
+
+def test_a_refusal_is_told_as_one_and_ends_when_the_host_takes_the_device_again(uplink_to, fake_host, activation, capfd):
+    uplink = uplink_to(fake_host.url, connections=1)
+    fake_host.mode = "status_401"
+    assert ask(uplink, activation).answer is None
+    fake_host.mode = "right"
+    time.sleep(0.15)
+    assert ask(uplink, activation).answer
+    said = capfd.readouterr().err
+    assert said.startswith("warning: the host at {} asks for a token (401)".format(fake_host.url))
+    assert "answered on the device until that is put right" in said
+    assert "is back after" in said
