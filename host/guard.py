@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import math
 import ssl
@@ -160,18 +161,19 @@ def _header(scope: Scope, wanted: bytes) -> bytes:
 
 
 async def _linger(receive: Receive) -> None:
-    """Read and drop what still comes. To close while the client sends would reset the connection, and many clients would
-    then report that instead of the answer."""
+    """Read and drop what still comes, for a while. To close while the client sends would reset the connection, and many
+    clients would then report that instead of the answer."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(_drop(receive), LINGER_S)
+
+
+async def _drop(receive: Receive) -> None:
     size = 0
-    try:
-        async with asyncio.timeout(LINGER_S):
-            while size < LINGER_BYTES:
-                message = await receive()
-                size += len(message.get("body", b""))
-                if not message.get("more_body"):
-                    return
-    except TimeoutError:
-        pass
+    while size < LINGER_BYTES:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            return
 
 
 class Guarding(NamedTuple):

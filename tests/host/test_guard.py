@@ -462,6 +462,13 @@ def certificates(tmp_path_factory):
             name_of("authority"), name_of(common), key.public_key(), x509.random_serial_number(), start,
             start + datetime.timedelta(days=2),
         ).add_extension(x509.BasicConstraints(common == "authority", None), True)  # fmt: skip
+        # Python 3.13 asks for all of these
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        builder = builder.add_extension(signer, False)
+        if common == "authority":
+            usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+            builder = builder.add_extension(usage, True)
         if common == "127.0.0.1":
             address = x509.IPAddress(ipaddress.ip_address(common))
             builder = builder.add_extension(x509.SubjectAlternativeName([address]), False)
