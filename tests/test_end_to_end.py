@@ -30,7 +30,7 @@ def test_device_and_host_processes_decide_as_pytorch_does(model, tmp_path):
         done = subprocess.run(
             [
                 sys.executable, "-m", "device", "run", "--bundle", str(tmp_path / "bundle"), "--host", url, "--require-host",
-                "--source", f"npz:{tmp_path / 'frames.npz'}", "--defq", "off", "--jsonl", "-", "--timeout-ms", "20000",
+                "--source", f"npz:{tmp_path / 'frames.npz'}", "--defq", "off", "--payload", "fp32", "--jsonl", "-", "--timeout-ms", "20000",
             ],
             cwd=ROOT, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
