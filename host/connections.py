@@ -226,6 +226,7 @@ class _Bounded(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
+            self.flow.resume_reading()  # TLS ends when the client says so, which a large body may have left unread
             self._watch_writing()
 
     def pause_writing(self) -> None:
