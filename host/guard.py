@@ -8,6 +8,7 @@ import math
 import ssl
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,7 +89,7 @@ class Guard:
             return
         wait_s = self._rate.wait_s(client) if self._rate else 0.0
         if wait_s:
-            sentence = f"found more requests of {client} than this host takes from one client; expected at most {self._rate}; ask again in {wait_s:.3g} s"  # fmt: skip
+            sentence = f"found more requests of {client} than this host takes from one client; expected at most {self._rate}; ask again in {math.ceil(wait_s)} s"  # fmt: skip
             await self._refuse(scope, receive, send, 429, "rate", sentence, ("retry-after", str(math.ceil(wait_s))))
             return
         scope.setdefault("state", {})["client_name"] = client
@@ -202,8 +203,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--client-connections", type=int, default=256, metavar="N", help="of one address at the same time (default 256)")  # fmt: skip
 
 
-def guard_of(arguments: argparse.Namespace) -> Guarding:
-    """The options as given.
+def guard_of(arguments: argparse.Namespace, warn: Callable[[str], None] | None = None) -> Guarding:
+    """The options as given; ``warn`` is told of problems with the tokens file, now and later.
 
     Raises:
         UsageError: an option out of range, or a tokens file that cannot be used.
@@ -224,6 +225,6 @@ def guard_of(arguments: argparse.Namespace) -> Guarding:
     ):
         if value < 1:
             raise UsageError(f"found {option} {value}; expected at least 1")
-    tokens = Tokens(Path(arguments.token_file)) if arguments.token_file else None
+    tokens = Tokens(Path(arguments.token_file), warn) if arguments.token_file else None
     limits = ConnectionLimits(arguments.max_connections, arguments.client_connections)
     return Guarding(GuardSettings(rate or 0.0, burst, arguments.client_requests), tokens, limits)

@@ -78,7 +78,7 @@ class Tokens:
             problem = _unreadable(self._file, error) if isinstance(error, OSError) else str(error)
             if problem != self._problem:
                 self._problem = problem
-                self._warn(f"{problem}; the {len(self._known)} tokens from before stay valid")
+                self._warn(f"{problem}; the tokens from before stay valid")
 
     def _read(self) -> dict[bytes, _Known]:
         try:
