@@ -46,10 +46,8 @@ class Log:
                       "status": record.status, "ms": ms, "bytes": record.bytes}  # fmt: skip
             self._object("info", "request", fields)
             return
-        # a client's text must not pass for other fields, nor start a line of its own
-        name = record.id if PLAIN.fullmatch(record.id) else shown(record.id) if record.id else "-"
-        who = f" name={record.name if PLAIN.fullmatch(record.name) else shown(record.name)}" if record.name else ""
-        self._write(f"{record.client}{who} id={name} frames={record.frames} batch={record.batch} status={record.status} ms={ms:.2f}")  # fmt: skip
+        who = f" name={_plain(record.name)}" if record.name else ""
+        self._write(f"{_plain(record.client)}{who} id={_plain(record.id)} frames={record.frames} batch={record.batch} status={record.status} ms={ms:.2f}")  # fmt: skip
 
     def warn(self, sentence: str, level: str = "warning") -> None:
         """A sentence for the operator."""
@@ -80,6 +78,11 @@ class Log:
                 # a pipe that nobody reads would hold up every request, so it is asked first
                 if self._poll is None or self._poll.poll(0):
                     os.write(self._file, data[start : start + PIECE_BYTES])
+
+
+def _plain(text: str) -> str:
+    """A client's text must not pass for other fields, nor start a line of its own."""
+    return text if PLAIN.fullmatch(text) else shown(text) if text else "-"
 
 
 class _Handler(logging.Handler):

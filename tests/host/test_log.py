@@ -45,6 +45,14 @@ def test_json():
                      "batch": 8, "status": 200, "ms": 1.23, "bytes": 4711}  # fmt: skip
 
 
+def test_a_clients_address_from_a_proxy():
+    spoken = record()
+    spoken.client = "192.0.2.7 status=200"  # what X-Forwarded-For said
+    assert lines(spoken)[0].startswith("'192.0.2.7 status=200' id=id-1 ")
+    spoken.client = "2001:db8::1:5"
+    assert lines(spoken)[0].startswith("2001:db8::1:5 id=id-1 ")
+
+
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nstatus=200", "\u2028", "\x1b[2J", '"}', "\ud800", "x" * 100000])
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_clients_text_stays_on_its_line(text, as_json):
