@@ -143,6 +143,7 @@ def run_device(out: Path, frames: str, defq: str, url: str, name: str) -> dict[s
     command = [
         sys.executable, "-m", "device", "run", "--bundle", str(out / "bundle"), "--source", f"npz:{out / frames}",
         "--host", url, "--require-host", "--defq", defq, "--connections", "1", "--timeout-ms", "10000",
+        "--payload", "fp32",  # the same in all runs, so that their traffic tells of exits alone
         "--jsonl", str(out / f"{name}.jsonl"), "--summary", str(summary),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)

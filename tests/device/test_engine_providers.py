@@ -55,6 +55,9 @@ def runtime(monkeypatch, tmp_path):
             elif TENSORRT in self.options and fake.takes_part:
                 self._build(self.options[TENSORRT])
 
+        def get_outputs(self):
+            return self.real.get_outputs()
+
         def _build(self, options):
             if options.get("trt_engine_cache_enable"):
                 with open(
