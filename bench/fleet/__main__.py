@@ -30,6 +30,8 @@ from export.networks import NETWORKS
 
 BUILD = Path("build/fleet")
 CASES = ("clean", "attacked", "attacked_defq")
+# the whole fleet has one address here, for which the host's limits of a client are not meant
+NO_LIMITS = ("--client-requests", "100000", "--client-connections", "100000", "--max-connections", "100000")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,7 +81,7 @@ def measure(folder: Path, case: str, payload: str, arguments: argparse.Namespace
     file = BUILD / "traces" / f"{load_bundle(str(folder)).model}-{case}-{payload}.npz"
     load = os.getloadavg()[0]  # what else the machine does
     started_s = time.perf_counter()
-    with _pinned(cores[:-1]), host_process(folder, "--threads", str(arguments.threads)) as url:
+    with _pinned(cores[:-1]), host_process(folder, "--threads", str(arguments.threads), *NO_LIMITS) as url:
         trace = record(folder, f"bundle:{source}", defq, url, payload)
         save(trace, file)
         print(
