@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = options.settings_of(arguments)
     log = Log(arguments.log == "json")
     user = found_user(arguments.user) if arguments.user else None
-    guarding = guard.guard_of(arguments)
+    guarding = guard.guard_of(arguments, log.warn)
     certificates = _certificates(arguments, log)
     watched_at = _host_port(arguments.metrics_address) if arguments.metrics_address else None
     bundle = load_bundle(arguments.bundle)

@@ -100,11 +100,12 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up():
 def test_lines_of_the_http_server():
     stream = io.StringIO()
     log = Log(True, stream)
-    loggers = [logging.getLogger(name) for name in ("uvicorn", "asyncio")]
+    loggers = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.error", "asyncio")]
     before = [(each, each.handlers, each.propagate, each.level) for each in loggers]
     try:
         log.take_over()
         error = logging.getLogger("uvicorn.error")
+        error.setLevel(logging.NOTSET)  # servers of other tests may have made it silent
         for _ in range(3):
             error.warning("Invalid HTTP request received.")  # whoever connects can cause it
             error.error("Exception in ASGI application\n", exc_info=ValueError("oh"))

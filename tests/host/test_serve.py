@@ -327,6 +327,7 @@ def test_a_metrics_port_in_use():
 
 
 def test_json_lines_without_secrets(own_host, body, token_file):
+    os.chmod(token_file, 0o604)
     host = own_host("--log", "json", "--token-file", token_file)
     assert ask(host.port, body, token=TOKEN) == 200
     assert ask(host.port, body, token="another-token-0123456789") == 401
@@ -342,6 +343,7 @@ def test_json_lines_without_secrets(own_host, body, token_file):
     assert 0 < one["ms"] < 10000
     assert (other["name"], other["status"], other["frames"], other["bytes"]) == ("", 401, 0, 0)
     assert "Invalid HTTP request received." in [line.get("message") for line in lines]
+    assert any("every user of this machine may read" in line.get("message", "") for line in lines)
     assert "0123456789" not in errors
 
 
