@@ -222,7 +222,9 @@ def test_a_host_that_comes_back_is_asked_again(uplink_to, fake_host, host_at, ac
     assert ticket.form == FP32
 
 
-def test_a_refusal_is_told_as_one_and_ends_when_the_host_takes_the_device_again(uplink_to, fake_host, activation, capfd):
+def test_a_refusal_is_told_as_one_and_ends_when_the_host_takes_the_device_again(
+    uplink_to, fake_host, activation, capfd
+):
     uplink = uplink_to(fake_host.url, connections=1)
     fake_host.mode = "status_401"
     assert ask(uplink, activation).answer is None

@@ -36,7 +36,10 @@ def test_it_says_what_it_wrote(made):
     folder, result = made
     assert result.returncode == 0, result.stderr
     assert f"wrote parts-split2-{load_bundle(str(folder)).id[-8:]} to {folder}" in result.stdout
-    assert "it holds from_coefficients.onnx, from_uint8.onnx, head.onnx, head_flat.onnx, labels.txt, manifest.json, table.json, tail.onnx" in result.stdout
+    assert (
+        "it holds from_coefficients.onnx, from_uint8.onnx, head.onnx, head_flat.onnx, labels.txt, manifest.json, table.json, tail.onnx"
+        in result.stdout
+    )
 
 
 def test_the_bundle_is_of_the_network(made):
