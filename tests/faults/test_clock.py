@@ -1,11 +1,10 @@
 """The wall clock jumps by an hour to and fro under device and host, as after a start without network or a wrong RTC.
 
-With libfaketime (Debian's package faketime, or FAKETIME_LIBRARY=path of libfaketimeMT.so.1) for every call of the C library, and
-otherwise for Python's time.time alone; the figures say which.
+Python's time.time is replaced in both programs; with FAKETIME_LIBRARY=path of libfaketimeMT.so.1 (Debian's package faketime) each
+call of the C library sees the jump instead. The figures say which.
 """
 
 import email.utils
-import glob
 import http.client
 import os
 import subprocess
@@ -17,7 +16,6 @@ import pytest
 from tests.faults.programs import Device, Host, until
 
 HOUR_S = 3600
-LIBRARIES = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 PATCH = """
 import time
 real = time.time
@@ -33,7 +31,7 @@ class Clock:
 
     def __init__(self, folder):
         self._file = folder / "clock"
-        library = os.environ.get("FAKETIME_LIBRARY") or next(iter(glob.glob(LIBRARIES)), "")
+        library = os.environ.get("FAKETIME_LIBRARY")
         self.jump(0)
         if library:
             self.kind = "libfaketime"
@@ -87,14 +85,16 @@ def test_the_clock_jumps(launch, finish, tmp_path):
         jumps += 1
         assert abs(clock.seen_by_python() - seconds) < 5
         until(lambda seconds=seconds: abs(seen_by(host) - seconds) < 5, 10)  # the server renews its Date once a second
+    away = time.monotonic()
     host.kill()  # a fault while the clock is wrong: pauses and deadlines go on
     clock.jump(-HOUR_S)
-    away = time.monotonic()
     time.sleep(0.5)
     assert launch(host.again).port == host.port
     recovery = device.recovery_s(time.monotonic())
     row = finish(f"clocks jump by an hour or two, {jumps} times", device, None, began, away - 0.1, note=clock.kind)
-    assert row["fallback"] == 0
+    if clock.kind != "libfaketime":  # which takes a tenth of a second and more of each answer, jump or not
+        assert row["fallback"] == 0
+    assert row["host"] > 20
     assert recovery < 2
     seen = device.seen()
     assert all(0 <= value < 2500 for each in seen for value in each.decision["ms"].values())

@@ -199,5 +199,7 @@ def test_memory_stays_flat_over_100000_requests(launch, tmp_path):
                  kb_for_10000_requests="host {:.0f}, device {:.0f}".format(*slopes))  # fmt: skip
     assert row["host"] + row["fallback"] == count
     assert row["fallback"] == 0
-    assert max(slopes) < 64  # kB for 10,000 requests: under 7 bytes a request
+    # memory comes in steps of pages, once, so the whole growth counts: less than ten bytes a request
+    assert np.ptp(share[warm, 1]) < 768
+    assert np.ptp(share[warm, 2]) < 768
     assert host.stop() == 0
