@@ -58,7 +58,7 @@ def device(expected, tmp_path):
         frames = BUNDLE.parent / "frames.npz"
         done = subprocess.run(
             [
-                sys.executable, "-m", "device", "run", "--bundle", str(BUNDLE), "--source", f"npz:{frames}", "--defq", "off",
+                sys.executable, "-m", "device", "run", "--bundle", str(BUNDLE), "--source", f"npz:{frames}", "--defq", "off", "--payload", "fp32",
                 "--host", url, "--require-host", "--timeout-ms", "10000", "--jsonl", str(tmp_path / "out.jsonl"), *options,
             ],
             cwd=ROOT, capture_output=True, text=True, timeout=120,
