@@ -19,7 +19,7 @@ Command lines print that one sentence and leave with ``exit_code``:
 
 import sys
 import traceback
-from typing import Callable
+from typing import Any, Callable
 
 
 class EdgeError(Exception):
@@ -76,11 +76,36 @@ class HostError(EdgeError):
     exit_code = 5
 
 
+class Messages:
+    """A stream for stderr that drops what cannot be written: a full disk under the log must not stop a camera or a host."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except OSError:
+            pass
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def run_command(command: Callable[[], int], debug: bool = False) -> int:
     """Run a command line's body; turn an EdgeError into one sentence on stderr and its exit code.
 
     Ctrl-C gives 130, a closed pipe on stdout gives 0. With ``debug`` the traceback is printed as well.
     """
+    if not isinstance(sys.stderr, Messages):
+        sys.stderr = Messages(sys.stderr)  # type: ignore[assignment]
     try:
         return command()
     except EdgeError as error:

@@ -48,7 +48,11 @@ def efcy(exits: Exits, relative_costs: Sequence[float]) -> float:
         >>> efcy([0, 0, 1, 1], [0.5, 1.0])   # half of the frames leave at half of the cost
         0.5
     """
-    histogram = exit_histogram(exits, len(relative_costs))
+    return efcy_of(exit_histogram(exits, len(relative_costs)), relative_costs)
+
+
+def efcy_of(histogram: np.ndarray, relative_costs: Sequence[float]) -> float:
+    """As ``efcy``, of the frames that left at each exit: int (exits,), at least one frame."""
     share = np.concatenate([[0.0], np.cumsum(histogram) / histogram.sum()])
     cost = np.concatenate([[0.0], np.asarray(relative_costs, dtype=np.float64)])
     return float(np.sum(np.diff(cost) * (share[1:] + share[:-1]) / 2))

@@ -1,9 +1,10 @@
 """Where decisions go: JSON lines in a file or on stdout."""
 
+import io
 import json
 import os
 import sys
-from typing import Any, Dict, List, NamedTuple, Optional, TextIO
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -101,7 +102,8 @@ class JsonLinesSink(Sink):
         self._problem: Optional[OSError] = None
         self._lost = 0
         try:
-            self._file: TextIO = sys.stdout if name == "-" else open(name, "w")  # noqa: SIM115
+            # unbuffered: it is known what got there; None is stdout
+            self._file: Optional[io.FileIO] = None if name == "-" else open(name, "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise OutputError("could not open {} ({}); expected a file that can be written; choose another --jsonl".format(
                 name, error.strerror)) from error  # fmt: skip
@@ -117,12 +119,15 @@ class JsonLinesSink(Sink):
             self._lost += len(lines)
             return
         try:
-            self._file.write("".join(lines))
-            self._file.flush()
+            if self._file is None:
+                sys.stdout.write("".join(lines))
+                sys.stdout.flush()
+            else:
+                self._write_through(lines)
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise  # the reader has seen enough: the run ends
-            if self._file is sys.stdout:
+            if self._file is None:
                 self._no_place_left(error, len(lines))
                 return
             self._problem = error
@@ -131,10 +136,22 @@ class JsonLinesSink(Sink):
             try:
                 self._file.close()
             except OSError:
-                pass  # what it still held is printed below
-            self._file = sys.stdout
+                pass  # nothing was left in it
+            self._file = None
             self._pending = lines
             self._flush()
+
+    def _write_through(self, lines: List[str]) -> None:
+        """Write to the file; what got there whole is taken out of ``lines``, so that it is not printed a second time."""
+        file = self._file
+        assert file is not None
+        content = "".join(lines).encode("ascii")
+        done = 0
+        try:
+            while done < len(content):
+                done += file.write(content[done:]) or 0
+        finally:
+            del lines[: content.count(b"\n", 0, done)]
 
     def _no_place_left(self, error: OSError, count: int) -> None:
         """stdout cannot be written either: count what is lost and go on deciding."""
@@ -153,7 +170,7 @@ class JsonLinesSink(Sink):
         if self._lost and self._problem is not None:
             raise OutputError("could not write {} or stdout ({}); {} decisions are in neither; free space there".format(
                 self.name, self._problem.strerror, self._lost))  # fmt: skip
-        if self._file is not sys.stdout:
+        if self._file is not None:
             self._file.close()
         if self._problem is not None:
             raise OutputError("could not write {} ({}); the decisions that are not in it were printed on stdout; free space "

@@ -3,7 +3,7 @@
 Each connection is a thread with one kept-open HTTP/1.1 socket. A frame whose answer
 does not come in time is given up, and its socket is shut from outside, so that a host that drips bytes holds nobody.
 After a failure the host counts as lost: frames are refused at once, and one is let through to try again after a pause
-of 0.1 s that doubles up to 1 s.
+of 0.1 s that doubles up to 0.5 s.
 """
 
 import http.client
@@ -29,7 +29,7 @@ from device.wire import decode_response, error_message
 AUTO = "auto"
 PAYLOADS = (AUTO, *reversed(FORMS))
 FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 0.5
 
 
 class HostAnswer(NamedTuple):

@@ -231,6 +231,7 @@ def test_a_refusal_is_told_as_one_and_ends_when_the_host_takes_the_device_again(
     fake_host.mode = "right"
     time.sleep(0.15)
     assert ask(uplink, activation).answer
+    uplink.close()  # its thread has said what it had to say
     said = capfd.readouterr().err
     assert said.startswith("warning: the host at {} asks for a token (401)".format(fake_host.url))
     assert "answered on the device until that is put right" in said

@@ -39,15 +39,7 @@ def full_disk(tmp_path, request):
             subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-TWICE = pytest.mark.xfail(strict=True, reason="device/sinks.py prints lines on stdout that did get to the file")
-
-
-@pytest.mark.parametrize(
-    "full_disk",
-    ["/dev/full", *(pytest.param(kind, marks=TWICE) for kind in ("a file size limit", "a small tmpfs"))],
-    indirect=True,
-    ids=str,
-)
+@pytest.mark.parametrize("full_disk", ["/dev/full", "a file size limit", "a small tmpfs"], indirect=True, ids=str)
 def test_decisions_on_a_full_disk(launch, full_disk, request):
     """What does not fit goes to stdout: file and stdout together hold each decision once, in order."""
     name, how = full_disk
@@ -85,7 +77,6 @@ def test_the_hosts_log_on_a_full_disk(launch, finish):
         assert host.stop() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="a message on stderr that cannot be written raises: device/errors.py")
 def test_the_devices_messages_on_a_full_disk(launch):
     """It loses its host and finds it again, and can tell nobody."""
     host = launch(Host)
