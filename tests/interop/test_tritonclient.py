@@ -47,7 +47,12 @@ def test_metadata(client, bundle):
     model = client.get_model_metadata(bundle.id)
     assert (model["name"], model["versions"]) == (bundle.id, ["1"])
     tensors = {each["name"]: (each["datatype"], each["shape"]) for each in model["inputs"] + model["outputs"]}
-    forms = {"activation_uint8", "activation_range", "coefficients", "steps"}  # instead of activation (device/payload.py)
+    forms = {
+        "activation_uint8",
+        "activation_range",
+        "coefficients",
+        "steps",
+    }  # instead of activation (device/payload.py)
     assert {name: each for name, each in tensors.items() if name not in forms} == {
         "activation": ("FP32", [-1, 6, 8, 8]), "threshold": ("FP32", [-1, 1]),
         "label": ("INT64", [-1]), "confidence": ("FP32", [-1]), "exit": ("INT64", [-1]),
