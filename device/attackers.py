@@ -6,7 +6,6 @@ comes, in this order, from the attacked twins of a bundle's frame set, from a li
 """
 
 import http.client
-import json
 import math
 import re
 import socket
@@ -22,6 +21,7 @@ from device.cameras import Frame
 from device.deadline import DeadlineReader
 from device.errors import HostError, UsageError, WireError
 from device.frame_set import FrameSet
+from device.json_text import read_json
 from device.wire import HEADER_LENGTH, decode_response, encode_request, error_message
 
 MODEL = "deepsloth"
@@ -172,10 +172,10 @@ class RemoteAttack(Attacker):
     def _facts(self) -> Dict[str, Any]:
         _, body = self._exchange("GET", "", b"", None)
         try:
-            facts = json.loads(body.decode("utf-8"))["parameters"]
+            facts = read_json(body)["parameters"]
             return {"model": str(facts["model"])[:40], "split": int(facts["split"]), "steps": int(facts["steps"]),
                     "weights": str(facts["weights_sha256"])}  # fmt: skip
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise HostError("its description has no model, split, steps and weights_sha256") from error
 
     def _exchange(self, method: str, path: str, body: bytes, header_length: Optional[int]) -> Tuple[str, bytes]:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import json
 import os
 import time
 from typing import Any, Callable, Dict, List, Optional
@@ -16,6 +15,7 @@ from device.console import aligned
 from device.engines import Engine, open_engine
 from device.errors import DataError, OutputError, UsageError
 from device.jpeg import DC_RULES, JpegEncoder
+from device.json_text import read_json
 from device.pipeline import Preprocessor
 from device.quantization import DefQ
 from device.session import SOURCES_HELP, check_bounds, open_source, stop_on_signals
@@ -176,10 +176,10 @@ def _read_table(name: str) -> np.ndarray:
     advice = "expected a table.json; bake one with: python -m export table"
     try:
         with open(name, "rb") as file:
-            content: Any = json.loads(file.read(MAX_TABLE_BYTES).decode("utf-8"))
+            content: Any = read_json(file.read(MAX_TABLE_BYTES))
     except OSError as error:
         raise DataError("could not read {} ({}); {}".format(name, error.strerror, advice)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError("could not read {} as JSON ({}); {}".format(name, error, advice)) from error
     return check_table_file(content, name)
 

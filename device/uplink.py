@@ -7,7 +7,6 @@ of 0.1 s that doubles up to 0.5 s.
 """
 
 import http.client
-import json
 import queue
 import re
 import socket
@@ -22,6 +21,7 @@ from device.access import NO_ACCESS, Access, AccessError
 from device.bundle import Bundle
 from device.connection import Connection, endpoint_of, get_request, post_head, reason_of
 from device.errors import BundleError, EdgeError, HostError, UsageError
+from device.json_text import read_json
 from device.payload import FORMS, FP32, NO_ALTERNATIVES, OUTPUTS, Alternatives, Encoder, Payload, forms_among
 from device.payload_choice import Choice, Cost, nominal_sizes
 from device.wire import decode_response, error_message
@@ -320,6 +320,6 @@ class Uplink:
 def _input_names(metadata: bytes) -> List[str]:
     """The names of a model's inputs, of the protocol's metadata; none where it lists none."""
     try:
-        return [str(each["name"]) for each in json.loads(metadata.decode("utf-8"))["inputs"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return [str(each["name"]) for each in read_json(metadata)["inputs"]]
+    except (ValueError, KeyError, TypeError):
         return []
