@@ -39,6 +39,20 @@ def test_a_killed_run_goes_on_where_it_was(data, tmp_path, capsys):
         torch.testing.assert_close(resumed.state_dict()[name], value, atol=2e-3, rtol=2e-2)
 
 
+@pytest.mark.parametrize(("capability", "bfloat16"), [("AVX2", False), ("AVX512", True)])
+def test_bfloat16_is_used_where_the_processor_has_it(capability, bfloat16, data, tmp_path, monkeypatch):
+    used = []
+
+    def autocast(device, dtype, enabled):
+        used.append(enabled)
+        return torch.autocast(device, dtype=dtype, enabled=False)
+
+    monkeypatch.setattr(training.torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(training, "autocast", autocast)
+    train("tiny", data, Recipe(epochs=1, batch=20, peak_rate=0.01), tmp_path / "a")
+    assert set(used) == {bfloat16}
+
+
 def test_augmentation_moves_and_mirrors_but_keeps_pixels():
     images = torch.rand(50, 3, 16, 16) + 0.5
     out = augment(images, torch.Generator().manual_seed(0))
