@@ -21,6 +21,7 @@ CONTENDERS = (
 YCBCR_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 SWEEPS = {
     "DefQ": [f"defq*{scale}" for scale in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)],
+    "DefQ, table searched": ["searched"],
     "DefQ in YCbCr": [f"ycbcr*{scale}" for scale in YCBCR_SCALES],
     "flat table": [f"flat:{step}" for step in (10, 20, 30, 40, 50, 60, 80)],
     "feature distillation": [f"distillation*{scale}" for scale in (0.5, 1.0, 1.5, 2.0, 3.0)],

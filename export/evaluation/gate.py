@@ -1,5 +1,6 @@
 """Calibrates the noise gate: from which level a frame counts as attacked, with which table it is quantised and which
-threshold it gets. The strong stage is learned from DeepSloth L-inf, the weak one from L2, whose noise is 0.4 of it.
+threshold it gets. The strong stage is learned from DeepSloth L-inf, blind and through the defence, the weak one from L2,
+whose noise is 0.4 of it.
 
 All on calibration images, so that the test images, and L1, stay unseen.
 """
@@ -11,7 +12,7 @@ import numpy as np
 
 from device.gate import noise_level
 from export.calibration import THRESHOLD_GRID, ExitScores, OperatingPoint, operating_point, score
-from export.datasets import Dataset
+from export.datasets import Dataset, Images
 from export.defences import defence_named, table_defence
 from export.evaluation.subject import Subject, attacked
 from export.evaluation.tables import SAMPLES, SLOW_SAMPLES
@@ -27,6 +28,10 @@ WEAK_DROPS = np.round(np.arange(0.0, 0.25, 0.02), 2)
 """How much lower than usual the threshold of the weak stage may be."""
 RESTORED = 0.92
 """EFCY of attacked frames to reach, as a share of what clean frames have."""
+ADAPTIVE_GAIN = 3.3
+"""EFCY of frames attacked through the strong stage to reach, as a multiple of what plain DefQ keeps under an attacker who
+knows it; the goal is 3 on other images."""
+ADAPTIVE_SAMPLES = 200
 STRONG_LOSS, LOSS = 0.01, 0.016
 """Accuracy that clean frames may lose to the strong stage and to both; the goal is 0.02 on other images."""
 
@@ -73,15 +78,24 @@ class Traffic:
         return operating_point(scores, self.labels, self.subject.costs, thresholds)
 
 
-def calibrate_gate(subject: Subject, data: Dataset) -> dict[str, Any]:
+class Target(NamedTuple):
+    """EFCY to reach on one kind of frames, for each RAD."""
+
+    traffic: Traffic
+    efcy: dict[int, float]
+
+
+def calibrate_gate(subject: Subject, data: Dataset, blind: bool = False) -> dict[str, Any]:
     """The key ``gate`` of a table's file, JSON-ready.
 
-    First the strong stage: of all ranges the one that leaves attacked frames the highest accuracy. Then, beside it, the
-    weak one: of all levels, tables and thresholds that cost clean frames at most LOSS and no T3-ER, the one that
-    restores most EFCY under L2, and of those the one with the highest accuracy. There may be none.
+    First the strong stage: of all ranges the one that leaves attacked frames the highest accuracy; its level and
+    thresholds are then chosen anew so that an attacker who knows it gains little as well. Then, beside it, the weak one:
+    of all levels, tables and thresholds that cost clean frames at most LOSS and no T3-ER, the one that restores most
+    EFCY under L2, and of those the one with the highest accuracy. There may be none.
 
     Args:
         data: its calibration images; the classes must be the network's.
+        blind: expect no attacker who knows the defence: thresholds stay higher, and attacked frames more accurate.
     """
     images = data.calibration
     none = defence_named("none", subject.model)
@@ -102,8 +116,14 @@ def calibrate_gate(subject: Subject, data: Dataset) -> dict[str, Any]:
     def accuracy(attack: str, *stages: Stage) -> float:
         return float(np.mean([harmed[attack].at(rad, *stages).accuracy for rad in rads]))
 
-    strong = [_strong(subject, bake(subject.model, *each), harmed["linf"], plain, harmless) for each in STRONG_RANGES]
+    targets = [Target(harmed["linf"], {rad: RESTORED * plain[rad].efcy for rad in rads})]
+    strong = [_strong(subject, bake(subject.model, *each), targets, harmless) for each in STRONG_RANGES]
     chosen = max(strong, key=lambda stage: accuracy("linf", stage))
+    if not blind:
+        few = images.take(ADAPTIVE_SAMPLES)
+        targets.append(_adaptive_target(subject, data, few, chosen.table))
+        chosen = _strong(subject, chosen.table, targets, harmless)
+        harmed["adaptive"] = targets[-1].traffic
     content = _content(chosen, clean, harmed["linf"], accuracy("linf", chosen))
 
     def restored(stage: Stage) -> float:
@@ -124,18 +144,24 @@ def calibrate_gate(subject: Subject, data: Dataset) -> dict[str, Any]:
     return {**content, "images": counts, "weights_sha256": subject.identity}
 
 
-def _strong(
-    subject: Subject,
-    table: np.ndarray,
-    harmed: Traffic,
-    plain: dict[int, OperatingPoint],
-    harmless: Callable[..., bool],
-) -> Stage:
+def _adaptive_target(subject: Subject, data: Dataset, images: Images, table: np.ndarray) -> Target:
+    """Frames attacked through DefQ with ``table``, and ADAPTIVE_GAIN times the EFCY that Q_def keeps when it is known."""
+    known, defq = table_defence("gated", table), defence_named("defq", subject.model)
+    scores = score(subject.network, defq.pixels(to_pixels(attacked("adaptive", subject, data, images, defq))))
+    harmed = to_pixels(attacked("adaptive", subject, data, images, known))
+    wanted = {
+        rad: ADAPTIVE_GAIN * operating_point(scores, images.labels, subject.costs, threshold).efcy
+        for rad, threshold in subject.thresholds.items()
+    }
+    return Target(Traffic(harmed, images.labels, subject), wanted)
+
+
+def _strong(subject: Subject, table: np.ndarray, targets: list[Target], harmless: Callable[..., bool]) -> Stage:
     """Level and thresholds for one table.
 
-    For every level: per RAD the highest threshold that gives attacked frames RESTORED of the EFCY that clean frames
-    have without a defence. Of the levels that cost clean frames at most STRONG_LOSS of their accuracy and no T3-ER,
-    at both RADs, the lowest: it finds weaker attacks too. Where there is none, the highest level.
+    For every level: per RAD the highest threshold that reaches all targets. Of the levels that cost clean frames at most
+    STRONG_LOSS of their accuracy and no T3-ER, at both RADs, the lowest: it finds weaker attacks too. Where there is
+    none, the highest level.
     """
     chosen: Stage | None = None
     for level in LEVELS[LEVELS >= LEAST_STRONG][::-1]:
@@ -144,7 +170,7 @@ def _strong(
             enough = [
                 low
                 for low in np.extract(threshold >= THRESHOLD_GRID, THRESHOLD_GRID).tolist()
-                if harmed.at(rad, Stage(level, {rad: low}, table)).efcy >= RESTORED * plain[rad].efcy
+                if all(each.traffic.at(rad, Stage(level, {rad: low}, table)).efcy >= each.efcy[rad] for each in targets)
             ]
             lows[rad] = max(enough, default=0.0)
         stage = Stage(float(level), lows, table)

@@ -140,6 +140,21 @@ def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_
         assert stage.level < gate.level
 
 
+def test_thresholds_of_the_gate_reckon_with_an_attacker_who_knows_it(tiny_subject, data):
+    blind = calibrate_gate(tiny_subject, data, blind=True)
+    knowing = calibrate_gate(tiny_subject, data)
+    assert "adaptive" not in blind["images"]
+    assert knowing["table"] == blind["table"]
+    table = np.array(knowing["table"])
+    target = gate_calibration._adaptive_target(tiny_subject, data, data.calibration, table)
+    for rad, wanted in target.efcy.items():
+        low = knowing["thresholds"][str(rad)]
+        reached = target.traffic.at(rad, Stage(knowing["level"], {rad: low}, table)).efcy
+        assert reached >= wanted or low == 0  # nothing leaves earlier than at a threshold of 0
+        if knowing["level"] == blind["level"]:
+            assert low <= blind["thresholds"][str(rad)]
+
+
 def test_traffic_behind_two_stages_is_what_the_device_would_do(tiny_subject, data, monkeypatch):
     traffic = Traffic(data.test.pixels, data.test.labels, tiny_subject)
     low, high = np.quantile(traffic.levels, [0.3, 0.7])
@@ -275,4 +290,4 @@ def test_gate_writes_into_the_table_and_keeps_the_rest(tmp_path, monkeypatch, ti
     written = json.loads((tmp_path / "vgg16.json").read_text())
     assert {**written, "gate": 0} == {**shipped, "gate": 0}
     assert check_gate(written, (5, 10), "vgg16.json").level < 9
-    assert written["gate"]["images"] == {"clean": 60, "linf": 60, "l2": 50}
+    assert written["gate"]["images"] == {"clean": 60, "linf": 60, "l2": 50, "adaptive": 60}
