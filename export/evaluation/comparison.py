@@ -13,6 +13,7 @@ from export.evaluation.grid import LOOP, evaluate
 from export.evaluation.report import Rows, markdown_table, reference
 from export.evaluation.subject import shipped_subject
 from export.evaluation.tables import ycbcr_defence, ycbcr_tables
+from export.quantization_table import TABLES, read_table
 
 CONTENDERS = (
     "none", "defq", f"defq{LOOP}", "gated", "flat", "transposed", "distillation", "jpeg:75", "jpeg:50", "jpeg:25",
@@ -21,7 +22,6 @@ CONTENDERS = (
 YCBCR_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 SWEEPS = {
     "DefQ": [f"defq*{scale}" for scale in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)],
-    "DefQ, table searched": ["searched"],
     "DefQ in YCbCr": [f"ycbcr*{scale}" for scale in YCBCR_SCALES],
     "flat table": [f"flat:{step}" for step in (10, 20, 30, 40, 50, 60, 80)],
     "feature distillation": [f"distillation*{scale}" for scale in (0.5, 1.0, 1.5, 2.0, 3.0)],
@@ -31,6 +31,7 @@ SWEEPS = {
     "random resizing": [f"resizing:{smallest}" for smallest in (0.95, 0.9, 0.8, 0.7)],
     "median 3 x 3": ["median"],
     "DefQ behind the noise gate": ["gated"],
+    "DefQ, table searched": ["searched"],  # last: it has the colour of DefQ, and not every network has one
 }
 ADAPTIVE = ("none", "defq", "gated", "moving-grid")
 SIZES = ((32, 32), (480, 640))
@@ -54,7 +55,9 @@ def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
         subject = shipped_subject(model)
         tables = ycbcr_tables(subject, data)
         colour = {f"ycbcr*{scale}": ycbcr_defence(f"ycbcr*{scale}", tables * scale) for scale in YCBCR_SCALES}
-        for names in (["none"], *SWEEPS.values()):
+        searched = "searched" in read_table(TABLES / f"{model}.json")
+        families = [names for names in SWEEPS.values() if searched or names != ["searched"]]
+        for names in (["none"], *families):
             defences = [colour.get(name, name) for name in names]
             rows += evaluate(subject, data, data.test.take(images), ("clean", "linf"), defences)
         print(f"{model}: swept", flush=True)
@@ -134,6 +137,8 @@ def frontier_points(rows: Rows, model: str, rad: int) -> dict[str, list[dict[str
     points: dict[str, list[dict[str, float]]] = {}
     for family, names in SWEEPS.items():
         for name in names:
+            if ("clean", name) not in found:
+                continue
             clean, harmed = found["clean", name], found["linf", name]
             points.setdefault(family, []).append(
                 {

@@ -215,6 +215,7 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, 
     assert "| moving-grid |" in (out / "adaptive.md").read_text()
     assert "| vgg16 |" in (out / "transfer.md").read_text()
     assert "feature distillation" in (out / "frontier.md").read_text()
+    assert "| DefQ, table searched | searched |" in (out / "frontier.md").read_text()
     assert json.loads((out / "run.json").read_text())["transfer"]["l2"] == 4
     assert "wrote" in capsys.readouterr().out
     before = {file.name: file.read_text() for file in out.glob("*.[cm][sd]*")}
