@@ -172,7 +172,9 @@ def _table(arguments: argparse.Namespace) -> int:
     write_table(out, arguments.model, table, table_provenance(settings, attack, ratios, ids, sha256))
     print(f"wrote {out}: steps {table.min()} to {table.max()}, mean {table.mean():.1f}")
     if out == TABLES / f"{arguments.model}.json":
-        again = ", ".join(f"python -m export {name} --model {arguments.model}" for name in ("gate", "monitor", "search"))
+        again = ", ".join(
+            f"python -m export {name} --model {arguments.model}" for name in ("gate", "monitor", "search")
+        )
         print(f"its noise gate, its attack monitor and its searched table are gone; make them with: {again}")
     return 0
 

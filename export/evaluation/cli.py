@@ -5,7 +5,7 @@ import json
 import platform
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -189,14 +189,17 @@ def _models_of(rows: Rows) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row["model"] for row in rows))
 
 
-def _note_run(out: Path, names: list[str], about: dict[str, object]) -> None:
-    """run.json: of what size each report is, and what made it."""
+def _note_run(out: Path, names: list[str], about: dict[str, Any]) -> None:
+    """run.json: of what size each report is, and what made it. ``models``: also those whose rows were there and stayed."""
     file = out / "run.json"
     try:
         runs = json.loads(file.read_text())
     except (OSError, ValueError):
         runs = {}
-    write_json(file, {**runs, **dict.fromkeys(names, about)})
+    for name in names:
+        there = {*about["models"], *runs.get(name, {}).get("models", ())}
+        runs[name] = {**about, "models": [model for model in paper.MODELS if model in there]}
+    write_json(file, runs)
 
 
 def _write(out: Path, name: str, text: str, rows: Rows) -> None:
