@@ -14,7 +14,7 @@ from export.weights import to_tensor
 HEAD_OUTPUTS = ["label", "confidence", "exit", "activation"]
 LEAST_AGREEMENT = 0.995
 LEAST_SAME_LABEL = 0.98  # of payload forms: uint8 moves exits of frames at the threshold, and a label with some of them
-_DIFFERS = "{} differ from {} for frame {} of the {}; expected the same; report this with the versions of onnxruntime and numpy"
+MOST_HALF_WAY = 1e-4  # of pixels; found: 1 of 614,400 on a processor without AVX-512, none with it
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -82,17 +82,31 @@ def check_defq(head: onnx.ModelProto, steps: np.ndarray, frames: np.ndarray, ori
     """Compare the pixels of a head's own DefQ with those of NumPy.
 
     Raises:
-        DataError: any pixel differs.
+        DataError: more pixels differ, or by more, than rounding explains.
     """
     fused, defq = _pixels_of(head), DefQ(steps)
-    different = 0
-    for frame, image in zip(frames, to_tensor(frames).numpy(), strict=True):
-        pixels = fused.run(["pixels"], {"image": image[None]})[0][0]
-        different += int((np.rint(pixels * 255).astype(np.uint8) != defq.planes(frame)).sum())
-    print(f"DefQ inside the head differs from NumPy in {different} of {frames.size} pixels of {len(frames)} {origin}")
-    if different:
+    found = [fused.run(["pixels"], {"image": image[None]})[0][0] for image in to_tensor(frames).numpy()]
+    _compare_pixels("DefQ inside the head", found, [defq.planes(frame).copy() for frame in frames], origin)
+
+
+def _compare_pixels(name: str, found: list[np.ndarray], expected: list[np.ndarray], origin: str) -> None:
+    """``found`` float32 in [0, 1], ``expected`` uint8, each (c, h, w). A pixel that lies half way between two levels, up to
+    float32, may fall to either side: processors add products in different orders.
+
+    Raises:
+        DataError: a pixel differs by more than one level, or more than MOST_HALF_WAY of them differ.
+    """
+    apart = [
+        np.abs(np.rint(pixels * 255).astype(np.int16) - planes) for pixels, planes in zip(found, expected, strict=True)
+    ]
+    different = sum(np.count_nonzero(each) for each in apart)
+    total = sum(each.size for each in apart)
+    worst = max((int(each.max()) for each in apart), default=0)
+    print(f"{name} differs from NumPy in {different} of {total} pixels of {len(apart)} {origin}")
+    if worst > 1 or different > MOST_HALF_WAY * total:
         raise DataError(
-            f"DefQ inside the head differs from NumPy in {different} of {frames.size} pixels; expected none; report this with the versions of onnxruntime and numpy"
+            f"{name} differs from NumPy in {different} of {total} pixels, by up to {worst} levels; expected at most "
+            f"{MOST_HALF_WAY:.2%}, by 1, where rounding is undecided; report this with the versions of onnxruntime and numpy"
         )
 
 
@@ -108,7 +122,7 @@ def check_forms(
     answers as with float32.
 
     Raises:
-        DataError: a bit or a pixel differs, or the label of more than 2 % of the frames does.
+        DataError: a bit differs, more pixels than rounding explains, or the label of more than 2 % of the frames.
     """
     head, tail = session(models["head"]), session(models["tail"])
     from_uint8, from_coefficients = session(models["from_uint8"]), session(models["from_coefficients"])
@@ -116,6 +130,8 @@ def check_forms(
     defq, table = DefQ(steps), steps_of(np.asarray(steps, np.float32))
     off = _without_defq(head)
     answers: dict[str, list[bool]] = {"uint8": [], "coefficients": []}
+    planes: list[np.ndarray] = []
+    back_to_pixels: list[np.ndarray] = []
 
     def label(activation: np.ndarray) -> int:
         limit = np.full((1, 1), threshold, np.float32)
@@ -133,17 +149,21 @@ def check_forms(
         back = from_uint8.run(None, {"activation_uint8": values, "activation_range": pair})[0]
         same = np.array_equal(packed.values, values) and np.array_equal(packed.range, pair)
         if not same or not np.array_equal(restored(packed), back):
-            raise DataError(_DIFFERS.format("activations as uint8", "NumPy", len(answers["uint8"]), origin))
+            raise DataError(
+                f"activations as uint8 differ from NumPy for frame {len(answers['uint8'])} of the {origin}; expected the same; "
+                "report this with the versions of onnxruntime and numpy"
+            )
         answers["uint8"].append(label(back) == label(activation))
         coefficients = None if table is None else packed_coefficients(defq.levels(frame), image.shape[0], table)
         if coefficients is None:
             continue  # such a frame goes as uint8
         feed = {"coefficients": coefficients, "steps": table}
-        pixels = defq.planes(frame)[None] / np.float32(255)
-        if not np.array_equal(rebuilt.run(["pixels"], feed)[0], pixels):
-            raise DataError(_DIFFERS.format("pixels from coefficients", "DefQ", len(answers["uint8"]) - 1, origin))
+        planes.append(defq.planes(frame).copy())
+        pixels = planes[-1][None] / np.float32(255)
+        back_to_pixels.append(rebuilt.run(["pixels"], feed)[0][0])
         activation = from_coefficients.run(None, feed)[0]
         answers["coefficients"].append(label(activation) == label(through_head(pixels)[0]))
+    _compare_pixels("DefQ by way of coefficients", back_to_pixels, planes, origin)
     for form, same_label in answers.items():
         share = float(np.mean(same_label)) if same_label else 1.0
         print(f"{form}: the tail answers as with float32 on {share:.1%} of {len(same_label)} {origin}")

@@ -11,7 +11,7 @@ from export.bundle import LEVELS, BundleSettings, _levels, _macs_per_value, writ
 from export.calibration import early_exit, score
 from export.graph_defq import defq_nodes
 from export.networks import NETWORKS
-from export.parity import _pixels_of, check_defq, check_exits, check_forms, run_split, session
+from export.parity import _compare_pixels, _pixels_of, check_defq, check_exits, check_forms, run_split, session
 from export.weights import to_tensor
 from tests import tiny
 from tests.tiny import DATA
@@ -189,8 +189,25 @@ def test_payload_forms_that_disagree_fail(parts):
     for weight in models["from_coefficients"].graph.initializer:
         if weight.name == "rebuild/order":
             weight.CopyFrom(pieces.constant(weight.name, np.arange(64)))
-    with pytest.raises(DataError, match="pixels from coefficients differ from DefQ for frame 0"):
+    with pytest.raises(
+        DataError, match="DefQ by way of coefficients differs from NumPy in .* levels; expected at most"
+    ):
         check_forms(models, TABLE, 255, THRESHOLD, tiny.frames(), "frames")
+
+
+def test_pixels_half_way_between_two_levels_may_fall_to_either_side():
+    expected = [np.full((3, 100, 100), 116, np.uint8)]
+
+    def found(*levels):
+        pixels = np.full((3, 100, 100), 116 / 255, np.float32)
+        pixels.flat[: len(levels)] = np.array(levels, np.float32) / 255
+        return [pixels]
+
+    _compare_pixels("DefQ", found(117, 115, 117), expected, "frames")
+    with pytest.raises(DataError, match="in 4 of 30000 pixels, by up to 1 levels"):
+        _compare_pixels("DefQ", found(117, 115, 117, 115), expected, "frames")
+    with pytest.raises(DataError, match="in 1 of 30000 pixels, by up to 2 levels"):
+        _compare_pixels("DefQ", found(118), expected, "frames")
 
 
 def test_levels_are_the_finest_that_take_a_seventh(parts):
