@@ -151,10 +151,11 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
     if arguments.paper:
         rows = whole("paper", paper.collect(data, models, size.by_attack()))
         _write(out, "paper", paper.report(rows), rows)
-        first = shipped_subject(models[0])
-        figures.attacked_forms(first, data, min(size.l2, 50), out / "figure2.png")
+        if arguments.model in (None, paper.MODELS[0]):  # these two show one network, always the same
+            first = shipped_subject(paper.MODELS[0])
+            figures.attacked_forms(first, data, min(size.l2, 50), out / "figure2.png")
+            figures.confidence_bars(first, data, out / "figure5.png")
         figures.heat_maps(paper.MODELS, out / "figure4.png")
-        figures.confidence_bars(first, data, out / "figure5.png")
         figures.exit_histograms(rows, _models_of(rows), out / "figure6.png")
     if arguments.compare:
         rows = whole("comparison", comparison.compare(data, models, size.by_attack()))

@@ -219,7 +219,9 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, 
     assert json.loads((out / "run.json").read_text())["transfer"]["l2"] == 4
     assert "wrote" in capsys.readouterr().out
     before = {file.name: file.read_text() for file in (*out.glob("*.[cm][sd]*"), out / "run.json")}
+    (out / "figure2.png").unlink()
     assert cli.main([*arguments, "--model", "mobilenet"]) == 0  # one network again: the others' rows stay
+    assert not (out / "figure2.png").exists()  # it shows VGG-16
     assert {file.name: file.read_text() for file in (*out.glob("*.[cm][sd]*"), out / "run.json")} == before
     other = ["10" if word == "12" else word for word in arguments]
     assert cli.main([*other, "--model", "mobilenet"]) == 3
