@@ -32,4 +32,4 @@ def test_equals_scipy(model, shape):
     half_way = np.abs(exact - np.floor(exact) - 0.5) < 2e-4
     assert not (different & ~half_way).any()
     assert np.abs(found - expected).max() <= 1
-    assert different.mean() < 1e-4
+    assert different.sum() <= max(1, 1e-4 * different.size)
