@@ -20,7 +20,7 @@ from export.weights import load_network, to_tensor
 CROP_PADDING = 4
 FIRST_WEIGHT = 0.01
 QUANTISED_STEPS = (10, 60)
-WARM_UP = {False: 0.3, True: 0.15}
+WARM_UP, TRAINED_WARM_UP = 0.3, 0.15
 """Share of the steps in which the rate rises: from random weights, and from trained ones."""
 
 
@@ -66,7 +66,7 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
     recipe = recipe._replace(batch=min(recipe.batch, len(data.train.labels)))
     steps = len(data.train.labels) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=WARM_UP[start is not None]
+        optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=TRAINED_WARM_UP if start else WARM_UP
     )
     done = 0
     if checkpoint.exists():
