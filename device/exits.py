@@ -42,7 +42,7 @@ def efcy(exits: Exits, relative_costs: Sequence[float]) -> float:
 
     Args:
         exits: int (frames,), 0-based, at least one frame.
-        relative_costs: float (exits,), ascending, the last 1.0.
+        relative_costs: float (exits,), ascending, the last 1.0, or less where frames leave before the whole network is done.
 
     Example:
         >>> efcy([0, 0, 1, 1], [0.5, 1.0])   # half of the frames leave at half of the cost
@@ -53,6 +53,6 @@ def efcy(exits: Exits, relative_costs: Sequence[float]) -> float:
 
 def efcy_of(histogram: np.ndarray, relative_costs: Sequence[float]) -> float:
     """As ``efcy``, of the frames that left at each exit: int (exits,), at least one frame."""
-    share = np.concatenate([[0.0], np.cumsum(histogram) / histogram.sum()])
-    cost = np.concatenate([[0.0], np.asarray(relative_costs, dtype=np.float64)])
+    share = np.concatenate([[0.0], np.cumsum(histogram) / histogram.sum(), [1.0]])
+    cost = np.concatenate([[0.0], np.asarray(relative_costs, dtype=np.float64), [1.0]])
     return float(np.sum(np.diff(cost) * (share[1:] + share[:-1]) / 2))

@@ -18,7 +18,7 @@ class Summary:
     T3-ER and EFCY count it at the final classifier, where it was bound for.
 
     Args:
-        relative_costs: of every exit, ascending, the last 1.0.
+        relative_costs: of every exit, ascending, at most 1.0.
     """
 
     def __init__(self, relative_costs: Sequence[float]) -> None:

@@ -17,6 +17,7 @@ from device.errors import DataError, UsageError
 from device.payload import UINT8, deflated, quantised
 from export import datasets, graph_payload, graphs, pieces
 from export.frame_set import FILE, MadeFrames, frames_of, pack_frames
+from export.last_exit import shortened
 from export.model_card import read_card
 from export.networks import SDN
 from export.parity import check_defq, check_exits, check_forms, session
@@ -31,12 +32,13 @@ LEVELS = (255, 127, 63)  # of an activation as uint8; the first that takes a sev
 
 class BundleSettings(NamedTuple):
     """split: exits on the device. rad: default relative accuracy drop, percent. fuse_defq: DefQ inside the head graph.
-    archive: also write the folder as .tar.gz."""
+    archive: also write the folder as .tar.gz. last_exit: frames leave at the card's last exit at the latest."""
 
     split: int = 3
     rad: int = 5
     fuse_defq: bool = False
     archive: bool = False
+    last_exit: bool = False
 
 
 def export_bundle(
@@ -59,8 +61,12 @@ def export_bundle(
     """
     network, card = load_network(model, weights), read_card(model, weights)
     table = read_table(table_file or TABLES / f"{model}.json")
+    whole, whole_card = network, card
+    if settings.last_exit:
+        network, card, table = shortened(network, card, table)
     check_settings(model, card, table, out, settings)
-    frame_set = frames_of(network, card, settings.rad, data, frame_count) if frame_count else None
+    # attacked as a whole: what was made for a bundle without a last exit serves here too
+    frame_set = frames_of(whole, whole_card, settings.rad, data, frame_count) if frame_count else None
     frames, origin = check_frames(data)
     return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set)
 
@@ -182,6 +188,7 @@ def check_settings(
     if not 1 <= settings.split <= exits - 1:
         raise UsageError(
             f"found --split {settings.split}; expected 1 to {exits - 1}, the internal classifiers of {model}"
+            + (" before its last exit" if settings.last_exit else "")
         )
     if table.get("weights_sha256", card.get("weights_sha256")) != card.get("weights_sha256"):
         raise DataError(

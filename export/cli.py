@@ -108,6 +108,10 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--frames", type=int, metavar="N",
         help="put the first N test images into it, clean and attacked, for device bench and preview")  # fmt: skip
     sub.add_argument("--archive", action="store_true", help="also write DIR.tar.gz")
+    sub.add_argument(
+        "--last-exit", action="store_true",
+        help="end the network at its card's last exit: no attack makes a frame cost more",
+    )  # fmt: skip
 
     add_evaluate_arguments(command("evaluate", "Attacks x defences in figures, and the reports.", model=False))
 
@@ -240,7 +244,9 @@ def _attack(arguments: argparse.Namespace) -> int:
 def _bundle(arguments: argparse.Namespace) -> int:
     if arguments.frames is not None and arguments.frames < 1:
         raise UsageError(f"found --frames {arguments.frames}; expected 1 or more")
-    settings = BundleSettings(arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive)
+    settings = BundleSettings(
+        arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive, arguments.last_exit
+    )
     export_bundle(
         arguments.model,
         arguments.out,

@@ -11,6 +11,7 @@ from device.errors import DataError
 from device.exits import exit_histogram, first_confident
 from export.calibration import ExitScores, exit_accuracies, rad_threshold, relative_costs, score
 from export.datasets import Dataset
+from export.last_exit import last_exit_card
 from export.networks import SDN
 from export.weights import file_sha256, weights_file
 
@@ -30,6 +31,9 @@ def calibrate(model: str, network: SDN, data: Dataset, weights: Path | None = No
         "classes": list(data.classes),
         "relative_costs": [round(each, 6) for each in costs],
         "thresholds": {str(rad): _rounded(point._asdict()) for rad, point in points.items()},
+        "last_exit": last_exit_card(
+            scores, data.calibration.labels, costs, {rad: point.threshold for rad, point in points.items()}
+        ),
         "accuracy_calibration": _accuracies(scores, data.calibration.labels),
         "accuracy_test": _accuracies(test, data.test.labels),
         "images": {"calibration": len(data.calibration.labels), "test": len(data.test.labels)},
@@ -92,6 +96,18 @@ def recipe_of(weights: Path) -> str:
         return str((file.metadata() or {}).get("recipe", "not recorded"))
 
 
+def _last_exit(card: dict[str, Any]) -> list[str]:
+    last = card["last_exit"]
+    at = ", ".join(
+        f"{point['accuracy']:.3f} at RAD {rad} %, EFCY {point['efcy']:.3f}" for rad, point in last["thresholds"].items()
+    )
+    return [
+        f"Last exit (`bundle --last-exit`): {last['exit']}. Frames that have not left leave there: accuracy {at}; no frame "
+        f"costs more than {last['relative_cost']:.2f}, and EFCY is at least {last['least_efcy']:.2f} under any attack.",
+        "",
+    ]
+
+
 def _markdown(card: dict[str, Any], weights: Path) -> str:
     rows = [
         f"| {'final' if number == len(card['relative_costs']) else number} | {cost:.4f} | {calibration:.3f} | {test:.3f} |"
@@ -123,6 +139,7 @@ def _markdown(card: dict[str, Any], weights: Path) -> str:
             "|---|---|---|---|---|---|",
             *points,
             "",
+            *_last_exit(card),
             f"Accuracy when every image leaves at one exit ({images['calibration']} calibration and {images['test']} test images):",
             "",
             "| exit | relative cost | calibration | test |",

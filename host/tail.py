@@ -179,4 +179,5 @@ def _work_to(bundle: Bundle, ends: list[int]) -> dict[int, float]:
     costs = [0.0, *bundle.relative_costs]
     done = costs[bundle.split]  # on the device
     exits = range(bundle.split + 1, len(costs))
-    return {each: (costs[next(end for end in ends if end >= each)] - done) / (1 - done) for each in exits}
+    whole = costs[-1] - done
+    return {each: (costs[next(end for end in ends if end >= each)] - done) / whole for each in exits}

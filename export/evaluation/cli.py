@@ -14,7 +14,7 @@ from export import datasets
 from export.datasets import Dataset
 from export.defences import FORMS as DEFENCES
 from export.evaluation import comparison, monitor, paper, transfer
-from export.evaluation.grid import LOOP, evaluate
+from export.evaluation.grid import LAST, LOOP, evaluate
 from export.evaluation.report import Rows, markdown_table, with_others, write_csv
 from export.evaluation.subject import FORMS as ATTACKS
 from export.evaluation.subject import Subject, shipped_subject, subject_of
@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--defenses",
         default="none,defq",
-        help=f"{DEFENCES}; NAME{LOOP} calibrates the thresholds behind it (default none,defq)",
+        help=f"{DEFENCES}; NAME{LOOP} calibrates the thresholds behind it, NAME{LAST} ends at the last exit "
+        "(default none,defq)",
     )
     parser.add_argument("--rad", default="5,10", help="relative accuracy drops in percent (default 5,10)")
     parser.add_argument(

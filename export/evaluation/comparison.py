@@ -9,15 +9,16 @@ import numpy as np
 from bench.measure import interleaved
 from export.datasets import Dataset
 from export.defences import defence_named
-from export.evaluation.grid import LOOP, evaluate
+from export.evaluation.grid import LAST, LOOP, evaluate
 from export.evaluation.report import Rows, markdown_table, reference
 from export.evaluation.subject import shipped_subject
 from export.evaluation.tables import ycbcr_defence, ycbcr_tables
 from export.quantization_table import TABLES, read_table
 
 CONTENDERS = (
-    "none", "defq", f"defq{LOOP}", "gated", "flat", "transposed", "distillation", "jpeg:75", "jpeg:50", "jpeg:25",
-    "bits:5", "bits:4", "bits:3", "median", "gaussian:0.5", "resizing", "moving-grid", "moving-grid+scale",
+    "none", "defq", f"defq{LOOP}", "gated", f"none{LAST}", f"defq{LAST}", f"gated{LAST}", "flat", "transposed",
+    "distillation", "jpeg:75", "jpeg:50", "jpeg:25", "bits:5", "bits:4", "bits:3", "median", "gaussian:0.5", "resizing",
+    "moving-grid", "moving-grid+scale",
 )  # fmt: skip
 YCBCR_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 SWEEPS = {
@@ -33,7 +34,7 @@ SWEEPS = {
     "DefQ behind the noise gate": ["gated"],
     "DefQ, table searched": ["searched"],  # last: it has the colour of DefQ, and not every network has one
 }
-ADAPTIVE = ("none", "defq", "gated", "moving-grid")
+ADAPTIVE = ("none", "defq", "gated", "moving-grid", f"none{LAST}", f"defq{LAST}", f"gated{LAST}")
 SIZES = ((32, 32), (480, 640))
 
 
@@ -86,7 +87,7 @@ def times(names: tuple[str, ...] = CONTENDERS, model: str = "vgg16") -> dict[str
         calls: dict[str, Callable[[], Any]] = {
             name: partial(defence_named(name, model).frame, frame, generator)
             for name in names
-            if name != "none" and not name.endswith(LOOP)
+            if name != "none" and not name.endswith((LOOP, LAST))
         }
         for name, value in interleaved(calls, rounds=9).items():
             found.setdefault(name, {})[f"{width}x{height}"] = value
@@ -108,6 +109,8 @@ def comparison_report(rows: Rows, took: dict[str, dict[str, float]], rad: int = 
             found = {
                 row["attack"]: row for row in rows if (row["model"], row["defence"], row["rad"]) == (model, name, rad)
             }
+            if not found:  # rows of an earlier run, which did not know this defence
+                continue
             cells = [f"{row['t3_er']:.2f} / {row['efcy']:.2f} / {row['accuracy']:.2f}" for row in found.values()]
             lines.append(
                 [name, *cells, *([f"{value:.0f}" for value in took[name].values()] if name in took else ["", ""])]
@@ -124,7 +127,8 @@ def adaptive_report(rows: Rows, rad: int = 5) -> str:
         lines = [["defence", *attacks]]
         for name in ADAPTIVE:
             found = [row for row in rows if (row["model"], row["defence"], row["rad"]) == (model, name, rad)]
-            lines.append([name, *(f"{row['efcy']:.2f} / {row['accuracy']:.2f}" for row in found)])
+            if found:
+                lines.append([name, *(f"{row['efcy']:.2f} / {row['accuracy']:.2f}" for row in found)])
         parts += ["", f"## {model}", "", markdown_table(lines)]
     return "\n".join(parts) + "\n"
 

@@ -5,16 +5,20 @@ from typing import Any
 
 import numpy as np
 
+from device.errors import UsageError
 from device.exits import exit_histogram
 from export.calibration import ExitScores, early_exit, operating_point, rad_threshold
 from export.datasets import Dataset, Images
 from export.defences import Defence, defence_named
 from export.evaluation.subject import Subject, attacked, scores_of
 from export.frames import to_pixels
+from export.last_exit import up_to
 from export.weights import to_tensor
 
 LOOP = "@loop"
 """A defence's name with this at its end: the same defence, with thresholds calibrated behind it."""
+LAST = "@last"
+"""With this at its end: the same defence, and frames leave at the network's last exit at the latest (export.last_exit)."""
 
 
 def evaluate(
@@ -32,20 +36,25 @@ def evaluate(
     Args:
         images: those to attack and classify.
         attacks, defences: names (export.evaluation.subject, export.defences), or defences; a name that ends in ``@loop``
-            gets thresholds calibrated behind the defence.
+            gets thresholds calibrated behind the defence, one that ends in ``@last`` has frames leave at the last exit.
         eight_bit: attacked images are rounded to 8 bits, as a camera or a file delivers them.
         tables_of: the model whose tables DefQ takes, if not the subject's own.
+
+    Raises:
+        UsageError: no such attack or defence, or a last exit that was not calibrated.
     """
     rows = []
     for each in defences:
-        defence = defence_named(each.removesuffix(LOOP), tables_of or subject.model) if isinstance(each, str) else each
         name = each if isinstance(each, str) else each.name
+        plain = name.removesuffix(LAST)
+        defence = defence_named(plain.removesuffix(LOOP), tables_of or subject.model) if isinstance(each, str) else each
+        last = _last_exit(subject) if name.endswith(LAST) else len(subject.costs)
         thresholds = subject.thresholds
-        if name.endswith(LOOP):
+        if plain.endswith(LOOP):
             thresholds = thresholds_behind(defence, subject, data.calibration)
         for attack in attacks:
             shown = attacked(attack, subject, data, images, defence)
-            scores = scores_of(subject, defence(shown, eight_bit))
+            scores = up_to(scores_of(subject, defence(shown, eight_bit)), last)
             pixels = to_pixels(shown)
             about = {
                 "model": subject.model,
@@ -61,11 +70,22 @@ def evaluate(
     return rows
 
 
+def _last_exit(subject: Subject) -> int:
+    if subject.last_exit is None:
+        raise UsageError(
+            f"found {LAST} and a calibration of {subject.model} without a last exit; expected one; make it again with: "
+            f"python -m export calibrate --model {subject.model}"
+        )
+    return subject.last_exit
+
+
 def measure(
     scores: ExitScores, labels: np.ndarray, subject: Subject, threshold: float | np.ndarray, rad: int
 ) -> dict[str, Any]:
-    """T3-ER, EFCY, accuracy, mean cost and exit histogram at one threshold, or one an image."""
-    point = operating_point(scores, labels, subject.costs, threshold)
+    """T3-ER, EFCY, accuracy, mean cost and exit histogram at one threshold, or one an image.
+
+    scores: of all exits, or of the first ones alone, where images leave at the last of them."""
+    point = operating_point(scores, labels, subject.costs[: len(scores.confidences)], threshold)
     exits, _ = early_exit(scores, threshold)
     kept = {name: round(value, 4) for name, value in point._asdict().items()}
     return {"rad": rad, **kept, "exit_histogram": exit_histogram(exits, len(subject.costs)).tolist()}

@@ -33,13 +33,15 @@ FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adapti
 
 
 class Subject(NamedTuple):
-    """A trained network. ``identity``: the SHA-256 of its weights. ``thresholds``: one for each RAD in percent."""
+    """A trained network. ``identity``: the SHA-256 of its weights. ``thresholds``: one for each RAD in percent.
+    ``last_exit``: where frames leave at the latest, from 1, if they are made to; None where it is not calibrated."""
 
     model: str
     network: SDN
     identity: str
     costs: list[float]
     thresholds: dict[int, float]
+    last_exit: int | None = None
 
 
 def shipped_subject(model: str, weights: Path | None = None) -> Subject:
@@ -62,7 +64,8 @@ def subject_of(model: str, weights: Path | None, data: Dataset) -> Subject:
 
 def _subject(model: str, network: SDN, card: dict[str, Any]) -> Subject:
     thresholds = {int(rad): float(point["threshold"]) for rad, point in card["thresholds"].items()}
-    return Subject(model, folded(network), card["weights_sha256"], card["relative_costs"], thresholds)
+    last = card.get("last_exit", {}).get("exit")
+    return Subject(model, folded(network), card["weights_sha256"], card["relative_costs"], thresholds, last)
 
 
 def scores_of(subject: Subject, images: Tensor) -> ExitScores:

@@ -19,6 +19,7 @@ def test_t3_er_counts_exits_one_to_three():
         ([0, 0], [0.5, 1.0], 0.5 * 0.5 + 0.5),  # all leave half-way: a ramp to 1, then 1
         ([1, 1], [0.5, 1.0], 0.25),  # none leaves early: 0 until 0.5, then a ramp
         ([0, 1], [0.5, 1.0], 0.5 * 0.25 + 0.5 * 0.75),
+        ([1, 1], [0.25, 0.5], 0.125 + 0.5),  # all leave before the whole network is done: 1 from there on
         ([0, 1, 2, 2], [0.2, 0.6, 1.0], 0.2 * 0.125 + 0.4 * 0.375 + 0.4 * 0.75),
     ],
 )

@@ -51,7 +51,7 @@ def network():
 
 @pytest.fixture
 def tiny_subject(network):
-    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55})
+    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, last_exit=4)
 
 
 @pytest.fixture
@@ -211,7 +211,8 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, 
     assert len(rows) == 3 * 4 * 2 * 2 * 2 + 3 * 2
     for name in ("figure2.png", "figure4.png", "figure6.png", "frontier.png"):
         assert (out / name).stat().st_size > 5000, name
-    assert "| gated |" in (out / "comparison.md").read_text()
+    for name in ("gated", "gated@last"):
+        assert f"| {name} |" in (out / "comparison.md").read_text()
     assert "| moving-grid |" in (out / "adaptive.md").read_text()
     assert "| vgg16 |" in (out / "transfer.md").read_text()
     assert "feature distillation" in (out / "frontier.md").read_text()

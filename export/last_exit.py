@@ -1,0 +1,96 @@
+"""The last exit: a frame that has not left by then leaves there, however unsure.
+
+Shallow-Deep Networks overthink (Kaya et al. 2019): their final classifier is hardly more accurate than some exits before it,
+and yet that is where a slow-down attack sends every frame. A network that ends at an earlier exit costs clean frames next to
+nothing and bounds what any attacker can make of a frame, whatever they know. What the bound does not do: keep frames on
+the device, or make answers right.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from device.errors import DataError
+from device.exits import efcy
+from export.calibration import ExitScores, early_exit, operating_point
+from export.networks import SDN
+
+LOSS = 0.002
+"""Accuracy that clean calibration images may lose to it at any RAD."""
+
+
+def up_to(scores: ExitScores, last: int) -> ExitScores:
+    """Scores of the first ``last`` exits alone: the last of them answers for every image that is left."""
+    return ExitScores(scores.confidences[:last], scores.classes[:last])
+
+
+def earliest_last_exit(scores: ExitScores, labels: np.ndarray, thresholds: Iterable[float]) -> int:
+    """The first exit, from 1, at which all images may be made to leave: at none of ``thresholds`` do they lose more than
+    LOSS of their accuracy by it.
+
+    Args:
+        scores: of clean calibration images.
+        labels: int (images,).
+    """
+
+    def accuracies(seen: ExitScores) -> np.ndarray:
+        return np.array([(early_exit(seen, threshold)[1] == labels).mean() for threshold in thresholds])
+
+    thresholds = list(thresholds)
+    least = accuracies(scores) - LOSS
+    exits = range(1, len(scores.confidences))
+    return next((last for last in exits if (accuracies(up_to(scores, last)) >= least).all()), len(scores.confidences))
+
+
+def last_exit_card(
+    scores: ExitScores, labels: np.ndarray, costs: list[float], thresholds: dict[int, float]
+) -> dict[str, Any]:
+    """The key ``last_exit`` of a model card: the exit, what every frame costs at most, the EFCY that is left where no
+    frame leaves before it, and what each RAD's threshold gives on the calibration images with it."""
+    last = earliest_last_exit(scores, labels, thresholds.values())
+    seen = up_to(scores, last)
+    points = {str(rad): operating_point(seen, labels, costs[:last], threshold) for rad, threshold in thresholds.items()}
+    return {
+        "exit": last,
+        "relative_cost": round(costs[last - 1], 4),
+        "least_efcy": round(efcy([last - 1], costs[:last]), 4),
+        "thresholds": {
+            rad: {name: round(value, 4) for name, value in point._asdict().items()} for rad, point in points.items()
+        },
+    }
+
+
+def shortened(network: SDN, card: dict[str, Any], table: dict[str, Any]) -> tuple[SDN, dict[str, Any], dict[str, Any]]:
+    """A network that ends at its card's last exit, whose classifier becomes the final one, with the card and table that
+    belong to it. Costs stay relative to the whole network. The modules are shared.
+
+    Raises:
+        DataError: the card knows no last exit.
+    """
+    if "last_exit" not in card:
+        raise DataError(
+            "found a calibration without a last exit; expected one; make it again with: python -m export calibrate"
+        )
+    last = card["last_exit"]["exit"]
+    if last == len(card["relative_costs"]):
+        return network, card, table
+    end = nn.Sequential(network.blocks[last - 1], network.ics[last - 1])
+    short = SDN(network.stem, list(network.blocks)[: last - 1], list(network.ics)[: last - 1], end, network.input_shape)
+    card = {
+        **card,
+        "thresholds": card["last_exit"]["thresholds"],
+        **{name: card[name][:last] for name in ("relative_costs", "accuracy_calibration", "accuracy_test")},
+        "shares": {rad: _merged(shares, last) for rad, shares in card["shares"].items()},
+    }
+    if "monitor" in table:
+        by_rad = table["monitor"]["shares"]
+        merged = {rad: {name: _merged(each, last) for name, each in kinds.items()} for rad, kinds in by_rad.items()}
+        table = {**table, "monitor": {**table["monitor"], "shares": merged}}
+    return short.eval(), card, table
+
+
+def _merged(shares: list[float], last: int) -> list[float]:
+    """Shares of frames by exit, where those of later exits leave at the last one."""
+    return [*shares[: last - 1], round(sum(shares[last - 1 :]), 4)]

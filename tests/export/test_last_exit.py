@@ -1,0 +1,156 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from device.bundle import load_bundle
+from device.errors import DataError, UsageError
+from export.bundle import BundleSettings, write_bundle
+from export.calibration import ExitScores, early_exit, operating_point, relative_costs, score
+from export.datasets import Dataset, Images
+from export.evaluation.grid import evaluate
+from export.evaluation.subject import Subject
+from export.last_exit import LOSS, earliest_last_exit, last_exit_card, shortened, up_to
+from export.parity import session
+from export.weights import to_tensor
+from host.tail import Tail
+from tests import tiny
+
+THRESHOLD = 0.62
+THRESHOLDS = {5: THRESHOLD, 10: 0.55}
+
+
+@pytest.fixture
+def network():
+    return tiny.network()
+
+
+@pytest.fixture
+def scores(network):
+    return score(network, tiny.frames(60))
+
+
+@pytest.fixture
+def card(network, scores):
+    """As calibrate makes it, with a last exit that was set rather than found."""
+    labels = scores.classes[3]
+    costs = relative_costs(network)
+    return {
+        **tiny.card(network),
+        "accuracy_calibration": [0.5, 0.6, 0.7, 1.0, 0.9],
+        "accuracy_test": [0.5, 0.6, 0.7, 1.0, 0.9],
+        "shares": {"5": [0.4, 0.2, 0.1, 0.1, 0.2], "10": [0.5, 0.2, 0.1, 0.1, 0.1]},
+        "last_exit": {**last_exit_card(scores, labels, costs, THRESHOLDS), "exit": 4},
+    }
+
+
+def scores_right_at(*right, images=1000):
+    """An exit a number: so many of the images are right there; nobody is ever sure but of the first classifier."""
+    classes = np.stack([np.arange(images) >= count for count in right]).astype(np.int64)
+    return ExitScores(np.full((len(right), images), 0.5), classes), np.zeros(images, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("right", "last"),
+    [
+        ((500, 800, 900, 900), 3),  # as good as the final classifier
+        ((500, 800, 900 - int(1000 * LOSS), 900), 3),  # as much worse as is allowed
+        ((500, 800, 899 - int(1000 * LOSS), 900), 4),  # one image more
+        ((500, 910, 905, 900), 2),  # better: the network overthinks
+        ((900, 900, 900, 900), 1),
+    ],
+)
+def test_the_first_exit_that_costs_next_to_nothing(right, last):
+    scores, labels = scores_right_at(*right)
+    assert earliest_last_exit(scores, labels, [0.9]) == last
+
+
+def test_every_threshold_counts():
+    scores, labels = scores_right_at(500, 800, 900)
+    assert earliest_last_exit(scores, labels, [0.9, 0.4]) == 3
+    assert earliest_last_exit(scores, labels, [0.4]) == 1  # all leave at the first exit in any case
+
+
+def test_the_card_says_what_the_last_exit_gives(scores):
+    labels, costs = scores.classes[3], relative_costs(tiny.network())
+    found = last_exit_card(scores, labels, costs, THRESHOLDS)
+    last = found["exit"]
+    point = operating_point(up_to(scores, last), labels, costs[:last], THRESHOLD)
+    assert found["thresholds"]["5"]["accuracy"] == pytest.approx(point.accuracy, abs=1e-4)
+    assert found["thresholds"]["5"]["threshold"] == THRESHOLD
+    assert found["relative_cost"] == pytest.approx(costs[last - 1], abs=1e-4)
+    # where all leave at exit 4 the curve rises between exits 3 and 4 and is 1 from there on
+    below = (costs[last - 2] if last > 1 else 0.0) / 2 + costs[last - 1] / 2
+    assert found["least_efcy"] == pytest.approx(1 - below, abs=1e-4)
+    assert all(found["least_efcy"] <= each["efcy"] for each in found["thresholds"].values())
+
+
+def test_a_shortened_network_computes_the_same_and_costs_the_same(network, card):
+    images = to_tensor(tiny.frames(8))
+    table = {**tiny.TABLE, "monitor": {"shares": {"5": {"clean": [0.5, 0.2, 0.1, 0.1, 0.1]}}, "images": 7}}
+    short, short_card, short_table = shortened(network, card, table)
+    with torch.no_grad():
+        assert torch.equal(short(images), network(images)[:4])
+    assert short_card["relative_costs"] == card["relative_costs"][:4]
+    assert short_card["accuracy_test"] == [0.5, 0.6, 0.7, 1.0]
+    assert short_card["shares"]["5"] == [0.4, 0.2, 0.1, 0.3]
+    assert short_card["thresholds"] == card["last_exit"]["thresholds"]
+    assert short_table["monitor"] == {"shares": {"5": {"clean": [0.5, 0.2, 0.1, 0.2]}}, "images": 7}
+    assert table["monitor"]["shares"]["5"]["clean"][-2:] == [0.1, 0.1]  # what came in stays as it is
+
+
+def test_a_network_whose_last_exit_is_the_final_classifier_stays(network, card):
+    whole = {**card, "last_exit": {**card["last_exit"], "exit": 5}}
+    assert shortened(network, whole, tiny.TABLE) == (network, whole, tiny.TABLE)
+
+
+def test_a_calibration_of_before_is_refused(network):
+    with pytest.raises(DataError, match="without a last exit; expected one; make it again with: python -m export cal"):
+        shortened(network, tiny.card(network), tiny.TABLE)
+
+
+def test_a_bundle_ends_there_and_answers_as_pytorch_does(network, scores, card, tmp_path):
+    short, short_card, table = shortened(network, card, tiny.TABLE)
+    settings = BundleSettings(split=2, last_exit=True)
+    bundle = load_bundle(str(write_bundle("tiny", short, short_card, table, tmp_path / "b", settings, tiny.frames())))
+    assert bundle.relative_costs == card["relative_costs"][:4]
+    assert bundle.relative_costs[-1] < 1
+    exits, labels = early_exit(up_to(scores, 4), THRESHOLD)
+    sent = exits > 1
+    assert (exits[sent] == 3).sum() > 5
+    head = session(onnx.load_from_string(bundle.read("head_flat")))
+    images = {"image": to_tensor(tiny.frames(60)).numpy(), "threshold": np.zeros(1, np.float32)}
+    activation = head.run(["activation"], images)[0][sent]
+    answers = Tail(bundle, 1).run(activation, np.full((int(sent.sum()), 1), THRESHOLD, np.float32))
+    assert answers.exit.tolist() == (exits[sent] + 1).tolist()
+    assert answers.label.tolist() == labels[sent].tolist()
+
+
+def test_a_split_beyond_the_last_exit_is_refused(network, card, tmp_path):
+    short, short_card, table = shortened(network, card, tiny.TABLE)
+    settings = BundleSettings(split=4, last_exit=True)
+    with pytest.raises(UsageError, match="found --split 4; expected 1 to 3, .* of tiny before its last exit"):
+        write_bundle("tiny", short, short_card, table, tmp_path / "b", settings, tiny.frames())
+
+
+def test_evaluation_lets_nobody_beyond_it(network, scores, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
+    images = Images(tiny.frames(60), scores.classes[3])
+    data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, 3)
+    rows = evaluate(subject, data, images, ("clean", "linf"), ("none", "none@last", "flat:40@loop@last"), (5,))
+    found = {(each["attack"], each["defence"]): each for each in rows}
+    for attack in ("clean", "linf"):
+        plain, last = (found[attack, name] for name in ("none", "none@last"))
+        assert last["exit_histogram"] == [*plain["exit_histogram"][:2], sum(plain["exit_histogram"][2:]), 0, 0]
+        assert last["efcy"] > plain["efcy"]
+        assert last["t3_er"] == 1.0
+        assert found[attack, "flat:40@loop@last"]["exit_histogram"][3:] == [0, 0]
+
+
+def test_evaluation_of_a_calibration_of_before(network, scores):
+    images = Images(tiny.frames(4), scores.classes[3][:4])
+    data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
+    with pytest.raises(UsageError, match="found @last and a calibration of vgg16 without a last exit"):
+        evaluate(subject, data, images, ("clean",), ("none@last",), (5,))
