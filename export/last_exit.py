@@ -62,9 +62,16 @@ def last_exit_card(
     }
 
 
+def ending_at(network: SDN, last: int) -> SDN:
+    """``network`` up to exit ``last``, from 1, whose classifier becomes the final one. The modules are shared."""
+    end = nn.Sequential(network.blocks[last - 1], network.ics[last - 1])
+    blocks, ics = list(network.blocks)[: last - 1], list(network.ics)[: last - 1]
+    return SDN(network.stem, blocks, ics, end, network.input_shape).eval()
+
+
 def shortened(network: SDN, card: dict[str, Any], table: dict[str, Any]) -> tuple[SDN, dict[str, Any], dict[str, Any]]:
     """A network that ends at its card's last exit, whose classifier becomes the final one, with the card and table that
-    belong to it. Costs stay relative to the whole network. The modules are shared.
+    belong to it. Costs stay relative to the whole network.
 
     Raises:
         DataError: the card knows no last exit.
@@ -76,8 +83,6 @@ def shortened(network: SDN, card: dict[str, Any], table: dict[str, Any]) -> tupl
     last = card["last_exit"]["exit"]
     if last == len(card["relative_costs"]):
         return network, card, table
-    end = nn.Sequential(network.blocks[last - 1], network.ics[last - 1])
-    short = SDN(network.stem, list(network.blocks)[: last - 1], list(network.ics)[: last - 1], end, network.input_shape)
     card = {
         **card,
         "thresholds": card["last_exit"]["thresholds"],
@@ -88,7 +93,7 @@ def shortened(network: SDN, card: dict[str, Any], table: dict[str, Any]) -> tupl
         by_rad = table["monitor"]["shares"]
         merged = {rad: {name: _merged(each, last) for name, each in kinds.items()} for rad, kinds in by_rad.items()}
         table = {**table, "monitor": {**table["monitor"], "shares": merged}}
-    return short.eval(), card, table
+    return ending_at(network, last), card, table
 
 
 def _merged(shares: list[float], last: int) -> list[float]:

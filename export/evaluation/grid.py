@@ -12,7 +12,7 @@ from export.datasets import Dataset, Images
 from export.defences import Defence, defence_named
 from export.evaluation.subject import Subject, attacked, scores_of
 from export.frames import to_pixels
-from export.last_exit import up_to
+from export.last_exit import ending_at, up_to
 from export.weights import to_tensor
 
 LOOP = "@loop"
@@ -53,7 +53,9 @@ def evaluate(
         if plain.endswith(LOOP):
             thresholds = thresholds_behind(defence, subject, data.calibration)
         for attack in attacks:
-            shown = attacked(attack, subject, data, images, defence)
+            shown = attacked(
+                attack, _known(subject, last) if attack.startswith("adaptive") else subject, data, images, defence
+            )
             scores = up_to(scores_of(subject, defence(shown, eight_bit)), last)
             pixels = to_pixels(shown)
             about = {
@@ -68,6 +70,13 @@ def evaluate(
                 found = measure(scores, images.labels, subject, threshold, rad)
                 rows.append({**about, **found, "threshold": thresholds[rad]})
     return rows
+
+
+def _known(subject: Subject, last: int) -> Subject:
+    """What an adaptive attacker sees of a network that ends at exit ``last``: the exits before it alone."""
+    if last == len(subject.costs):
+        return subject
+    return subject._replace(network=ending_at(subject.network, last), identity=f"{subject.identity} to exit {last}")
 
 
 def _last_exit(subject: Subject) -> int:

@@ -8,8 +8,9 @@ from device.errors import DataError, UsageError
 from export.bundle import BundleSettings, write_bundle
 from export.calibration import ExitScores, early_exit, operating_point, relative_costs, score
 from export.datasets import Dataset, Images
+from export.evaluation import grid
 from export.evaluation.grid import evaluate
-from export.evaluation.subject import Subject
+from export.evaluation.subject import Subject, attacked
 from export.last_exit import LOSS, earliest_last_exit, last_exit_card, shortened, up_to
 from export.parity import session
 from export.weights import to_tensor
@@ -146,6 +147,22 @@ def test_evaluation_lets_nobody_beyond_it(network, scores, tmp_path, monkeypatch
         assert last["efcy"] > plain["efcy"]
         assert last["t3_er"] == 1.0
         assert found[attack, "flat:40@loop@last"]["exit_histogram"][3:] == [0, 0]
+
+
+def test_an_adaptive_attacker_knows_of_it(network, scores, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
+    seen = {}
+
+    def watched(attack, subject, *others):
+        seen[attack] = len(subject.network.blocks), subject.identity
+        return attacked(attack, subject, *others)
+
+    monkeypatch.setattr(grid, "attacked", watched)
+    images = Images(tiny.frames(10), scores.classes[3][:10])
+    data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, 3)
+    evaluate(subject, data, images, ("adaptive:1", "linf"), ("flat:40@last",), (5,))
+    assert seen == {"adaptive:1": (2, "tiny to exit 3"), "linf": (4, "tiny")}  # two classifiers before the last exit
 
 
 def test_evaluation_of_a_calibration_of_before(network, scores):
