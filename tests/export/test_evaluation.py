@@ -146,7 +146,15 @@ def test_thresholds_of_the_gate_reckon_with_an_attacker_who_knows_it(tiny_subjec
     assert "adaptive" not in blind["images"]
     assert knowing["table"] == blind["table"]
     table = np.array(knowing["table"])
-    target = gate_calibration._adaptive_target(tiny_subject, data, data.calibration, table)
+    most = {5: 0.5, 10: 10.0}
+    target = gate_calibration._adaptive_target(tiny_subject, data, data.calibration, table, most)
+    assert target.efcy[5] <= 0.5  # frames need not leave earlier than clean ones do
+    most = {
+        rad: gate_calibration.RESTORED
+        * Traffic(data.calibration.pixels, data.calibration.labels, tiny_subject).at(rad).efcy
+        for rad in (5, 10)
+    }
+    target = gate_calibration._adaptive_target(tiny_subject, data, data.calibration, table, most)
     for rad, wanted in target.efcy.items():
         low = knowing["thresholds"][str(rad)]
         reached = target.traffic.at(rad, Stage(knowing["level"], {rad: low}, table)).efcy
