@@ -161,7 +161,7 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     _expect(1 <= levels <= 255, "{} levels of an activation".format(levels))
     _expect(shape[0] in (1, 3), "input shape {}".format(shape))
     _expect(
-        costs == sorted(costs) and all(0 < cost < 1 + 1e-6 for cost in costs),
+        costs == sorted(costs) and all(0 < cost < 1 + 1e-6 for cost in costs) and costs[split - 1] < costs[-1],
         "relative costs that do not rise, to 1 at most",
     )
     _expect(default_rad in thresholds, "no threshold for the default RAD {}".format(default_rad))

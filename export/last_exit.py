@@ -28,7 +28,7 @@ def up_to(scores: ExitScores, last: int) -> ExitScores:
 
 def earliest_last_exit(scores: ExitScores, labels: np.ndarray, thresholds: Iterable[float]) -> int:
     """The first exit, from 1, at which all images may be made to leave: at none of ``thresholds`` do they lose more than
-    LOSS of their accuracy by it.
+    LOSS of their accuracy by it. Not exit 1, so that a device and a host still have one each.
 
     Args:
         scores: of clean calibration images.
@@ -40,7 +40,7 @@ def earliest_last_exit(scores: ExitScores, labels: np.ndarray, thresholds: Itera
 
     thresholds = list(thresholds)
     least = accuracies(scores) - LOSS
-    exits = range(1, len(scores.confidences))
+    exits = range(2, len(scores.confidences))
     return next((last for last in exits if (accuracies(up_to(scores, last)) >= least).all()), len(scores.confidences))
 
 

@@ -160,6 +160,7 @@ CHANGES = {
     "no thresholds": lambda m: m.update(thresholds={}),
     "threshold above one": lambda m: m.update(thresholds={"5": 1.5, "10": 0.5}),
     "costs that fall": lambda m: m["exits"][0].update(relative_cost=0.99),
+    "a host that costs nothing": lambda m: [each.update(relative_cost=0.5) for each in m["exits"]],
     "labels of another": lambda m: m.update(labels=["a", "b", "c"]),
     "shape of two": lambda m: m["input"].update(shape=[3, 32]),
     "huge shape": lambda m: m["input"].update(shape=[3, 1 << 40, 32]),

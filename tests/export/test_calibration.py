@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
+from device.exits import efcy
 from export.calibration import ExitScores, early_exit, rad_threshold, relative_costs
-from export.model_card import read_card
+from export.last_exit import LOSS
+from export.model_card import card_file, read_card, write_card
 from export.networks import NETWORKS
+from export.weights import weights_file
 from tests import tiny
 
 # four images, two exits: the first exit is right when it is sure (0.9) and wrong when it is not (0.6)
@@ -58,3 +61,19 @@ def test_the_papers_networks(model, exits, first):
     card = read_card(model)
     np.testing.assert_allclose(card["relative_costs"], costs, atol=1e-5)
     assert card["accuracy_test"][-1] >= {"vgg16": 0.88, "resnet56": 0.85, "mobilenet": 0.85}[model]
+
+
+@pytest.mark.parametrize("model", sorted(NETWORKS))
+def test_committed_cards_say_the_same_to_people(model, tmp_path):
+    card, weights = read_card(model), tmp_path / weights_file(model).name
+    weights.write_bytes(weights_file(model).read_bytes())
+    written = write_card(card, weights)
+    for suffix in (".json", ".md"):
+        assert written.with_suffix(suffix).read_text() == card_file(model).with_suffix(suffix).read_text()
+    last, costs = card["last_exit"], card["relative_costs"]
+    assert last["relative_cost"] == pytest.approx(costs[last["exit"] - 1], abs=1e-4)
+    assert last["least_efcy"] == pytest.approx(efcy([last["exit"] - 1], costs[: last["exit"]]), abs=1e-4)
+    assert all(
+        point["accuracy"] >= card["thresholds"][rad]["accuracy"] - LOSS - 1e-4
+        for rad, point in last["thresholds"].items()
+    )
