@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from device.errors import DataError
 from export import training
@@ -51,6 +52,24 @@ def test_bfloat16_is_used_where_the_processor_has_it(capability, bfloat16, data,
     monkeypatch.setattr(training, "autocast", autocast)
     train("tiny", data, Recipe(epochs=1, batch=20, peak_rate=0.01), tmp_path / "a")
     assert set(used) == {bfloat16}
+
+
+def test_strided_depthwise_convolutions_stay_out_of_the_autocast():
+    kinds = {"strided": (nn.Conv2d(4, 4, 3, 2, 1, groups=4), 8), "plain": (nn.Conv2d(4, 4, 3, 1, 1, groups=4), 8)}
+    kinds |= {"tiny map": (nn.Conv2d(4, 4, 3, 1, 1, groups=4), 2), "dense": (nn.Conv2d(4, 4, 3, 2, 1), 8)}
+    training._strided_depthwise_in_float32(nn.ModuleList(convolution for convolution, _ in kinds.values()))
+    dtypes = {}
+    for name, (convolution, size) in kinds.items():
+        features = torch.rand(2, 4, size, size, generator=torch.Generator().manual_seed(0))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            dtypes[name] = convolution(features.bfloat16()).dtype
+        assert torch.equal(convolution(features), nn.Conv2d.forward(convolution, features))
+    assert dtypes == {
+        "strided": torch.float32,
+        "plain": torch.bfloat16,
+        "tiny map": torch.float32,
+        "dense": torch.bfloat16,
+    }
 
 
 def test_augmentation_moves_and_mirrors_but_keeps_pixels():
