@@ -32,7 +32,8 @@ LEVELS = (255, 127, 63)  # of an activation as uint8; the first that takes a sev
 
 class BundleSettings(NamedTuple):
     """split: exits on the device. rad: default relative accuracy drop, percent. fuse_defq: DefQ inside the head graph.
-    archive: also write the folder as .tar.gz. last_exit: frames leave at the card's last exit at the latest."""
+    archive: also write the folder as .tar.gz. last_exit: frames leave at the card's last exit for ``rad``
+    at the latest."""
 
     split: int = 3
     rad: int = 5
@@ -63,7 +64,7 @@ def export_bundle(
     table = read_table(table_file or TABLES / f"{model}.json")
     whole, whole_card = network, card
     if settings.last_exit:
-        network, card, table = shortened(network, card, table)
+        network, card, table = shortened(network, card, table, settings.rad)
     check_settings(model, card, table, out, settings)
     # attacked as a whole: what was made for a bundle without a last exit serves here too
     frame_set = frames_of(whole, whole_card, settings.rad, data, frame_count) if frame_count else None

@@ -6,7 +6,6 @@ nothing and bounds what any attacker can make of a frame, whatever they know. Wh
 the device, or make answers right.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,8 @@ from device.exits import efcy
 from export.calibration import ExitScores, early_exit, operating_point
 from export.networks import SDN
 
-LOSS = 0.005
-"""Accuracy that clean calibration images may lose to it at any RAD."""
+LOSS = {5: 0.005, 10: 0.009}
+"""Accuracy that clean calibration images may lose to it at each RAD: about a tenth of what the RAD gives away itself."""
 
 
 def up_to(scores: ExitScores, last: int) -> ExitScores:
@@ -26,38 +25,44 @@ def up_to(scores: ExitScores, last: int) -> ExitScores:
     return ExitScores(scores.confidences[:last], scores.classes[:last])
 
 
-def earliest_last_exit(scores: ExitScores, labels: np.ndarray, thresholds: Iterable[float]) -> int:
-    """The first exit, from 1, at which all images may be made to leave: at none of ``thresholds`` do they lose more than
-    LOSS of their accuracy by it. Not exit 1, so that a device and a host still have one each.
+def earliest_last_exit(scores: ExitScores, labels: np.ndarray, threshold: float, rad: int) -> int:
+    """The first exit, from 1, at which all images may be made to leave: they lose at most LOSS of their accuracy by it.
+    Not exit 1, so that a device and a host still have one each.
 
     Args:
         scores: of clean calibration images.
         labels: int (images,).
+        threshold: that of ``rad``.
     """
 
-    def accuracies(seen: ExitScores) -> np.ndarray:
-        return np.array([(early_exit(seen, threshold)[1] == labels).mean() for threshold in thresholds])
+    def accuracy(seen: ExitScores) -> float:
+        return float((early_exit(seen, threshold)[1] == labels).mean())
 
-    thresholds = list(thresholds)
-    least = accuracies(scores) - LOSS
+    least = accuracy(scores) - LOSS[rad]
     exits = range(2, len(scores.confidences))
-    return next((last for last in exits if (accuracies(up_to(scores, last)) >= least).all()), len(scores.confidences))
+    return next((last for last in exits if accuracy(up_to(scores, last)) >= least), len(scores.confidences))
 
 
 def last_exit_card(
     scores: ExitScores, labels: np.ndarray, costs: list[float], thresholds: dict[int, float]
 ) -> dict[str, Any]:
-    """The key ``last_exit`` of a model card: the exit, what every frame costs at most, the EFCY that is left where no
-    frame leaves before it, and what each RAD's threshold gives on the calibration images with it."""
-    last = earliest_last_exit(scores, labels, thresholds.values())
+    """The key ``last_exit`` of a model card. For each RAD: the exit, what every frame costs at most, the EFCY that is left
+    where no frame leaves before it, and what each threshold gives on the calibration images with it."""
+    return {str(rad): _at(rad, scores, labels, costs, thresholds) for rad in thresholds}
+
+
+def _at(
+    rad: int, scores: ExitScores, labels: np.ndarray, costs: list[float], thresholds: dict[int, float]
+) -> dict[str, Any]:
+    last = earliest_last_exit(scores, labels, thresholds[rad], rad)
     seen = up_to(scores, last)
-    points = {str(rad): operating_point(seen, labels, costs[:last], threshold) for rad, threshold in thresholds.items()}
+    points = {str(each): operating_point(seen, labels, costs[:last], value) for each, value in thresholds.items()}
     return {
         "exit": last,
         "relative_cost": round(costs[last - 1], 4),
         "least_efcy": round(efcy([last - 1], costs[:last]), 4),
         "thresholds": {
-            rad: {name: round(value, 4) for name, value in point._asdict().items()} for rad, point in points.items()
+            each: {name: round(value, 4) for name, value in point._asdict().items()} for each, point in points.items()
         },
     }
 
@@ -69,23 +74,31 @@ def ending_at(network: SDN, last: int) -> SDN:
     return SDN(network.stem, blocks, ics, end, network.input_shape).eval()
 
 
-def shortened(network: SDN, card: dict[str, Any], table: dict[str, Any]) -> tuple[SDN, dict[str, Any], dict[str, Any]]:
-    """A network that ends at its card's last exit, whose classifier becomes the final one, with the card and table that
-    belong to it. Costs stay relative to the whole network.
+def last_exits(card: dict[str, Any]) -> dict[int, int]:
+    """The last exit of each RAD, from 1; of none where the card was made before there was one for each."""
+    return {int(rad): each["exit"] for rad, each in card.get("last_exit", {}).items() if rad.isdigit()}
+
+
+def shortened(
+    network: SDN, card: dict[str, Any], table: dict[str, Any], rad: int
+) -> tuple[SDN, dict[str, Any], dict[str, Any]]:
+    """A network that ends at its card's last exit for ``rad``, whose classifier becomes the final one, with the card and
+    table that belong to it. Costs stay relative to the whole network.
 
     Raises:
-        DataError: the card knows no last exit.
+        DataError: the card knows no last exit for it.
     """
-    if "last_exit" not in card:
+    last = last_exits(card).get(rad)
+    if last is None:
         raise DataError(
-            "found a calibration without a last exit; expected one; make it again with: python -m export calibrate"
+            f"found a calibration without a last exit for RAD {rad}; expected one; make it again with: "
+            f"python -m export calibrate"
         )
-    last = card["last_exit"]["exit"]
     if last == len(card["relative_costs"]):
         return network, card, table
     card = {
         **card,
-        "thresholds": card["last_exit"]["thresholds"],
+        "thresholds": card["last_exit"][str(rad)]["thresholds"],
         **{name: card[name][:last] for name in ("relative_costs", "accuracy_calibration", "accuracy_test")},
         "shares": {rad: _merged(shares, last) for rad, shares in card["shares"].items()},
     }

@@ -97,13 +97,17 @@ def recipe_of(weights: Path) -> str:
 
 
 def _last_exit(card: dict[str, Any]) -> list[str]:
-    last = card["last_exit"]
-    at = ", ".join(
-        f"{point['accuracy']:.3f} at RAD {rad} %, EFCY {point['efcy']:.3f}" for rad, point in last["thresholds"].items()
-    )
+    rows = [
+        f"| {rad} % | {each['exit']} | {each['relative_cost']:.2f} | {each['least_efcy']:.2f} | {each['thresholds'][rad]['accuracy']:.3f} | {each['thresholds'][rad]['efcy']:.3f} |"
+        for rad, each in card["last_exit"].items()
+    ]
     return [
-        f"Last exit (`bundle --last-exit`): {last['exit']}. Frames that have not left leave there: accuracy {at}; no frame "
-        f"costs more than {last['relative_cost']:.2f}, and EFCY is at least {last['least_efcy']:.2f} under any attack.",
+        "Last exit (`bundle --last-exit --rad RAD`): frames that have not left leave there, under any attack. Accuracy and EFCY: "
+        "of the calibration images with it.",
+        "",
+        "| RAD | last exit | a frame costs at most | EFCY at least | accuracy | EFCY |",
+        "|---|---|---|---|---|---|",
+        *rows,
         "",
     ]
 

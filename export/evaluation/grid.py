@@ -18,7 +18,7 @@ from export.weights import to_tensor
 LOOP = "@loop"
 """A defence's name with this at its end: the same defence, with thresholds calibrated behind it."""
 LAST = "@last"
-"""With this at its end: the same defence, and frames leave at the network's last exit at the latest (export.last_exit)."""
+"""With this at its end: the same defence, and frames leave at the RAD's last exit at the latest (export.last_exit)."""
 
 
 def evaluate(
@@ -48,16 +48,11 @@ def evaluate(
         name = each if isinstance(each, str) else each.name
         plain = name.removesuffix(LAST)
         defence = defence_named(plain.removesuffix(LOOP), tables_of or subject.model) if isinstance(each, str) else each
-        last = _last_exit(subject) if name.endswith(LAST) else len(subject.costs)
+        lasts = {rad: _last_exit(subject, rad) if name.endswith(LAST) else len(subject.costs) for rad in rads}
         thresholds = subject.thresholds
         if plain.endswith(LOOP):
             thresholds = thresholds_behind(defence, subject, data.calibration)
         for attack in attacks:
-            shown = attacked(
-                attack, _known(subject, last) if attack.startswith("adaptive") else subject, data, images, defence
-            )
-            scores = up_to(scores_of(subject, defence(shown, eight_bit)), last)
-            pixels = to_pixels(shown)
             about = {
                 "model": subject.model,
                 "attack": attack,
@@ -65,10 +60,15 @@ def evaluate(
                 "pixels": "8 bit" if eight_bit else "float",
                 "images": len(images.labels),
             }
-            for rad in rads:
-                threshold = defence.thresholds(pixels, rad, thresholds[rad])
-                found = measure(scores, images.labels, subject, threshold, rad)
-                rows.append({**about, **found, "threshold": thresholds[rad]})
+            for last in dict.fromkeys(lasts.values()):
+                target = _known(subject, last) if attack.startswith("adaptive") else subject
+                shown = attacked(attack, target, data, images, defence)
+                scores = up_to(scores_of(subject, defence(shown, eight_bit)), last)
+                pixels = to_pixels(shown)
+                for rad in (each for each in rads if lasts[each] == last):
+                    threshold = defence.thresholds(pixels, rad, thresholds[rad])
+                    found = measure(scores, images.labels, subject, threshold, rad)
+                    rows.append({**about, **found, "threshold": thresholds[rad]})
     return rows
 
 
@@ -79,13 +79,13 @@ def _known(subject: Subject, last: int) -> Subject:
     return subject._replace(network=ending_at(subject.network, last), identity=f"{subject.identity} to exit {last}")
 
 
-def _last_exit(subject: Subject) -> int:
-    if subject.last_exit is None:
+def _last_exit(subject: Subject, rad: int) -> int:
+    if rad not in subject.last_exits:
         raise UsageError(
-            f"found {LAST} and a calibration of {subject.model} without a last exit; expected one; make it again with: "
-            f"python -m export calibrate --model {subject.model}"
+            f"found {LAST} and a calibration of {subject.model} without a last exit for RAD {rad}; expected one; make it "
+            f"again with: python -m export calibrate --model {subject.model}"
         )
-    return subject.last_exit
+    return subject.last_exits[rad]
 
 
 def measure(

@@ -1,7 +1,9 @@
 """What is evaluated: a network with its weights, costs and thresholds, and the images that attacks make of others."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from export.attacks.crafting import cached, craft
 from export.calibration import ExitScores, score
 from export.datasets import Dataset, Images
 from export.defences import Defence
+from export.last_exit import last_exits
 from export.model_card import calibrate, card_file, read_card
 from export.networks import SDN, folded
 from export.weights import load_network, to_tensor
@@ -34,14 +37,14 @@ FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adapti
 
 class Subject(NamedTuple):
     """A trained network. ``identity``: the SHA-256 of its weights. ``thresholds``: one for each RAD in percent.
-    ``last_exit``: where frames leave at the latest, from 1, if they are made to; None where it is not calibrated."""
+    ``last_exits``: where frames leave at the latest, from 1, if they are made to, for each RAD that it is calibrated for."""
 
     model: str
     network: SDN
     identity: str
     costs: list[float]
     thresholds: dict[int, float]
-    last_exit: int | None = None
+    last_exits: Mapping[int, int] = MappingProxyType({})
 
 
 def shipped_subject(model: str, weights: Path | None = None) -> Subject:
@@ -64,8 +67,8 @@ def subject_of(model: str, weights: Path | None, data: Dataset) -> Subject:
 
 def _subject(model: str, network: SDN, card: dict[str, Any]) -> Subject:
     thresholds = {int(rad): float(point["threshold"]) for rad, point in card["thresholds"].items()}
-    last = card.get("last_exit", {}).get("exit")
-    return Subject(model, folded(network), card["weights_sha256"], card["relative_costs"], thresholds, last)
+    identity, costs = card["weights_sha256"], card["relative_costs"]
+    return Subject(model, folded(network), identity, costs, thresholds, last_exits(card))
 
 
 def scores_of(subject: Subject, images: Tensor) -> ExitScores:

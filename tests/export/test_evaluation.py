@@ -51,7 +51,7 @@ def network():
 
 @pytest.fixture
 def tiny_subject(network):
-    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, last_exit=4)
+    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, last_exits={5: 4, 10: 4})
 
 
 @pytest.fixture

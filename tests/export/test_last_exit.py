@@ -11,7 +11,7 @@ from export.datasets import Dataset, Images
 from export.evaluation import grid
 from export.evaluation.grid import evaluate
 from export.evaluation.subject import Subject, attacked
-from export.last_exit import LOSS, earliest_last_exit, last_exit_card, shortened, up_to
+from export.last_exit import earliest_last_exit, last_exit_card, last_exits, shortened, up_to
 from export.parity import session
 from export.weights import to_tensor
 from host.tail import Tail
@@ -41,7 +41,9 @@ def card(network, scores):
         "accuracy_calibration": [0.5, 0.6, 0.7, 1.0, 0.9],
         "accuracy_test": [0.5, 0.6, 0.7, 1.0, 0.9],
         "shares": {"5": [0.4, 0.2, 0.1, 0.1, 0.2], "10": [0.5, 0.2, 0.1, 0.1, 0.1]},
-        "last_exit": {**last_exit_card(scores, labels, costs, THRESHOLDS), "exit": 4},
+        "last_exit": {
+            rad: {**each, "exit": 4} for rad, each in last_exit_card(scores, labels, costs, THRESHOLDS).items()
+        },
     }
 
 
@@ -55,63 +57,78 @@ def scores_right_at(*right, images=1000):
     ("right", "last"),
     [
         ((500, 800, 900, 900), 3),  # as good as the final classifier
-        ((500, 800, 900 - int(1000 * LOSS), 900), 3),  # as much worse as is allowed
-        ((500, 800, 899 - int(1000 * LOSS), 900), 4),  # one image more
+        ((500, 800, 895, 900), 3),  # as much worse as is allowed
+        ((500, 800, 894, 900), 4),  # one image more
         ((500, 910, 905, 900), 2),  # better: the network overthinks
         ((900, 900, 900, 900), 2),  # one exit is left to the device
     ],
 )
 def test_the_first_exit_that_costs_next_to_nothing(right, last):
     scores, labels = scores_right_at(*right)
-    assert earliest_last_exit(scores, labels, [0.9]) == last
+    assert earliest_last_exit(scores, labels, 0.9, 5) == last
 
 
-def test_every_threshold_counts():
-    scores, labels = scores_right_at(500, 800, 900)
-    assert earliest_last_exit(scores, labels, [0.9, 0.4]) == 3
-    assert earliest_last_exit(scores, labels, [0.4]) == 2  # all leave at the first exit in any case
+def test_a_higher_rad_lets_go_of_more():
+    scores, labels = scores_right_at(500, 800, 891, 900)
+    assert earliest_last_exit(scores, labels, 0.9, 10) == 3
+    assert earliest_last_exit(scores, labels, 0.9, 5) == 4
+    assert earliest_last_exit(scores, labels, 0.4, 5) == 2  # all leave at the first exit in any case
 
 
 def test_the_card_says_what_the_last_exit_gives(scores):
     labels, costs = scores.classes[3], relative_costs(tiny.network())
-    found = last_exit_card(scores, labels, costs, THRESHOLDS)
-    last = found["exit"]
-    point = operating_point(up_to(scores, last), labels, costs[:last], THRESHOLD)
-    assert found["thresholds"]["5"]["accuracy"] == pytest.approx(point.accuracy, abs=1e-4)
-    assert found["thresholds"]["5"]["threshold"] == THRESHOLD
-    assert found["relative_cost"] == pytest.approx(costs[last - 1], abs=1e-4)
-    # where all leave at exit 4 the curve rises between exits 3 and 4 and is 1 from there on
-    below = (costs[last - 2] if last > 1 else 0.0) / 2 + costs[last - 1] / 2
-    assert found["least_efcy"] == pytest.approx(1 - below, abs=1e-4)
-    assert all(found["least_efcy"] <= each["efcy"] for each in found["thresholds"].values())
+    card = last_exit_card(scores, labels, costs, THRESHOLDS)
+    assert last_exits({"last_exit": card}) == {rad: card[str(rad)]["exit"] for rad in THRESHOLDS}
+    for rad, threshold in THRESHOLDS.items():
+        found = card[str(rad)]
+        last = found["exit"]
+        assert last == earliest_last_exit(scores, labels, threshold, rad)
+        for other, value in THRESHOLDS.items():
+            point = operating_point(up_to(scores, last), labels, costs[:last], value)
+            assert found["thresholds"][str(other)]["accuracy"] == pytest.approx(point.accuracy, abs=1e-4)
+            assert found["thresholds"][str(other)]["threshold"] == value
+        assert found["relative_cost"] == pytest.approx(costs[last - 1], abs=1e-4)
+        # where all leave at one exit the curve rises between the one before it and that one, and is 1 from there on
+        below = costs[last - 2] / 2 + costs[last - 1] / 2
+        assert found["least_efcy"] == pytest.approx(1 - below, abs=1e-4)
+        assert all(found["least_efcy"] <= each["efcy"] for each in found["thresholds"].values())
 
 
 def test_a_shortened_network_computes_the_same_and_costs_the_same(network, card):
     images = to_tensor(tiny.frames(8))
     table = {**tiny.TABLE, "monitor": {"shares": {"5": {"clean": [0.5, 0.2, 0.1, 0.1, 0.1]}}, "images": 7}}
-    short, short_card, short_table = shortened(network, card, table)
+    short, short_card, short_table = shortened(network, card, table, 5)
     with torch.no_grad():
         assert torch.equal(short(images), network(images)[:4])
     assert short_card["relative_costs"] == card["relative_costs"][:4]
     assert short_card["accuracy_test"] == [0.5, 0.6, 0.7, 1.0]
     assert short_card["shares"]["5"] == [0.4, 0.2, 0.1, 0.3]
-    assert short_card["thresholds"] == card["last_exit"]["thresholds"]
+    assert short_card["thresholds"] == card["last_exit"]["5"]["thresholds"]
     assert short_table["monitor"] == {"shares": {"5": {"clean": [0.5, 0.2, 0.1, 0.2]}}, "images": 7}
     assert table["monitor"]["shares"]["5"]["clean"][-2:] == [0.1, 0.1]  # what came in stays as it is
 
 
 def test_a_network_whose_last_exit_is_the_final_classifier_stays(network, card):
-    whole = {**card, "last_exit": {**card["last_exit"], "exit": 5}}
-    assert shortened(network, whole, tiny.TABLE) == (network, whole, tiny.TABLE)
+    whole = {**card, "last_exit": {"5": {**card["last_exit"]["5"], "exit": 5}}}
+    assert shortened(network, whole, tiny.TABLE, 5) == (network, whole, tiny.TABLE)
 
 
-def test_a_calibration_of_before_is_refused(network):
-    with pytest.raises(DataError, match="without a last exit; expected one; make it again with: python -m export cal"):
-        shortened(network, tiny.card(network), tiny.TABLE)
+@pytest.mark.parametrize("before", [{}, {"last_exit": {"exit": 4, "thresholds": {"5": {}}}}])
+def test_a_calibration_of_before_is_refused(network, before):
+    with pytest.raises(
+        DataError, match="without a last exit for RAD 10; expected one; make it again with: python -m ex"
+    ):
+        shortened(network, {**tiny.card(network), **before}, tiny.TABLE, 10)
+
+
+def test_a_bundle_for_another_rad_ends_at_its_last_exit(network, card):
+    card["last_exit"]["10"]["exit"] = 3
+    assert len(shortened(network, card, tiny.TABLE, 10)[0].blocks) == 2
+    assert len(shortened(network, card, tiny.TABLE, 5)[0].blocks) == 3
 
 
 def test_a_bundle_ends_there_and_answers_as_pytorch_does(network, scores, card, tmp_path):
-    short, short_card, table = shortened(network, card, tiny.TABLE)
+    short, short_card, table = shortened(network, card, tiny.TABLE, 5)
     settings = BundleSettings(split=2, last_exit=True)
     bundle = load_bundle(str(write_bundle("tiny", short, short_card, table, tmp_path / "b", settings, tiny.frames())))
     assert bundle.relative_costs == card["relative_costs"][:4]
@@ -128,7 +145,7 @@ def test_a_bundle_ends_there_and_answers_as_pytorch_does(network, scores, card, 
 
 
 def test_a_split_beyond_the_last_exit_is_refused(network, card, tmp_path):
-    short, short_card, table = shortened(network, card, tiny.TABLE)
+    short, short_card, table = shortened(network, card, tiny.TABLE, 5)
     settings = BundleSettings(split=4, last_exit=True)
     with pytest.raises(UsageError, match="found --split 4; expected 1 to 3, .* of tiny before its last exit"):
         write_bundle("tiny", short, short_card, table, tmp_path / "b", settings, tiny.frames())
@@ -138,7 +155,7 @@ def test_evaluation_lets_nobody_beyond_it(network, scores, tmp_path, monkeypatch
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
     images = Images(tiny.frames(60), scores.classes[3])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, 3)
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
     rows = evaluate(subject, data, images, ("clean", "linf"), ("none", "none@last", "flat:40@loop@last"), (5,))
     found = {(each["attack"], each["defence"]): each for each in rows}
     for attack in ("clean", "linf"):
@@ -147,6 +164,24 @@ def test_evaluation_lets_nobody_beyond_it(network, scores, tmp_path, monkeypatch
         assert last["efcy"] > plain["efcy"]
         assert last["t3_er"] == 1.0
         assert found[attack, "flat:40@loop@last"]["exit_histogram"][3:] == [0, 0]
+
+
+def test_each_rad_has_its_own_in_the_evaluation(network, scores, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
+    images = Images(tiny.frames(60), scores.classes[3])
+    data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
+    rows = evaluate(subject, data, images, ("clean", "adaptive:1"), ("none@last",))
+    assert [(row["attack"], row["rad"]) for row in rows] == [
+        ("clean", 5),
+        ("clean", 10),
+        ("adaptive:1", 5),
+        ("adaptive:1", 10),
+    ]
+    for row in rows:
+        last = subject.last_exits[row["rad"]]
+        assert sum(row["exit_histogram"][:last]) == 60
+        assert row["exit_histogram"][last - 1] > 0
 
 
 def test_an_adaptive_attacker_knows_of_it(network, scores, tmp_path, monkeypatch):
@@ -160,7 +195,7 @@ def test_an_adaptive_attacker_knows_of_it(network, scores, tmp_path, monkeypatch
     monkeypatch.setattr(grid, "attacked", watched)
     images = Images(tiny.frames(10), scores.classes[3][:10])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, 3)
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
     evaluate(subject, data, images, ("adaptive:1", "linf"), ("flat:40@last",), (5,))
     assert seen == {"adaptive:1": (2, "tiny to exit 3"), "linf": (4, "tiny")}  # two classifiers before the last exit
 
@@ -169,5 +204,5 @@ def test_evaluation_of_a_calibration_of_before(network, scores):
     images = Images(tiny.frames(4), scores.classes[3][:4])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
     subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
-    with pytest.raises(UsageError, match="found @last and a calibration of vgg16 without a last exit"):
+    with pytest.raises(UsageError, match="found @last and a calibration of vgg16 without a last exit for RAD 5"):
         evaluate(subject, data, images, ("clean",), ("none@last",), (5,))
