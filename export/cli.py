@@ -9,8 +9,7 @@ import numpy as np
 
 from device.errors import UsageError, run_command
 from export import datasets, triton
-from export.attacks import DeepSlothLinf, UniversalLinf
-from export.attacks.server import serve
+from export.attacks import cli as attack
 from export.bundle import BundleSettings, export_bundle
 from export.evaluation.cli import add_arguments as add_evaluate_arguments
 from export.evaluation.cli import run as evaluate_command
@@ -18,13 +17,12 @@ from export.evaluation.gate import calibrate_gate
 from export.evaluation.monitor import calibrate_monitor
 from export.evaluation.subject import PER_SAMPLE, shipped_subject
 from export.evaluation.table_search import search_table
-from export.frames import to_pixels, write_frames
 from export.kit import cli as kit
 from export.model_card import calibrate, write_card
 from export.networks import NETWORKS, folded
 from export.quantization_table import TABLES, TableSettings, learn_table, read_table, table_provenance, write_table
 from export.training import RECIPES, train
-from export.weights import file_sha256, load_network, save_network, to_tensor, weights_file
+from export.weights import file_sha256, load_network, save_network, weights_file
 
 WEIGHTS_HELP = "other weights: ours, or of the public SDN code (docs/importing.md)"
 
@@ -81,22 +79,11 @@ def main(argv: list[str] | None = None) -> int:
     command("monitor", "Calibrate the attack monitor of tables/MODEL.json.")
     command("search", "Search a table that restores more than Q_def for a bounded loss on clean images.")
 
-    sub = command(
-        "attack", "Write clean and attacked test images as .npz frames for the device, or attack a device live."
+    attack.add_arguments(
+        command(
+            "attack", "Write clean and attacked test images as .npz frames for the device, or attack a device live."
+        )
     )
-    sub.add_argument("--images", type=int, default=300)
-    sub.add_argument("--form", choices=("linf", "universal"), default="linf")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--out", type=Path, metavar="DIR", help="gets clean.npz and attacked.npz")
-    sub.add_argument("--serve", action="store_true", help="attack frames of a device's preview instead, as they come")
-    sub.add_argument("--split", type=int, default=3, help="serve: exits on the device (default 3)")
-    sub.add_argument("--steps", type=int, default=10, help="serve: gradient steps a frame (default 10)")
-    sub.add_argument(
-        "--address", default="127.0.0.1", help="serve: to listen on (default 127.0.0.1: this machine alone)"
-    )
-    sub.add_argument("--port", type=int, default=8090, help="serve: 0 = any free one (default 8090)")
-    sub.add_argument("--token", help="serve: that a device needs (default beyond this machine: made up and printed)")
-    sub.add_argument("--threads", type=int, default=1, help="serve: of PyTorch (default 1)")
 
     sub = command("bundle", "Export head, tail, thresholds and table for a device and its host.")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -110,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--archive", action="store_true", help="also write DIR.tar.gz")
     sub.add_argument(
         "--last-exit", action="store_true",
-        help="end the network at its card's last exit: no attack makes a frame cost more",
+        help="end the network at its last exit for --rad: no attack makes a frame cost more",
     )  # fmt: skip
 
     add_evaluate_arguments(command("evaluate", "Attacks x defences in figures, and the reports.", model=False))
@@ -215,32 +202,6 @@ def _add_to_table(model: str, key: str, value: dict[str, Any]) -> Path:
     return file
 
 
-def _attack(arguments: argparse.Namespace) -> int:
-    network = load_network(arguments.model)
-    if arguments.serve:
-        sha256 = file_sha256(weights_file(arguments.model))
-        return serve(
-            arguments.model, network, sha256, arguments.split, arguments.steps, arguments.address, arguments.port,
-            arguments.token, arguments.threads,
-        )  # fmt: skip
-    if arguments.out is None:
-        raise UsageError(
-            "found neither --out nor --serve; expected a folder for the frames, or --serve for a live attacker"
-        )
-    data = datasets.load(arguments.data)
-    images = data.test.take(arguments.images)
-    clean = to_tensor(images.pixels)
-    if arguments.form == "universal":
-        learned_on = to_tensor(data.calibration.take(1000).pixels)
-        attacked = (clean + UniversalLinf()(network, learned_on, arguments.seed)).clamp(0, 1)
-    else:
-        attacked = DeepSlothLinf()(network, clean, arguments.seed)
-    write_frames(arguments.out / "clean.npz", images.pixels, images.labels)
-    write_frames(arguments.out / "attacked.npz", to_pixels(attacked), images.labels)
-    print(f"wrote {len(clean)} frames to {arguments.out}/clean.npz and attacked.npz")
-    return 0
-
-
 def _bundle(arguments: argparse.Namespace) -> int:
     if arguments.frames is not None and arguments.frames < 1:
         raise UsageError(f"found --frames {arguments.frames}; expected 1 or more")
@@ -272,7 +233,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "gate": _gate,
     "monitor": _monitor,
     "search": _search,
-    "attack": _attack,
+    "attack": attack.run,
     "bundle": _bundle,
     "evaluate": evaluate_command,
     "triton": triton.run,

@@ -1,0 +1,55 @@
+"""python -m export attack: attacked frames as files, or a live attacker."""
+
+import argparse
+from pathlib import Path
+
+from device.errors import UsageError
+from export import datasets
+from export.attacks import DeepSlothLinf, UniversalLinf
+from export.attacks.server import serve
+from export.frames import to_pixels, write_frames
+from export.weights import file_sha256, load_network, to_tensor, weights_file
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--form", choices=("linf", "universal"), default="linf")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="gets clean.npz and attacked.npz")
+    parser.add_argument(
+        "--serve", action="store_true", help="attack frames of a device's preview instead, as they come"
+    )
+    parser.add_argument("--split", type=int, default=3, help="serve: exits on the device (default 3)")
+    parser.add_argument("--steps", type=int, default=10, help="serve: gradient steps a frame (default 10)")
+    parser.add_argument(
+        "--address", default="127.0.0.1", help="serve: to listen on (default 127.0.0.1: this machine alone)"
+    )
+    parser.add_argument("--port", type=int, default=8090, help="serve: 0 = any free one (default 8090)")
+    parser.add_argument("--token", help="serve: that a device needs (default beyond this machine: made up and printed)")
+    parser.add_argument("--threads", type=int, default=1, help="serve: of PyTorch (default 1)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    network = load_network(arguments.model)
+    if arguments.serve:
+        sha256 = file_sha256(weights_file(arguments.model))
+        return serve(
+            arguments.model, network, sha256, arguments.split, arguments.steps, arguments.address, arguments.port,
+            arguments.token, arguments.threads,
+        )  # fmt: skip
+    if arguments.out is None:
+        raise UsageError(
+            "found neither --out nor --serve; expected a folder for the frames, or --serve for a live attacker"
+        )
+    data = datasets.load(arguments.data)
+    images = data.test.take(arguments.images)
+    clean = to_tensor(images.pixels)
+    if arguments.form == "universal":
+        learned_on = to_tensor(data.calibration.take(1000).pixels)
+        attacked = (clean + UniversalLinf()(network, learned_on, arguments.seed)).clamp(0, 1)
+    else:
+        attacked = DeepSlothLinf()(network, clean, arguments.seed)
+    write_frames(arguments.out / "clean.npz", images.pixels, images.labels)
+    write_frames(arguments.out / "attacked.npz", to_pixels(attacked), images.labels)
+    print(f"wrote {len(clean)} frames to {arguments.out}/clean.npz and attacked.npz")
+    return 0
