@@ -10,9 +10,9 @@ from device.exits import exit_histogram
 from export.calibration import ExitScores, early_exit, operating_point, rad_threshold
 from export.datasets import Dataset, Images
 from export.defences import Defence, defence_named
-from export.evaluation.subject import Subject, attacked, scores_of
+from export.evaluation.subject import Subject, attacked, scores_of, up_to_exit
 from export.frames import to_pixels
-from export.last_exit import ending_at, up_to
+from export.last_exit import up_to
 from export.weights import to_tensor
 
 LOOP = "@loop"
@@ -61,7 +61,7 @@ def evaluate(
                 "images": len(images.labels),
             }
             for last in dict.fromkeys(lasts.values()):
-                target = _known(subject, last) if attack.startswith("adaptive") else subject
+                target = up_to_exit(subject, last) if attack.startswith("adaptive") else subject
                 shown = attacked(attack, target, data, images, defence)
                 scores = up_to(scores_of(subject, defence(shown, eight_bit)), last)
                 pixels = to_pixels(shown)
@@ -70,13 +70,6 @@ def evaluate(
                     found = measure(scores, images.labels, subject, threshold, rad)
                     rows.append({**about, **found, "threshold": thresholds[rad]})
     return rows
-
-
-def _known(subject: Subject, last: int) -> Subject:
-    """What an adaptive attacker sees of a network that ends at exit ``last``: the exits before it alone."""
-    if last == len(subject.costs):
-        return subject
-    return subject._replace(network=ending_at(subject.network, last), identity=f"{subject.identity} to exit {last}")
 
 
 def _last_exit(subject: Subject, rad: int) -> int:

@@ -24,7 +24,7 @@ from export.attacks.crafting import cached, craft
 from export.calibration import ExitScores, score
 from export.datasets import Dataset, Images
 from export.defences import Defence
-from export.last_exit import last_exits
+from export.last_exit import ending_at, last_exits
 from export.model_card import calibrate, card_file, read_card
 from export.networks import SDN, folded
 from export.weights import load_network, to_tensor
@@ -32,7 +32,7 @@ from export.weights import load_network, to_tensor
 PER_SAMPLE = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1(), "grey": GreyLinf()}
 UNIVERSAL_IMAGES = 500  # calibration images that universal perturbations are learned on
 DRAWS = 4  # random choices a gradient is averaged over, against randomised defences
-FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adaptive:ITERATIONS"
+FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adaptive:ITERATIONS, adaptive:ITERATIONS@EXIT"
 
 
 class Subject(NamedTuple):
@@ -88,10 +88,11 @@ def attacked(attack: str, subject: Subject, data: Dataset, images: Images, defen
     """``images`` under ``attack``, float32 (n, 3, h, w) in [0, 1], from the cache where they were made before.
 
     Args:
-        attack: one of FORMS. Universal forms learn on calibration images; adaptive ones know ``defence``.
+        attack: one of FORMS. Universal forms learn on calibration images; adaptive ones know ``defence``; with an exit,
+            from 1, they spend nothing on the classifiers from there on, which makes them stronger against those before.
 
     Raises:
-        UsageError: no such attack, or an adaptive one on a defence that has no gradient.
+        UsageError: no such attack or exit, or an adaptive attack on a defence that has no gradient.
     """
     clean = to_tensor(images.pixels)
     if attack == "clean":
@@ -100,9 +101,11 @@ def attacked(attack: str, subject: Subject, data: Dataset, images: Images, defen
         return craft(PER_SAMPLE[attack], subject.network, subject.identity, clean)
     if attack in ("universal", "class-universal"):
         return (clean + _universal(attack, subject, data)[torch.from_numpy(images.labels)]).clamp(0, 1)
-    found = re.fullmatch(r"adaptive(?::(\d+))?", attack)
+    found = re.fullmatch(r"adaptive(?::(\d+))?(?:@(\d+))?", attack)
     if not found:
         raise UsageError(f"found attack {attack!r}; expected one of: {FORMS}")
+    if found.group(2):
+        subject = up_to_exit(subject, int(found.group(2)))
     strong = DeepSlothLinf(iterations=int(found.group(1) or 30))
     if defence.name == "none":
         return craft(strong, subject.network, subject.identity, clean)
@@ -111,6 +114,20 @@ def attacked(attack: str, subject: Subject, data: Dataset, images: Images, defen
     draws = DRAWS if defence.quantiser.random else 1
     target = Defended(subject.network, defence.quantiser, draws)
     return craft(strong, target, f"{subject.identity} behind {defence.identity} x{draws}", clean)
+
+
+def up_to_exit(subject: Subject, last: int) -> Subject:
+    """What an attacker sees who looks at the exits before ``last`` alone, or of a network that ends there.
+
+    Raises:
+        UsageError: no such exit, or none before it.
+    """
+    exits = len(subject.network.ics) + 1
+    if not 2 <= last <= exits:
+        raise UsageError(f"found exit {last} to attack up to; expected 2 to {exits}, the exits of {subject.model}")
+    if last == exits:
+        return subject
+    return subject._replace(network=ending_at(subject.network, last), identity=f"{subject.identity} to exit {last}")
 
 
 def _universal(attack: str, subject: Subject, data: Dataset) -> Tensor:

@@ -8,9 +8,10 @@ from device.errors import DataError, UsageError
 from export.bundle import BundleSettings, write_bundle
 from export.calibration import ExitScores, early_exit, operating_point, relative_costs, score
 from export.datasets import Dataset, Images
+from export.defences import defence_named
 from export.evaluation import grid
 from export.evaluation.grid import evaluate
-from export.evaluation.subject import Subject, attacked
+from export.evaluation.subject import Subject, attacked, up_to_exit
 from export.last_exit import earliest_last_exit, last_exit_card, last_exits, shortened, up_to
 from export.parity import session
 from export.weights import to_tensor
@@ -198,6 +199,27 @@ def test_an_adaptive_attacker_knows_of_it(network, scores, tmp_path, monkeypatch
     subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
     evaluate(subject, data, images, ("adaptive:1", "linf"), ("flat:40@last",), (5,))
     assert seen == {"adaptive:1": (2, "tiny to exit 3"), "linf": (4, "tiny")}  # two classifiers before the last exit
+
+
+def test_an_attacker_may_aim_at_the_exits_before_one_alone(network, scores, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
+    images = Images(tiny.frames(10), scores.classes[3][:10])
+    data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
+    none = defence_named("none", "vgg16")
+    aimed = attacked("adaptive:2@3", subject, data, images, none)
+    assert torch.equal(aimed, attacked("adaptive:2", up_to_exit(subject, 3), data, images, none))
+    assert not torch.equal(aimed, attacked("adaptive:2", subject, data, images, none))
+    assert torch.equal(
+        attacked("adaptive:2@5", subject, data, images, none), attacked("adaptive:2", subject, data, images, none)
+    )
+    rows = evaluate(subject, data, images, ("adaptive:2@3",), ("none",), (5,))
+    assert sum(rows[0]["exit_histogram"]) == 10  # of the whole network
+    for exit_ in (1, 6):
+        with pytest.raises(
+            UsageError, match=f"found exit {exit_} to attack up to; expected 2 to 5, the exits of vgg16"
+        ):
+            attacked(f"adaptive:2@{exit_}", subject, data, images, none)
 
 
 def test_evaluation_of_a_calibration_of_before(network, scores):
