@@ -4,6 +4,7 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from export.datasets import Dataset
 from export.defences import FORMS as DEFENCES
 from export.evaluation import comparison, monitor, paper, transfer
 from export.evaluation.grid import LAST, LOOP, evaluate
-from export.evaluation.report import Rows, markdown_table, with_others, write_csv
+from export.evaluation.report import Rows, in_order, markdown_table, others, write_csv
 from export.evaluation.subject import FORMS as ATTACKS
 from export.evaluation.subject import Subject, shipped_subject, subject_of
 from export.networks import NETWORKS
@@ -146,11 +147,14 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
     models = (arguments.model,) if arguments.model else paper.MODELS
     started = time.time()
 
-    def whole(name: str, rows: Rows) -> Rows:
-        return with_others(rows, out / f"{name}.csv", models, paper.MODELS)
+    def whole(name: str, attacks: Mapping[str, int], make: Callable[[], Rows]) -> Rows:
+        there = {attack: min(count, len(data.test.labels)) for attack, count in attacks.items()}
+        kept = others(out / f"{name}.csv", models, there)  # refused before hours of crafting, not after
+        return in_order(make() + kept, paper.MODELS)
 
+    each = size.by_attack()
     if arguments.paper:
-        rows = whole("paper", paper.collect(data, models, size.by_attack()))
+        rows = whole("paper", each, lambda: paper.collect(data, models, each))
         _write(out, "paper", paper.report(rows), rows)
         if arguments.model in (None, paper.MODELS[0]):  # these two show one network, always the same
             first = shipped_subject(paper.MODELS[0])
@@ -159,26 +163,30 @@ def _reports(arguments: argparse.Namespace, data: Dataset) -> int:
         figures.heat_maps(paper.MODELS, out / "figure4.png")
         figures.exit_histograms(rows, _models_of(rows), out / "figure6.png")
     if arguments.compare:
-        rows = whole("comparison", comparison.compare(data, models, size.by_attack()))
+        rows = whole("comparison", each, lambda: comparison.compare(data, models, each))
         took = comparison.times()
         text = "\n".join(comparison.comparison_report(rows, took, rad) for rad in (5, 10))
         _write(out, "comparison", text, rows)
     if arguments.frontier:
-        rows = whole("frontier", comparison.sweep(data, models, size.sweep))
+        swept = dict.fromkeys(("clean", "linf"), size.sweep)
+        rows = whole("frontier", swept, lambda: comparison.sweep(data, models, size.sweep))
         _write(out, "frontier", comparison.frontier_report(rows), rows)
         figures.frontier(rows, _models_of(rows), out / "frontier.png")
     if arguments.adaptive:
-        rows = whole("adaptive", comparison.adapt(data, models, size.adaptive, size.steps))
+        known = dict.fromkeys(comparison.attackers(size.steps), size.adaptive)
+        rows = whole("adaptive", known, lambda: comparison.adapt(data, models, known))
         text = "\n".join(comparison.adaptive_report(rows, rad) for rad in (5, 10))
         _write(out, "adaptive", text, rows)
     if arguments.transfer:
-        rows = transfer.transfer(data, paper.MODELS, size.images, models)
-        if transfer.NORMS_OF in models:
-            rows += transfer.norms(data, size.by_attack())
-        rows = whole("transfer", rows)
+
+        def moved() -> Rows:
+            rows = transfer.transfer(data, paper.MODELS, size.images, models)
+            return rows + (transfer.norms(data, each) if transfer.NORMS_OF in models else [])
+
+        rows = whole("transfer", each, moved)
         _write(out, "transfer", transfer.transfer_report(rows), rows)
     if arguments.monitor:
-        rows = whole("monitor", monitor.watch(data, models, size.monitor, size.images, size.runs))
+        rows = whole("monitor", {}, lambda: monitor.watch(data, models, size.monitor, size.images, size.runs))
         _write(out, "monitor", monitor.monitor_report(rows), rows)
     _note_run(
         out, [name for name in REPORTS if getattr(arguments, name)], {**facts(data), "models": models, **size._asdict()}

@@ -65,13 +65,19 @@ def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
     return rows
 
 
-def adapt(data: Dataset, models: tuple[str, ...], images: int, steps: tuple[int, ...] = (30, 100)) -> Rows:
+def attackers(steps: tuple[int, ...]) -> tuple[str, ...]:
     """Attackers who know less than DeepSloth (one perturbation for all images, or for a class), as much, or the defence
-    too; and one who changes all channels alike, unseen by the gate."""
+    too, with so many ``steps``; and one who changes all channels alike, unseen by the gate."""
+    return ("clean", "universal", "class-universal", "linf", "grey", *(f"adaptive:{count}" for count in steps))
+
+
+def adapt(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Rows:
+    """Each defence under each of ``attackers``. images: test images for each."""
     rows: Rows = []
-    attacks = ("clean", "universal", "class-universal", "linf", "grey", *(f"adaptive:{count}" for count in steps))
     for model in models:
-        rows += evaluate(shipped_subject(model), data, data.test.take(images), attacks, ADAPTIVE)
+        subject = shipped_subject(model)
+        for attack, count in images.items():
+            rows += evaluate(subject, data, data.test.take(count), (attack,), ADAPTIVE)
         print(f"{model}: adapted", flush=True)
     return rows
 

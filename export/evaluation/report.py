@@ -1,7 +1,7 @@
 """What all reports share: Markdown tables, CSV, and the facts a figure means little without."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +53,34 @@ def _value(name: str, text: str) -> Any:
     return text or None
 
 
-def with_others(rows: Rows, file: Path, models: Sequence[str], all_models: Sequence[str]) -> Rows:
-    """The rows of a report that was run for ``models``, and those about other networks that ``file`` has from before.
+def others(file: Path, models: Sequence[str], images: Mapping[str, int]) -> Rows:
+    """The rows about other networks than ``models`` that ``file`` has from before, for a report on these alone.
+
+    Args:
+        images: how many test images the new rows will be about, by attack.
 
     Raises:
-        DataError: those were run on other numbers of images, so that one table cannot hold both.
+        DataError: the kept rows are about other numbers of images, so that one table cannot hold both.
     """
     kept = [row for row in read_csv(file) if row["model"] not in models and row.get("source") not in models]
-    counts = {row["attack"]: row["images"] for row in rows if "attack" in row}
     for row in kept:
-        if row.get("images") != counts.get(row.get("attack"), row.get("images")):
+        count = images.get(row.get("attack", ""), row.get("images"))
+        if row.get("images") != count:
             raise DataError(
-                f"found {row['images']} images of {row['model']} under {row['attack']} in {file}, {counts[row['attack']]} in this "
+                f"found {row['images']} images of {row['model']} under {row['attack']} in {file}, {count} for this "
                 "run; expected as many; name the same numbers of images, or write elsewhere with --out"
             )
+    return kept
+
+
+def in_order(rows: Rows, models: Sequence[str]) -> Rows:
+    """Rows by network, and by the network that a table or an attack comes from, in the order of ``models``."""
 
     def place(row: dict[str, Any]) -> tuple[int, int]:
         source = row.get("source")
-        return all_models.index(row["model"]), all_models.index(source) if source in all_models else len(all_models)
+        return models.index(row["model"]), models.index(source) if source in models else len(models)
 
-    return sorted(rows + kept, key=place)
+    return sorted(rows, key=place)
 
 
 def reference(rows: Sequence[dict[str, Any]]) -> str:

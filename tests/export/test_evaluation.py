@@ -233,8 +233,10 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, 
     assert not (out / "figure2.png").exists()  # it shows VGG-16
     assert {file.name: file.read_text() for file in (*out.glob("*.[cm][sd]*"), out / "run.json")} == before
     other = ["10" if word == "12" else word for word in arguments]
+    crafted = sorted((tmp_path / "attacks").iterdir())
     assert cli.main([*other, "--model", "mobilenet"]) == 3
-    assert "images of vgg16 under clean" in capsys.readouterr().err
+    assert "found 12 images of vgg16 under clean" in capsys.readouterr().err
+    assert sorted((tmp_path / "attacks").iterdir()) == crafted  # refused before hours of work
 
 
 def test_transfer_of_a_network_to_itself_is_plain_defq(monkeypatch, tiny_subject, data):
