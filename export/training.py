@@ -2,7 +2,6 @@
 internal ones with a weight that ramps from 0.01 to the exit's relative cost."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from device.errors import DataError
 from export.calibration import exit_accuracies, relative_costs, score
 from export.datasets import Dataset
 from export.defences.quantiser import BlockQuantiser
-from export.networks import NETWORKS, SDN
+from export.networks import NETWORKS, SDN, strided_depthwise_in_float32
 from export.weights import load_network, to_tensor
 
 CROP_PADDING = 4
@@ -77,7 +76,7 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
         schedule.load_state_dict(state["schedule"])
         done = state["epoch"]
         print(f"goes on after epoch {done} of {recipe.epochs} from {checkpoint}", flush=True)
-    _strided_depthwise_in_float32(network)
+    strided_depthwise_in_float32(network)
     forward: Callable[[Tensor], Tensor] = torch.compile(network) if recipe.compile else network
     first_weights = costs if start else torch.full_like(costs, FIRST_WEIGHT)
     for epoch in range(done, recipe.epochs):
@@ -135,21 +134,6 @@ def _epoch(
         total += loss.item()
         bar.set_postfix(loss=f"{total / (step + 1):.3f}", refresh=False)
     return total / steps
-
-
-def _strided_depthwise_in_float32(network: nn.Module) -> None:
-    """Keep depthwise convolutions with a stride, or of maps of 2 x 2, out of the autocast: oneDNN (PyTorch 2.13, CPU) has no
-    fast bfloat16 gradient of them and takes 3 to 30 times as long as in float32."""
-
-    def forward(convolution: nn.Conv2d, features: Tensor) -> Tensor:
-        if convolution.stride[0] == 1 and features.shape[-1] > 2:
-            return nn.Conv2d.forward(convolution, features)
-        with autocast("cpu", enabled=False):
-            return nn.Conv2d.forward(convolution, features.float())
-
-    for each in network.modules():
-        if isinstance(each, nn.Conv2d) and each.groups == each.in_channels > 1:
-            each.forward = partial(forward, each)  # type: ignore[method-assign]
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from device.errors import DataError
+from device.errors import DataError, UsageError
 from export.attacks.adaptive import Defended
 from export.attacks.base import PerSampleAttack
 from export.datasets import cache_dir
-from export.networks import SDN, folded
+from export.networks import SDN, InBfloat16, folded
 
 
 def attack_cache() -> Path:
@@ -23,13 +23,26 @@ def attack_cache() -> Path:
     return Path(os.environ.get("DEFQ_ATTACKS") or cache_dir() / "attacks")
 
 
+def gradients() -> str:
+    """In what per-sample attacks compute their gradients: $DEFQ_GRADIENTS, "float32" by default, or "bfloat16".
+
+    Raises:
+        UsageError: another word.
+    """
+    name = os.environ.get("DEFQ_GRADIENTS") or "float32"
+    if name not in ("float32", "bfloat16"):
+        raise UsageError(f"found DEFQ_GRADIENTS={name}; expected float32 or bfloat16; set one of them, or nothing")
+    return name
+
+
 def craft(
     attack: PerSampleAttack, target: SDN | Defended, identity: str, images: Tensor, cache: Path | None = None
 ) -> Tensor:
     """Attack ``images`` batch by batch; a batch that was attacked before is read back.
 
-    A batch is kept as float32 .npy, named after the SHA-256 of ``identity``, the attack with its settings and the
-    batch's own pixels, so that more images, or a run that was killed, redo nothing. The hash also seeds the noise.
+    A batch is kept as float32 .npy, named after the SHA-256 of ``identity``, the type of ``gradients``, the attack with
+    its settings and the batch's own pixels, so that more images, or a run that was killed, redo nothing. The hash also
+    seeds the noise.
 
     Args:
         target: in evaluation mode.
@@ -37,19 +50,19 @@ def craft(
         images: float32 (n, c, h, w) in [0, 1].
 
     Raises:
-        DataError: the cache cannot be written.
+        DataError: the cache cannot be written. UsageError: $DEFQ_GRADIENTS names no such type.
     """
-    if isinstance(target, Defended):
-        target = Defended(folded(target.network), target.defence, target.draws)
-    else:
-        target = folded(target)
+    network = folded(target.network if isinstance(target, Defended) else target)
+    if gradients() == "bfloat16":
+        network, identity = InBfloat16(network), f"{identity} in bfloat16"
+    victim = Defended(network, target.defence, target.draws) if isinstance(target, Defended) else network
     parts = []
     with tqdm(total=len(images), desc=type(attack).__name__, unit=" images", mininterval=5, disable=None) as bar:
         for clean in torch.split(images, attack.batch):
             batch = clean.contiguous(memory_format=torch.channels_last)
 
             def build(seed: int, batch: Tensor = batch) -> Tensor:
-                return attack(target, batch, seed, progress=False)
+                return attack(victim, batch, seed, progress=False)
 
             parts.append(cached(f"{identity} {attack!r}", clean, build, cache))
             bar.update(len(clean))

@@ -12,6 +12,7 @@ import torch
 
 from device.errors import DataError, UsageError
 from export import datasets
+from export.attacks.crafting import gradients
 from export.datasets import Dataset
 from export.defences import FORMS as DEFENCES
 from export.evaluation import comparison, monitor, paper, transfer
@@ -224,6 +225,7 @@ def facts(data: Dataset) -> dict[str, object]:
         "data": "CIFAR-10" if data.classes == datasets.LABELS else "images of a folder",
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "gradients": gradients(),
         "machine": platform.machine(),
     }
 

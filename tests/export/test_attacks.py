@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from device.errors import DataError
+from device.errors import DataError, UsageError
 from export.attacks import (
     ClassUniversalLinf,
     DeepSlothL1,
@@ -16,7 +16,7 @@ from export.attacks import (
 from export.attacks.base import slowdown_gradient, uniformity_loss, unit_noise
 from export.attacks.crafting import craft
 from export.defences import BlockQuantiser
-from export.networks import folded
+from export.networks import InBfloat16, folded
 from export.weights import to_tensor
 from tests import tiny
 
@@ -182,3 +182,42 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
 def test_the_cache_is_where_the_variable_says(monkeypatch, tmp_path):
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
     assert crafting.attack_cache() == tmp_path
+
+
+def test_bfloat16_gradients_point_where_float32_ones_do():
+    network, clean = folded(tiny.network()), images()
+    exact = slowdown_gradient(network, clean)
+    rough = slowdown_gradient(InBfloat16(folded(tiny.network())), clean)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    assert torch.nn.functional.cosine_similarity(rough.flatten(1), exact.flatten(1)).median() > 0.98
+
+
+def test_only_the_network_computes_in_bfloat16_not_the_defence(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_GRADIENTS", "bfloat16")
+    seen = []
+
+    def defence(batch, generator):
+        seen.append((batch @ batch).dtype)  # an operation that autocast would turn
+        return batch
+
+    craft(DeepSlothLinf(iterations=1), Defended(tiny.network(), defence), "tiny", images(2), tmp_path)
+    assert set(seen) == {torch.float32}
+
+
+def test_the_cache_keeps_images_of_both_kinds_of_gradients_apart(tmp_path, monkeypatch):
+    attack, network, clean = DeepSlothLinf(iterations=5), tiny.network(), images(5)
+    exact = craft(attack, network, "tiny", clean, tmp_path)
+    monkeypatch.setenv("DEFQ_GRADIENTS", "bfloat16")
+    rough = craft(attack, network, "tiny", clean, tmp_path)
+    assert not torch.equal(rough, exact)
+    assert torch.equal(rough, craft(attack, network, "tiny", clean, tmp_path))
+    monkeypatch.setenv("DEFQ_GRADIENTS", "float32")
+    assert torch.equal(exact, craft(attack, network, "tiny", clean, tmp_path))
+    assert mean_confidence(network, rough) == pytest.approx(mean_confidence(network, exact), abs=0.02)
+
+
+def test_another_type_of_gradients_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_GRADIENTS", "float8")
+    with pytest.raises(UsageError, match="found DEFQ_GRADIENTS=float8; expected float32 or bfloat16"):
+        craft(DeepSlothLinf(iterations=1), tiny.network(), "tiny", images(2), tmp_path)

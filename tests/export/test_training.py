@@ -6,6 +6,7 @@ from torch import nn
 from device.errors import DataError
 from export import training
 from export.datasets import LABELS, Dataset, Images
+from export.networks import strided_depthwise_in_float32
 from export.training import Recipe, augment, quantise_some, train
 from export.weights import load_network, save_network, weights_file
 from tests import tiny
@@ -57,7 +58,7 @@ def test_bfloat16_is_used_where_the_processor_has_it(capability, bfloat16, data,
 def test_strided_depthwise_convolutions_stay_out_of_the_autocast():
     kinds = {"strided": (nn.Conv2d(4, 4, 3, 2, 1, groups=4), 8), "plain": (nn.Conv2d(4, 4, 3, 1, 1, groups=4), 8)}
     kinds |= {"tiny map": (nn.Conv2d(4, 4, 3, 1, 1, groups=4), 2), "dense": (nn.Conv2d(4, 4, 3, 2, 1), 8)}
-    training._strided_depthwise_in_float32(nn.ModuleList(convolution for convolution, _ in kinds.values()))
+    strided_depthwise_in_float32(nn.ModuleList(convolution for convolution, _ in kinds.values()))
     dtypes = {}
     for name, (convolution, size) in kinds.items():
         features = torch.rand(2, 4, size, size, generator=torch.Generator().manual_seed(0))
