@@ -14,7 +14,7 @@ from export.bundle import BundleSettings, export_bundle
 from export.evaluation.cli import add_arguments as add_evaluate_arguments
 from export.evaluation.cli import run as evaluate_command
 from export.evaluation.gate import calibrate_gate
-from export.evaluation.monitor import calibrate_monitor
+from export.evaluation.monitor_shares import calibrate_monitor
 from export.evaluation.subject import PER_SAMPLE, shipped_subject
 from export.evaluation.table_search import search_table
 from export.kit import cli as kit

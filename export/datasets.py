@@ -5,33 +5,23 @@ left alone; the test batch is for evaluation.
 """
 
 import codecs
-import hashlib
 import importlib
 import os
 import pickle
-import shutil
-import tarfile
-import tempfile
-import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from device.errors import DataError
+from export.download import FOLDER, cache_dir, fetch_archive
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN = slice(0, 43_000)
 CALIBRATION = slice(43_000, 47_000)
 
-FOLDER = "cifar-10-batches-bin"
-ARCHIVE_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-ARCHIVE_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-ARCHIVE_BYTES = 170_052_171
 RECORD_BYTES = 1 + 3 * 32 * 32
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm"}
 
@@ -93,61 +83,6 @@ def load(
             raise DataError("found no CIFAR-10; name its folder with --data DIR or CIFAR10_DIR")
         fetch_archive(cached.parent, limit_s=download_limit_s)
     return _read(cached, size)
-
-
-def cache_dir() -> Path:
-    """Where the download goes: $XDG_CACHE_HOME/defq, by default ~/.cache/defq."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "defq"
-
-
-def fetch_archive(
-    destination: Path, url: str = ARCHIVE_URL, sha256: str = ARCHIVE_SHA256, limit_s: float = 1800
-) -> None:
-    """Download the official archive, check its SHA-256 and unpack its files into ``destination``.
-
-    Raises:
-        DataError: no network, a download that takes longer than ``limit_s`` seconds, a wrong hash, a full disk.
-    """
-    partial = destination / "cifar-10-binary.tar.gz.partial"
-    digest = hashlib.sha256()
-    deadline = time.monotonic() + limit_s
-    advice = (
-        "get cifar-10-binary.tar.gz on another machine, unpack it and name the folder with --data DIR or CIFAR10_DIR"
-    )
-    try:
-        destination.mkdir(parents=True, exist_ok=True)
-        with (
-            urllib.request.urlopen(url, timeout=15) as answer,
-            partial.open("wb") as file,
-            tqdm(total=ARCHIVE_BYTES, unit="B", unit_scale=True, desc="CIFAR-10") as bar,
-        ):
-            while (chunk := answer.read(1 << 16)) and file.tell() <= ARCHIVE_BYTES:
-                file.write(chunk)
-                digest.update(chunk)
-                bar.update(len(chunk))
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"not finished after {limit_s:.0f} s")
-        if digest.hexdigest() != sha256:
-            raise DataError(f"found SHA-256 {digest.hexdigest()} for {url}; expected {sha256}; {advice}")
-        _unpack(partial, destination)
-    except (OSError, tarfile.TarError) as error:
-        raise DataError(f"could not download CIFAR-10 from {url} to {destination} ({error}); {advice}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _unpack(archive: Path, destination: Path) -> None:
-    """Take the .bin files out of the archive; the folder gets its name only when all are there."""
-    folder = destination / FOLDER
-    with tempfile.TemporaryDirectory(dir=destination) as scratch, tarfile.open(archive) as members:
-        for member in members:
-            name = Path(member.name).name
-            stream = members.extractfile(member) if member.isfile() and name.endswith(".bin") else None
-            if stream:
-                (Path(scratch) / name).write_bytes(stream.read())
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(scratch, folder.with_suffix(".partial"), dirs_exist_ok=True)
-        folder.with_suffix(".partial").rename(folder)
 
 
 def _read(folder: Path, size: tuple[int, int]) -> Dataset:

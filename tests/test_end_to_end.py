@@ -10,7 +10,7 @@ import pytest
 
 from device.bundle import load_bundle
 from device.errors import DataError
-from export import datasets
+from export import datasets, download
 from export.bundle import BundleSettings, check_frames, export_bundle
 from export.calibration import early_exit, score
 from export.demo import CONDITIONS, host_process, run_demo
@@ -49,7 +49,7 @@ def test_device_and_host_processes_decide_as_pytorch_does(model, tmp_path):
 
 def test_demo_tells_the_story(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(datasets.fetch_archive, "__defaults__", ("http://127.0.0.1:1/absent", "", 1))
+    monkeypatch.setattr(download.fetch_archive, "__defaults__", ("http://127.0.0.1:1/absent", "", 1))
     assert run_demo("mobilenet", 40, tmp_path / "demo", None) == 0
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert (report["model"], report["split"]) == ("mobilenet", 3)

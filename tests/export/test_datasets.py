@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from device.errors import DataError
-from export import datasets
+from export import datasets, download
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +171,7 @@ def server():
 
 def test_download_checks_the_hash_and_keeps_files_inside(tmp_path, server):
     sha256 = hashlib.sha256(archive_bytes()).hexdigest()
-    datasets.fetch_archive(tmp_path / "d", server + "/good", sha256)
+    download.fetch_archive(tmp_path / "d", server + "/good", sha256)
     folder = tmp_path / "d" / "cifar-10-batches-bin"
     assert (folder / "data_batch_1.bin").read_bytes() == b"1" * 50
     assert not (tmp_path / "escape.bin").exists()
@@ -181,15 +181,15 @@ def test_download_checks_the_hash_and_keeps_files_inside(tmp_path, server):
 @pytest.mark.parametrize("path", ["/cut", "/missing", "/good"])
 def test_download_that_fails_leaves_nothing(tmp_path, server, path):
     with pytest.raises(DataError, match="name the folder with --data DIR"):
-        datasets.fetch_archive(tmp_path / "d", server + path, "0" * 64)
+        download.fetch_archive(tmp_path / "d", server + path, "0" * 64)
     assert list((tmp_path / "d").iterdir()) == []
 
 
 def test_download_of_no_archive_and_from_nowhere(tmp_path, server):
     sha256 = hashlib.sha256(gzip.compress(b"nothing")).hexdigest()
     with pytest.raises(DataError, match="could not download"):
-        datasets.fetch_archive(tmp_path / "d", server + "/notar", sha256)
+        download.fetch_archive(tmp_path / "d", server + "/notar", sha256)
     with pytest.raises(DataError, match="could not download"):
-        datasets.fetch_archive(tmp_path / "d", "http://127.0.0.1:1/x")
+        download.fetch_archive(tmp_path / "d", "http://127.0.0.1:1/x")
     with pytest.raises(DataError, match="could not download"):
-        datasets.fetch_archive(tmp_path / "d", server + "/good", sha256, limit_s=-1)
+        download.fetch_archive(tmp_path / "d", server + "/good", sha256, limit_s=-1)

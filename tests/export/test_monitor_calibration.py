@@ -13,9 +13,10 @@ from export.attacks import DeepSlothLinf
 from export.calibration import early_exit, relative_costs, score
 from export.datasets import Dataset, Images
 from export.defences import table_defence
-from export.evaluation import Subject, monitor, subject
+from export.evaluation import Subject, monitor, monitor_shares, subject
 from export.evaluation import cli as evaluation_cli
-from export.evaluation.monitor import Streams, calibrate_monitor, monitor_report, simulate
+from export.evaluation.monitor import Streams, monitor_report, simulate
+from export.evaluation.monitor_shares import calibrate_monitor
 from tests import tiny
 
 TABLE = np.array(tiny.TABLE["table"])
@@ -48,10 +49,11 @@ def tables(tmp_path, monkeypatch, tiny_subject, data):
     folder.mkdir()
     content = {"format": "defq-table", "format_version": 1, "model": "vgg16", **tiny.TABLE, "gate": {"level": 9}}
     (folder / "vgg16.json").write_text(json.dumps(content))
-    for module in (cli, monitor):
+    for module in (cli, monitor_shares):
         monkeypatch.setattr(module, "TABLES", folder)
+    for module in (cli, monitor):
         monkeypatch.setattr(module, "shipped_subject", lambda model: tiny_subject)
-    for module in (cli, subject, monitor):
+    for module in (cli, subject, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
     monkeypatch.setattr(cli.datasets, "load", lambda directory: data)
     return folder
