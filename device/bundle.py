@@ -16,10 +16,9 @@ import numpy as np
 from device.archive import read_archive
 from device.errors import BundleError, DataError, UsageError
 from device.gate import Gate
-from device.json_text import read_json
+from device.json_text import read_json, shown
 from device.monitor import ExitShares
 from device.table_file import EXPORT_AGAIN, check_gate, check_monitor, check_table_file
-from device.wire import shown
 
 FORMAT = "sdn-edge-bundle"
 FORMAT_VERSION = 1

@@ -1,4 +1,4 @@
-"""JSON that others wrote, read within bounds."""
+"""JSON that others wrote, read within bounds, and shown within them."""
 
 import json
 from typing import Any
@@ -22,6 +22,12 @@ def read_json(raw: bytes, constants: bool = True) -> Any:
         return json.loads(raw.decode("utf-8"), parse_int=_whole_number, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("lists or objects too deep within each other") from None
+
+
+def shown(value: Any) -> str:
+    """What a peer wrote, for a sentence: quoted, on one line and not longer than fits there."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:80] + "..."
 
 
 def _whole_number(digits: str) -> int:

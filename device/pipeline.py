@@ -20,7 +20,8 @@ from device.quantization import DefQ, check_frame
 from device.sinks import Decision, Sink
 from device.summary import Summary
 from device.systemd import notify
-from device.uplink import Ticket, Uplink
+from device.ticket import Ticket
+from device.uplink import Uplink
 
 
 class Preprocessor:

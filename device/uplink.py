@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Dict, List, NamedTuple, Optional
+from typing import List, Optional
 
 import numpy as np
 
@@ -22,62 +22,15 @@ from device.bundle import Bundle
 from device.connection import Connection, endpoint_of, get_request, post_head, reason_of
 from device.errors import BundleError, EdgeError, HostError, UsageError
 from device.json_text import read_json
-from device.payload import FORMS, FP32, NO_ALTERNATIVES, OUTPUTS, Alternatives, Encoder, Payload, forms_among
+from device.payload import FORMS, FP32, NO_ALTERNATIVES, Alternatives, Encoder, Payload, forms_among
 from device.payload_choice import Choice, Cost, nominal_sizes
+from device.ticket import HostAnswer, Ticket, answer_of
 from device.wire import decode_response, error_message
 
 AUTO = "auto"
 PAYLOADS = (AUTO, *reversed(FORMS))
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 0.5
-
-
-class HostAnswer(NamedTuple):
-    """The tail's answer: class, confidence in [0, 1], 1-based exit."""
-
-    label: int
-    confidence: float
-    exit: int
-
-
-class Ticket:
-    """A frame on its way. ``answer`` is None until ``wait`` returned True, and for good when the host failed."""
-
-    def __init__(
-        self, activation: np.ndarray, threshold: np.ndarray, deadline_s: float, others: Alternatives = NO_ALTERNATIVES
-    ) -> None:
-        self.activation = activation
-        self.others = others
-        self.threshold = threshold
-        self.deadline_s = deadline_s  # time.perf_counter()
-        self.answer: Optional[HostAnswer] = None
-        self.form: Optional[str] = None  # that it was sent as
-        self.bytes_sent = 0
-        self.finished_s = 0.0
-        self.connection: Optional[Connection] = None
-        self._done = threading.Event()
-        self._lock = threading.Lock()
-
-    def sent(self, count: int) -> None:
-        self.bytes_sent += count
-
-    def finish(self, answer: Optional[HostAnswer]) -> None:
-        """Settle the ticket; only the first call counts."""
-        with self._lock:
-            if not self._done.is_set():
-                self.answer, self.finished_s = answer, time.perf_counter()
-                self._done.set()
-
-    def done(self) -> bool:
-        return self._done.is_set()
-
-    def wait(self) -> None:
-        """Until the answer, the failure, or the deadline; then the ticket is done in any case."""
-        if not self._done.wait(max(0.0, self.deadline_s - time.perf_counter())):
-            self.finish(None)
-            connection = self.connection
-            if connection is not None:
-                connection.cut()
 
 
 class Uplink:
@@ -252,7 +205,7 @@ class Uplink:
         if status != 200:
             raise HostError("status {}: {}".format(status, error_message(body)))
         response = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None)
-        answer = self._checked(response.tensors)
+        answer = answer_of(response.tensors, self.bundle)
         if self.payload == AUTO:
             cost = Cost(encoded_s - started_s, time.perf_counter() - encoded_s, len(request))
             with self._lock:
@@ -277,18 +230,6 @@ class Uplink:
     def _head(self, payload: Payload) -> bytes:
         head = self._heads[payload.encoding]
         return head.format(payload.header_length, len(payload.body), self.endpoint.access.header()).encode("ascii")
-
-    def _checked(self, tensors: Dict[str, np.ndarray]) -> HostAnswer:
-        values = [tensors[name].ravel() for name in OUTPUTS if name in tensors and tensors[name].size == 1]
-        if len(values) == len(OUTPUTS):
-            answer = HostAnswer(int(values[0][0]), float(values[1][0]), int(values[2][0]))
-            in_range = 0 <= answer.label < len(self.bundle.labels) and 0 <= answer.confidence <= 1.0001
-            if in_range and self.bundle.split < answer.exit <= len(self.bundle.relative_costs):
-                return answer
-            raise HostError(
-                "found {} as its answer; expected a class, a confidence and an exit of this bundle".format(answer)
-            )
-        raise HostError("found outputs {}; expected one label, confidence and exit".format(sorted(tensors)))
 
     def _lost(self, reason: str, refused: bool = False) -> None:
         now = time.perf_counter()

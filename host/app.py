@@ -13,7 +13,9 @@ from starlette.routing import Route
 
 from device import __version__
 from device.errors import WireError
-from device.wire import HEADER_LENGTH, Limits, decode_request, encode_response, shown
+from device.json_text import shown
+from device.wire import HEADER_LENGTH, decode_request, encode_response
+from device.wire_tensors import Limits
 from host.batching import Batcher, Overloaded
 from host.body import read_body
 from host.encoding import decoded, encoded

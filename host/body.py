@@ -5,7 +5,7 @@ import asyncio
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from device.wire import shown
+from device.json_text import shown
 
 CLOSE = {"Connection": "close"}  # what still comes on it would be taken for another request
 

@@ -7,7 +7,7 @@ import zlib
 from starlette.exceptions import HTTPException
 
 from device.errors import WireError
-from device.wire import shown
+from device.json_text import shown
 
 WINDOW_BITS = {"gzip": 31, "deflate": 15}  # zlib's codes for the two formats; deflate means zlib's, with its header
 INLINE_BYTES = 1 << 20  # what inflating at once may give: a millisecond or two in which no other request is served

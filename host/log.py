@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from device.wire import shown
+from device.json_text import shown
 from host.record import Record
 
 PLAIN = re.compile(r"[\w.:-]{1,64}", re.ASCII)

@@ -9,8 +9,9 @@ import onnxruntime
 
 from device.bundle import Bundle
 from device.errors import EngineError, WireError
+from device.json_text import shown
 from device.payload import FORMS, FP32, inputs_of
-from device.wire import DTYPES, shown
+from device.wire_tensors import DTYPES
 from host.stages import Stages
 
 OUTPUTS = ["label", "confidence", "exit"]

@@ -30,7 +30,8 @@ from torch import Tensor, nn
 
 from device.attackers import MODEL
 from device.errors import UsageError, WireError
-from device.wire import HEADER_LENGTH, Limits, decode_request, encode_response
+from device.wire import HEADER_LENGTH, decode_request, encode_response
+from device.wire_tensors import Limits
 from export.attacks.linf import DeepSlothLinf
 from export.frames import to_pixels
 from export.networks import SDN, folded

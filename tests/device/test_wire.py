@@ -3,7 +3,6 @@ import pytest
 
 from device.errors import WireError
 from device.wire import (
-    Limits,
     decode_request,
     decode_response,
     encode_request,
@@ -11,6 +10,7 @@ from device.wire import (
     error_body,
     error_message,
 )
+from device.wire_tensors import Limits
 
 FLOATS = np.array([[1.0, -2.5]], np.float32)
 FLOAT_BYTES = b"\x00\x00\x80\x3f\x00\x00\x20\xc0"

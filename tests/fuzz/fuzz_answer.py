@@ -7,19 +7,21 @@ import time
 
 import numpy as np
 
+from device.access import NO_ACCESS
 from device.bundle import load_bundle
-from device.connection import Connection
+from device.connection import Connection, endpoint_of
 from device.errors import HostError, WireError
-from device.uplink import Uplink
+from device.ticket import answer_of
 from device.wire import decode_response, error_message
 from tests.fuzz import BUNDLE
 
-UPLINK = Uplink("http://127.0.0.1:9", load_bundle(str(BUNDLE)), 0.5, connections=1)
+ENDPOINT = endpoint_of("http://127.0.0.1:9", NO_ACCESS)
+LOADED = load_bundle(str(BUNDLE))
 
 
 def check(data: bytes) -> None:
     ours, theirs = socket.socketpair()
-    connection = Connection(UPLINK.endpoint)
+    connection = Connection(ENDPOINT)
     connection._socket = ours
     try:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -30,7 +32,7 @@ def check(data: bytes) -> None:
             assert error_message(body).isprintable()
             return
         response = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None)
-        answer = UPLINK._checked(response.tensors)
+        answer = answer_of(response.tensors, LOADED)
         assert 0 <= answer.label < 3
         assert 3 <= answer.exit <= 5
         assert np.isfinite(answer.confidence)

@@ -12,7 +12,8 @@ import zlib
 
 import numpy as np
 
-from device.wire import DTYPES, HEADER_LENGTH, Encoded, encode_request, encode_response
+from device.wire import HEADER_LENGTH, Encoded, encode_request, encode_response
+from device.wire_tensors import DTYPES
 from tests.fuzz import BUNDLE, CORPUS
 from tests.fuzz.fuzz_frame_set import arrays, npy, packed
 

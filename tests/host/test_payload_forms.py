@@ -23,7 +23,7 @@ from device.payload import (
 from device.pipeline import Preprocessor
 from device.quantization import DefQ
 from device.uplink import Uplink
-from device.wire import DTYPES
+from device.wire_tensors import DTYPES
 from host.tail import Tail
 from tests.host.conftest import BUNDLE
 from tests.host.test_app import MODEL, infer, request

@@ -13,15 +13,13 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from device.errors import WireError
 from device.wire import (
-    DEFAULT_LIMITS,
-    DTYPES,
-    Limits,
     decode_request,
     decode_response,
     encode_request,
     encode_response,
     error_message,
 )
+from device.wire_tensors import DEFAULT_LIMITS, DTYPES, Limits
 from tests.fuzz.fuzz_wire_request import same
 from tests.fuzz.mutation import mutated
 
