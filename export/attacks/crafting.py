@@ -24,7 +24,8 @@ def attack_cache() -> Path:
 
 
 def gradients() -> str:
-    """In what per-sample attacks compute their gradients: $DEFQ_GRADIENTS, "float32" by default, or "bfloat16".
+    """In what per-sample attacks compute their gradients: $DEFQ_GRADIENTS, "float32" by default, or "bfloat16",
+    which is emulated, 20 times slower, on processors without AVX-512.
 
     Raises:
         UsageError: another word.
