@@ -1,6 +1,6 @@
 """DefQ side by side with what a user could pick instead, and the frontiers: what each defence restores for what it costs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -65,10 +65,15 @@ def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
     return rows
 
 
-def attackers(steps: tuple[int, ...]) -> tuple[str, ...]:
+def attackers(images: Mapping[int, int]) -> dict[str, int]:
     """Attackers who know less than DeepSloth (one perturbation for all images, or for a class), as much, or the defence
-    too, with so many ``steps``; and one who changes all channels alike, unseen by the gate."""
-    return ("clean", "universal", "class-universal", "linf", "grey", *(f"adaptive:{count}" for count in steps))
+    too; and one who changes all channels alike, unseen by the gate. With the number of test images for each.
+
+    Args:
+        images: by number of steps of the adaptive attack; the others get the largest number.
+    """
+    others = dict.fromkeys(("clean", "universal", "class-universal", "linf", "grey"), max(images.values()))
+    return {**others, **{f"adaptive:{steps}": count for steps, count in images.items()}}
 
 
 def adapt(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Rows:

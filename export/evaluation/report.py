@@ -1,11 +1,18 @@
 """What all reports share: Markdown tables, CSV, and the facts a figure means little without."""
 
 import csv
+import json
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from device.errors import DataError
+from export import datasets
+from export.attacks.crafting import gradients
+from export.datasets import Dataset
 
 Rows = list[dict[str, Any]]
 """What evaluate() gives: one dictionary a condition."""
@@ -53,23 +60,27 @@ def _value(name: str, text: str) -> Any:
     return text or None
 
 
-def others(file: Path, models: Sequence[str], images: Mapping[str, int]) -> Rows:
+def others(file: Path, models: Sequence[str], images: Mapping[str, int], **columns: int) -> Rows:
     """The rows about other networks than ``models`` that ``file`` has from before, for a report on these alone.
 
     Args:
         images: how many test images the new rows will be about, by attack.
+        columns: other numbers of images, by the column that holds them.
 
     Raises:
         DataError: the kept rows are about other numbers of images, so that one table cannot hold both.
     """
     kept = [row for row in read_csv(file) if row["model"] not in models and row.get("source") not in models]
     for row in kept:
-        count = images.get(row.get("attack", ""), row.get("images"))
-        if row.get("images") != count:
-            raise DataError(
-                f"found {row['images']} images of {row['model']} under {row['attack']} in {file}, {count} for this "
-                "run; expected as many; name the same numbers of images, or write elsewhere with --out"
-            )
+        attack = row.get("attack", "")
+        wanted = {**columns, **({"images": images[attack]} if attack in images else {})}
+        for column, count in wanted.items():
+            if row[column] != count:
+                under = f" under {attack}" if attack else ""
+                raise DataError(
+                    f"found {row[column]} {column.replace('_', ' ')} of {row['model']}{under} in {file}, {count} for this "
+                    "run; expected as many; name the same numbers of images, or write elsewhere with --out"
+                )
     return kept
 
 
@@ -98,3 +109,24 @@ def reference(rows: Sequence[dict[str, Any]]) -> str:
         + ", ".join(f"{model} RAD {rad} {value:.2f}" for (model, rad), value in thresholds.items())
         + "."
     )
+
+
+def facts(data: Dataset) -> dict[str, object]:
+    """What a figure means little without."""
+    return {
+        "data": "CIFAR-10" if data.classes == datasets.LABELS else "images of a folder",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "gradients": gradients(),
+        "machine": platform.machine(),
+    }
+
+
+def write_json(file: Path, content: object) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise DataError(
+            f"could not write {file} ({error.strerror}); expected a file that can be written; choose another"
+        ) from error

@@ -20,6 +20,7 @@ from export.evaluation import (
     evaluate,
     measure,
     paper,
+    reports,
     subject,
     thresholds_behind,
     transfer,
@@ -27,7 +28,7 @@ from export.evaluation import (
 from export.evaluation import cli as evaluation_cli
 from export.evaluation import gate as gate_calibration
 from export.evaluation.gate import Stage, Traffic, calibrate_gate
-from export.evaluation.report import markdown_table
+from export.evaluation.report import markdown_table, write_json
 from export.weights import save_network, to_tensor
 from tests import tiny
 
@@ -180,7 +181,7 @@ def test_traffic_behind_two_stages_is_what_the_device_would_do(tiny_subject, dat
 
 def patched(monkeypatch, tiny_subject, gate=True):
     """The reports, on the tiny network under the name of a real one."""
-    for module in (paper, comparison, transfer, evaluation_cli):
+    for module in (paper, comparison, transfer, reports):
         monkeypatch.setattr(module, "shipped_subject", lambda model, weights=None: tiny_subject._replace(model=model))
     monkeypatch.setattr(subject, "PER_SAMPLE", QUICK)
 
@@ -205,7 +206,7 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, 
         "--out",
         str(out),
     ]
-    monkeypatch.setattr(evaluation_cli, "QUICK", evaluation_cli.Size(12, 4, 4, 12, 3, (2,)))
+    monkeypatch.setattr(evaluation_cli, "QUICK", reports.Size(12, 4, 4, 12, {2: 3, 3: 2}))
     monkeypatch.setattr("export.evaluation.figures.confidence_bars", lambda *_: None)  # ten classes, which tiny has not
     assert cli.main(arguments) == 0
     text = (out / "paper.md").read_text()
@@ -221,7 +222,9 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, 
         assert (out / name).stat().st_size > 5000, name
     for name in ("gated", "gated@last"):
         assert f"| {name} |" in (out / "comparison.md").read_text()
-    assert "| moving-grid |" in (out / "adaptive.md").read_text()
+    known = (out / "adaptive.md").read_text()
+    assert "| moving-grid |" in known
+    assert "grey the first 3, adaptive:2 the first 3, adaptive:3 the first 2." in known
     assert "| vgg16 |" in (out / "transfer.md").read_text()
     assert "feature distillation" in (out / "frontier.md").read_text()
     assert "| DefQ, table searched | searched |" in (out / "frontier.md").read_text()
@@ -267,6 +270,9 @@ def test_a_table_in_markdown():
         (["--paper", "--weights", "last"], "found --weights or --json beside a report"),
         (["--model", "vgg16", "--rad", "7"], r"found --rad 7; expected some of \[5, 10\]"),
         (["--model", "vgg16", "--rad", "five"], "found --rad five"),
+        (["--adaptive", "--adaptive-steps", "30"], "found --adaptive-steps 30; expected numbers of steps"),
+        (["--adaptive", "--adaptive-steps", "30:0"], "found --adaptive-steps 30:0"),
+        (["--adaptive", "--adaptive-steps", "30:5,x:5"], "found --adaptive-steps 30:5,x:5"),
         (["--model", "vgg16", "--images", "0"], "found --images 0; expected 1 or more"),
         (["--model", "vgg16", "--defenses", "magic"], "found defence 'magic'"),
         (["--model", "vgg16", "--attacks", "magic", "--images", "1"], "found attack 'magic'"),
@@ -290,7 +296,7 @@ def test_absent_and_foreign_weights_are_one_sentence(tmp_path, data, monkeypatch
 def test_json_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="could not write"):
-        evaluation_cli.write_json(tmp_path / "file" / "out.json", {})
+        write_json(tmp_path / "file" / "out.json", {})
 
 
 def test_gate_writes_into_the_table_and_keeps_the_rest(tmp_path, monkeypatch, tiny_subject, data, capsys):

@@ -138,7 +138,7 @@ def test_what_a_report_needs_is_asked_for_in_one_sentence(tables, capsys):
     assert error.count("\n") == 1
 
 
-def test_the_report_of_a_network_holds_every_cell(tables, tmp_path, monkeypatch):
+def test_the_report_of_a_network_holds_every_cell(tables, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluation_cli, "QUICK", evaluation_cli.QUICK._replace(runs=2))
     assert cli.main(["monitor", "--model", "vgg16"]) == 0
     out = tmp_path / "reports"
@@ -157,6 +157,10 @@ def test_the_report_of_a_network_holds_every_cell(tables, tmp_path, monkeypatch)
     assert text.count("| vgg16 |") == 2 * 4
     assert "RAD 10 %" in text
     assert json.loads((out / "run.json").read_text())["monitor"]["runs"] == 2
+    (out / "monitor.csv").write_text((out / "monitor.csv").read_text().replace("vgg16", "resnet56"))
+    options[options.index("40")] = "30"
+    assert cli.main(["evaluate", *options]) == 3  # not the others' 40
+    assert "found 40 clean images of resnet56 in" in capsys.readouterr().err
 
 
 SHARES = ExitShares(

@@ -1,0 +1,159 @@
+"""The reports: Markdown, CSV and pictures of all three networks, or of one beside the rows that the others have."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from export.datasets import Dataset
+from export.evaluation import comparison, monitor, paper, transfer
+from export.evaluation.report import Rows, facts, in_order, others, write_csv, write_json
+from export.evaluation.subject import shipped_subject
+
+
+class Size(NamedTuple):
+    """On how many test images each part of a report runs. ``adaptive``: by number of steps; every defence is attacked
+    anew. ``monitor``: clean ones, which cost no attack; ``runs``: simulations of each of its waits."""
+
+    images: int = 1000
+    l2: int = 1000
+    l1: int = 1000
+    sweep: int = 1000
+    adaptive: Mapping[int, int] = MappingProxyType({30: 1000, 100: 300})
+    monitor: int = 10_000
+    runs: int = 200
+
+    def by_attack(self) -> dict[str, int]:
+        return {"clean": self.images, "linf": self.images, "l2": self.l2, "l1": self.l1}
+
+
+QUICK = Size(images=100, l2=6, l1=6, sweep=50, adaptive={30: 6}, monitor=1000, runs=20)
+
+
+class Run(NamedTuple):
+    """One run: on which data, about which networks, of what size, into which folder."""
+
+    data: Dataset
+    models: tuple[str, ...]
+    size: Size
+    out: Path
+
+    def rows(self, name: str, make: Callable[[], Rows], images: Mapping[str, int], **columns: int) -> Rows:
+        """What ``make`` gives beside the rows that a report has of other networks, which must be about as many images:
+        refused before hours of crafting, not after."""
+        there = len(self.data.test.labels)
+        kept = others(
+            self.out / f"{name}.csv",
+            self.models,
+            {attack: min(count, there) for attack, count in images.items()},
+            **{column: min(count, there) for column, count in columns.items()},
+        )
+        return in_order(make() + kept, paper.MODELS)
+
+    def write(self, name: str, text: str, rows: Rows) -> None:
+        (self.out / f"{name}.md").write_text(text)
+        write_csv(rows, self.out / f"{name}.csv")
+        print(f"{text}\nwrote {self.out}/{name}.md and {name}.csv", flush=True)
+
+
+def write_reports(names: Sequence[str], run: Run) -> None:
+    """The reports with these names of REPORTS, and run.json."""
+    started = time.time()
+    run.out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        REPORTS[name](run)
+    _note(names, run)
+    print(f"wrote {run.out}/ in {(time.time() - started) / 60:.1f} minutes")
+
+
+def _paper(run: Run) -> None:
+    from export.evaluation import figures  # draws: matplotlib only where it is needed
+
+    images = run.size.by_attack()
+    rows = run.rows("paper", lambda: paper.collect(run.data, run.models, images), images)
+    run.write("paper", paper.report(rows), rows)
+    if paper.MODELS[0] in run.models:  # these two show one network, always the same
+        first = shipped_subject(paper.MODELS[0])
+        figures.attacked_forms(first, run.data, min(run.size.l2, 50), run.out / "figure2.png")
+        figures.confidence_bars(first, run.data, run.out / "figure5.png")
+    figures.heat_maps(paper.MODELS, run.out / "figure4.png")
+    figures.exit_histograms(rows, _models_of(rows), run.out / "figure6.png")
+
+
+def _compare(run: Run) -> None:
+    images = run.size.by_attack()
+    rows = run.rows("comparison", lambda: comparison.compare(run.data, run.models, images), images)
+    took = comparison.times()
+    text = "\n".join(comparison.comparison_report(rows, took, rad) for rad in (5, 10))
+    run.write("comparison", text, rows)
+
+
+def _frontier(run: Run) -> None:
+    from export.evaluation import figures
+
+    count = run.size.sweep
+    rows = run.rows(
+        "frontier", lambda: comparison.sweep(run.data, run.models, count), dict.fromkeys(("clean", "linf"), count)
+    )
+    run.write("frontier", comparison.frontier_report(rows), rows)
+    figures.frontier(rows, _models_of(rows), run.out / "frontier.png")
+
+
+def _adaptive(run: Run) -> None:
+    images = comparison.attackers(run.size.adaptive)
+    rows = run.rows("adaptive", lambda: comparison.adapt(run.data, run.models, images), images)
+    text = "\n".join(comparison.adaptive_report(rows, rad) for rad in (5, 10))
+    run.write("adaptive", text, rows)
+
+
+def _transfer(run: Run) -> None:
+    images = run.size.by_attack()
+
+    def make() -> Rows:
+        rows = transfer.transfer(run.data, paper.MODELS, run.size.images, run.models)
+        return rows + (transfer.norms(run.data, images) if transfer.NORMS_OF in run.models else [])
+
+    rows = run.rows("transfer", make, images)
+    run.write("transfer", transfer.transfer_report(rows), rows)
+
+
+def _monitor(run: Run) -> None:
+    clean, harmed = run.size.monitor, run.size.images
+    rows = run.rows(
+        "monitor",
+        lambda: monitor.watch(run.data, run.models, clean, harmed, run.size.runs),
+        {},
+        clean_images=clean,
+        attacked_images=harmed,
+    )
+    run.write("monitor", monitor.monitor_report(rows), rows)
+
+
+REPORTS: dict[str, Callable[[Run], None]] = {
+    "paper": _paper,
+    "compare": _compare,
+    "frontier": _frontier,
+    "adaptive": _adaptive,
+    "transfer": _transfer,
+    "monitor": _monitor,
+}
+
+
+def _models_of(rows: Rows) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row["model"] for row in rows))
+
+
+def _note(names: Sequence[str], run: Run) -> None:
+    """run.json: of what size each report is, and what made it. ``models``: also those whose rows were there and stayed."""
+    file = run.out / "run.json"
+    try:
+        runs = json.loads(file.read_text())
+    except (OSError, ValueError):
+        runs = {}
+    for name in names:
+        there = {*run.models, *runs.get(name, {}).get("models", ())}
+        models = [model for model in paper.MODELS if model in there]
+        runs[name] = {**facts(run.data), "models": models, **run.size._asdict(), "adaptive": dict(run.size.adaptive)}
+    write_json(file, runs)
