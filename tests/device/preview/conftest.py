@@ -1,0 +1,35 @@
+import threading
+
+import pytest
+
+from device.engines import OnnxRuntimeEngine
+from device.pipeline import Pipeline
+from device.preview.preview import Preview
+from device.preview.recorder import Recorder
+from device.preview.server import Limits, PreviewServer
+from tests.device.preview.fakes import FakeMonitor, Inverted, Loop, until
+
+
+@pytest.fixture
+def running(bundle, frames):
+    """A pipeline with its preview; what it gives starts a server over it."""
+    recorder = Recorder(len(bundle.relative_costs))
+    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, None, recorder, monitor=FakeMonitor())
+    camera = Loop(frames)
+    facts = {"bundle": bundle.id, "engine": "engine", "source": camera.describe(), "host": None, "power": "meter"}
+    preview = Preview(pipeline, camera, recorder, facts, Inverted(), power_w=lambda: 2.5, fps=20)
+    thread = threading.Thread(target=pipeline.run, args=(camera,))
+    thread.start()
+    until(lambda: recorder.newest)
+    servers = []
+
+    def serve(token=None, limits=Limits(), address="127.0.0.1"):  # noqa: B008
+        servers.append(PreviewServer(preview.content, address, 0, token, limits).start())
+        servers[-1].pipeline = pipeline
+        return servers[-1]
+
+    yield serve
+    for server in servers:
+        server.close()
+    camera.ended.set()
+    thread.join()

@@ -1,0 +1,67 @@
+"""Attack and DefQ, switched while frames run."""
+
+import re
+
+import pytest
+
+from device.engines import OnnxRuntimeEngine
+from device.errors import UsageError
+from device.pipeline import Pipeline
+from device.preview.switches import Switches
+from tests.device.preview.fakes import FakeMonitor, Inverted
+
+
+@pytest.fixture
+def pipeline(bundle):
+    return Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, monitor=FakeMonitor())
+
+
+def test_switches_take_effect_between_frames(pipeline):
+    attacker = Inverted()
+    switches = Switches(pipeline, attacker)
+    assert (switches.attack, switches.defq) == (False, "off")
+    switches.ask({"attack": True, "defq": "on"})
+    assert (pipeline.attack, pipeline.defq) == (None, False)
+    assert switches.apply() is True
+    assert (pipeline.attack, pipeline.defq, pipeline.auto) == (attacker, True, False)
+    switches.ask({"defq": "auto"})
+    assert switches.apply() is True
+    assert (pipeline.auto, switches.to_dict()["defq"]["mode"]) == (True, "auto")
+    switches.ask({"attack": False})
+    switches.ask({"defq": "off"})
+    assert switches.apply() is False
+    assert (pipeline.attack, pipeline.defq, pipeline.auto) == (None, False, False)
+
+
+def test_switches_begin_where_the_pipeline_is(bundle, pipeline):
+    pipeline.auto = True
+    assert Switches(pipeline, None, "none").defq == "auto"
+    assert Switches(Pipeline(bundle, None, 0.5, True), None, "none").defq == "on"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({}, "found nothing to switch"),
+        ({"attack": True, "more": 1}, "found more to switch"),
+        ({"attack": 1}, "found 1 for the attack"),
+        ({"defq": "maybe"}, "found 'maybe' for DefQ"),
+        ({"defq": ["on"]}, "for DefQ"),
+    ],
+)
+def test_switches_refuse_what_they_do_not_know(pipeline, wanted, told):
+    switches = Switches(pipeline, Inverted())
+    with pytest.raises(UsageError, match=re.escape(told)):
+        switches.ask(wanted)
+    assert (switches.attack, switches.defq) == (False, "off")
+
+
+def test_switches_refuse_what_this_run_cannot_do(bundle):
+    switches = Switches(Pipeline(bundle, None, 0.5, False), None, "the source has no twins")
+    with pytest.raises(UsageError, match="no attack to switch on \\(the source has no twins\\)"):
+        switches.ask({"attack": True})
+    with pytest.raises(UsageError, match="no monitor"):
+        switches.ask({"defq": "auto"})
+    state = switches.to_dict()
+    assert state["attack"] == {"on": False, "available": False, "kind": "none", "text": "the source has no twins"}
+    assert state["defq"]["auto_available"] is False
