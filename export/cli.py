@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,15 @@ from export.evaluation.table_search import search_table
 from export.kit import cli as kit
 from export.model_card import calibrate, write_card
 from export.networks import NETWORKS, folded
-from export.quantization_table import TABLES, TableSettings, learn_table, read_table, table_provenance, write_table
+from export.quantization_table import (
+    TABLES,
+    TableSettings,
+    add_to_table,
+    learn_table,
+    read_table,
+    table_provenance,
+    write_table,
+)
 from export.training import RECIPES, train
 from export.weights import file_sha256, load_network, save_network, weights_file
 
@@ -75,6 +82,10 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument(
         "--blind", action="store_true",
         help="expect no attacker who knows the defence: attacked frames leave later, and more of them right",
+    )  # fmt: skip
+    sub.add_argument(
+        "--last-exit", type=int, choices=(5, 10), metavar="RAD",
+        help="another one, for bundles that end at the last exit for this RAD (bundle --last-exit)",
     )  # fmt: skip
     command("monitor", "Calibrate the attack monitor of tables/MODEL.json.")
     command("search", "Search a table that restores more than Q_def for a bounded loss on clean images.")
@@ -164,42 +175,41 @@ def _table(arguments: argparse.Namespace) -> int:
     print(f"wrote {out}: steps {table.min()} to {table.max()}, mean {table.mean():.1f}")
     if out == TABLES / f"{arguments.model}.json":
         again = ", ".join(
-            f"python -m export {name} --model {arguments.model}" for name in ("gate", "monitor", "search")
+            f"python -m export {name} --model {arguments.model}"
+            for name in ("gate", "gate --last-exit 5", "monitor", "search")
         )
-        print(f"its noise gate, its attack monitor and its searched table are gone; make them with: {again}")
+        print(f"its noise gates, its attack monitor and its searched table are gone; make them with: {again}")
     return 0
 
 
 def _gate(arguments: argparse.Namespace) -> int:
-    gate = calibrate_gate(shipped_subject(arguments.model), datasets.load(arguments.data), arguments.blind)
-    print(f"wrote {_add_to_table(arguments.model, 'gate', gate)}: {gate}")
+    subject, ending = shipped_subject(arguments.model), arguments.last_exit
+    gate = calibrate_gate(subject, datasets.load(arguments.data), arguments.blind, ending)
+    file = TABLES / f"{arguments.model}.json"
+    if ending is None:
+        add_to_table(file, "gate", gate)
+    else:
+        add_to_table(file, "last_exit_gates", {**read_table(file).get("last_exit_gates", {}), str(ending): gate})
+    print(f"wrote {file}: {gate}")
     return 0
 
 
 def _monitor(arguments: argparse.Namespace) -> int:
-    table = np.array(read_table(TABLES / f"{arguments.model}.json")["table"])
+    file = TABLES / f"{arguments.model}.json"
+    table = np.array(read_table(file)["table"])
     monitor = calibrate_monitor(shipped_subject(arguments.model), datasets.load(arguments.data), table)
-    print(f"wrote {_add_to_table(arguments.model, 'monitor', monitor)}; shares that leave at exits 1 to 3:")
+    print(f"wrote {add_to_table(file, 'monitor', monitor)}; shares that leave at exits 1 to 3:")
     for rad, shares in monitor["shares"].items():
         print(f"RAD {rad} %: " + ", ".join(f"{name} {sum(each[:3]):.3f}" for name, each in shares.items()))
     return 0
 
 
 def _search(arguments: argparse.Namespace) -> int:
+    file = TABLES / f"{arguments.model}.json"
     found = search_table(shipped_subject(arguments.model), datasets.load(arguments.data))
-    print(f"wrote {_add_to_table(arguments.model, 'searched', found)}; try it with: python -m export evaluate --model "
+    print(f"wrote {add_to_table(file, 'searched', found)}; try it with: python -m export evaluate --model "
           f"{arguments.model} --defenses defq,searched")  # fmt: skip
     return 0
-
-
-def _add_to_table(model: str, key: str, value: dict[str, Any]) -> Path:
-    """Put one calibration into the file of a table; what else is in it stays."""
-    file = TABLES / f"{model}.json"
-    content = {**read_table(file), key: value}
-    table = np.array(content.pop("table"))
-    known = ("format", "format_version", "model")
-    write_table(file, model, table, {name: each for name, each in content.items() if name not in known})
-    return file
 
 
 def _bundle(arguments: argparse.Namespace) -> int:

@@ -128,6 +128,15 @@ def write_table(path: Path, model: str, table: np.ndarray, provenance: dict[str,
     path.write_text(re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text) + "\n")
 
 
+def add_to_table(file: Path, key: str, value: dict[str, Any]) -> Path:
+    """Put one calibration into the file of a table; what else is in it stays."""
+    content = {**read_table(file), key: value}
+    table = np.array(content.pop("table"))
+    known = ("format", "format_version", "model")
+    write_table(file, content["model"], table, {name: each for name, each in content.items() if name not in known})
+    return file
+
+
 def table_provenance(
     settings: TableSettings, attack: PerSampleAttack, ratios: np.ndarray, ids: list[int], weights_sha256: str
 ) -> dict[str, Any]:

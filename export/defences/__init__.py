@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,10 +15,11 @@ from device.table_file import check_gate
 from export.defences import frames
 from export.defences.quantiser import BlockQuantiser
 from export.frames import to_pixels
+from export.last_exit import table_until
 from export.quantization_table import TABLES, bake, read_table, shipped_table
 from export.weights import to_tensor
 
-__all__ = ["BlockQuantiser", "Defence", "defence_named", "gated", "table_defence"]
+__all__ = ["BlockQuantiser", "Defence", "defence_named", "gated", "gated_until", "table_defence"]
 
 FORMS = (
     "none, defq, gated, searched, defq:LOW-HIGH, flat, transposed, flat:STEP, defq*SCALE, moving-grid, moving-grid+scale, "
@@ -116,14 +118,22 @@ def gated(name: str, gate: Gate) -> Defence:
     )
 
 
-def _shipped_gate(name: str, model: str) -> Defence:
-    content = read_table(TABLES / f"{model}.json")
+def gated_until(name: str, model: str, rad: int, last: int) -> Defence:
+    """``gated`` for a network that ends at exit ``last`` for ``rad``."""
+    return _gate_of(name, model, table_until(read_table(TABLES / f"{model}.json"), rad, last))
+
+
+def _gate_of(name: str, model: str, content: dict[str, Any]) -> Defence:
     gate = check_gate(content, (), f"tables/{model}.json")
     if gate is None:
         raise UsageError(
             f"found no gate in tables/{model}.json; calibrate it with: python -m export gate --model {model}"
         )
     return gated(name, gate)
+
+
+def _shipped_gate(name: str, model: str) -> Defence:
+    return _gate_of(name, model, read_table(TABLES / f"{model}.json"))
 
 
 def _searched(name: str, model: str) -> Defence:

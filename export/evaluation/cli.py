@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adaptive-steps",
         metavar="STEPS:N,...",
-        help="reports: adaptive attacks of so many steps, each on the first N (default 30:1000,100:300)",
+        help="reports: adaptive attacks of so many steps, each on the first N (default 30:1000,100:200)",
     )
     parser.add_argument("--attacks", default="clean,linf", help=f"{ATTACKS} (default clean,linf)")
     parser.add_argument(
@@ -109,7 +109,7 @@ def _by_steps(text: str) -> dict[int, int]:
     pairs = [part.split(":") for part in text.split(",")]
     if not all(len(pair) == 2 and all(each.isdecimal() and int(each) for each in pair) for pair in pairs):
         raise UsageError(
-            f"found --adaptive-steps {text}; expected numbers of steps, each with a number of images, as in 30:1000,100:300"
+            f"found --adaptive-steps {text}; expected numbers of steps, each with a number of images, as in 30:1000,100:200"
         )
     return {int(steps): int(images) for steps, images in pairs}
 

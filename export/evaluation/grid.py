@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from device.errors import UsageError
 from device.exits import exit_histogram
 from export.calibration import ExitScores, early_exit, operating_point, rad_threshold
 from export.datasets import Dataset, Images
-from export.defences import Defence, defence_named
-from export.evaluation.subject import Subject, attacked, scores_of, up_to_exit
+from export.defences import Defence, defence_named, gated_until
+from export.evaluation.subject import Subject, attacked, last_exit_of, scores_of, up_to_exit
 from export.frames import to_pixels
 from export.last_exit import up_to
 from export.weights import to_tensor
@@ -48,7 +47,12 @@ def evaluate(
         name = each if isinstance(each, str) else each.name
         plain = name.removesuffix(LAST)
         defence = defence_named(plain.removesuffix(LOOP), tables_of or subject.model) if isinstance(each, str) else each
-        lasts = {rad: _last_exit(subject, rad) if name.endswith(LAST) else len(subject.costs) for rad in rads}
+        whole = [(defence, len(subject.costs), tuple(rads))]
+        variants = (
+            [_until(defence, subject, rad, tables_of or subject.model) for rad in rads]
+            if name.endswith(LAST)
+            else whole
+        )
         thresholds = subject.thresholds
         if plain.endswith(LOOP):
             thresholds = thresholds_behind(defence, subject, data.calibration)
@@ -60,25 +64,24 @@ def evaluate(
                 "pixels": "8 bit" if eight_bit else "float",
                 "images": len(images.labels),
             }
-            for last in dict.fromkeys(lasts.values()):
+            for variant, last, its_rads in variants:
                 target = up_to_exit(subject, last) if attack.startswith("adaptive") else subject
-                shown = attacked(attack, target, data, images, defence)
-                scores = up_to(scores_of(subject, defence(shown, eight_bit)), last)
+                shown = attacked(attack, target, data, images, variant)
+                scores = up_to(scores_of(subject, variant(shown, eight_bit)), last)
                 pixels = to_pixels(shown)
-                for rad in (each for each in rads if lasts[each] == last):
-                    threshold = defence.thresholds(pixels, rad, thresholds[rad])
+                for rad in its_rads:
+                    threshold = variant.thresholds(pixels, rad, thresholds[rad])
                     found = measure(scores, images.labels, subject, threshold, rad)
                     rows.append({**about, **found, "threshold": thresholds[rad]})
     return rows
 
 
-def _last_exit(subject: Subject, rad: int) -> int:
-    if rad not in subject.last_exits:
-        raise UsageError(
-            f"found {LAST} and a calibration of {subject.model} without a last exit for RAD {rad}; expected one; make it "
-            f"again with: python -m export calibrate --model {subject.model}"
-        )
-    return subject.last_exits[rad]
+def _until(defence: Defence, subject: Subject, rad: int, model: str) -> tuple[Defence, int, tuple[int, ...]]:
+    """A defence where frames leave at the last exit for one RAD: the gate of ``model`` has other settings there."""
+    last = last_exit_of(subject, rad)
+    if defence.name == "gated":
+        defence = gated_until("gated", model, rad, last)
+    return defence, last, (rad,)
 
 
 def measure(

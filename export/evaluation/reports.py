@@ -21,7 +21,7 @@ class Size(NamedTuple):
     l2: int = 1000
     l1: int = 1000
     sweep: int = 1000
-    adaptive: Mapping[int, int] = MappingProxyType({30: 1000, 100: 300})
+    adaptive: Mapping[int, int] = MappingProxyType({30: 1000, 100: 200})
     monitor: int = 10_000
     runs: int = 200
 

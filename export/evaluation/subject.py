@@ -116,6 +116,20 @@ def attacked(attack: str, subject: Subject, data: Dataset, images: Images, defen
     return craft(strong, target, f"{subject.identity} behind {defence.identity} x{draws}", clean)
 
 
+def last_exit_of(subject: Subject, rad: int) -> int:
+    """Where frames leave at the latest for one RAD, from 1.
+
+    Raises:
+        UsageError: the calibration knows none.
+    """
+    if rad not in subject.last_exits:
+        raise UsageError(
+            f"found a calibration of {subject.model} without a last exit for RAD {rad}; expected one; make it again with: "
+            f"python -m export calibrate --model {subject.model}"
+        )
+    return subject.last_exits[rad]
+
+
 def up_to_exit(subject: Subject, last: int) -> Subject:
     """What an attacker sees who looks at the exits before ``last`` alone, or of a network that ends there.
 

@@ -8,9 +8,9 @@ import torch
 from device.errors import DataError, UsageError
 from device.gate import Gate
 from device.table_file import check_gate
-from export import cli
+from export import cli, defences
 from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
-from export.calibration import early_exit, relative_costs, score
+from export.calibration import early_exit, operating_point, relative_costs, score
 from export.datasets import Dataset, Images
 from export.defences import defence_named, gated
 from export.evaluation import (
@@ -27,8 +27,11 @@ from export.evaluation import (
 )
 from export.evaluation import cli as evaluation_cli
 from export.evaluation import gate as gate_calibration
-from export.evaluation.gate import Stage, Traffic, calibrate_gate
+from export.evaluation import traffic as traffic_module
+from export.evaluation.gate import calibrate_gate
 from export.evaluation.report import markdown_table, write_json
+from export.evaluation.traffic import Stage, Traffic
+from export.last_exit import up_to
 from export.weights import save_network, to_tensor
 from tests import tiny
 
@@ -141,6 +144,40 @@ def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_
         assert stage.level < gate.level
 
 
+def test_a_gate_before_a_last_exit_counts_what_that_costs(tiny_subject, data, monkeypatch):
+    monkeypatch.setattr(gate_calibration, "ENDING", (gate_calibration.Bounds(0.1, 0.625),))
+    subject = tiny_subject._replace(last_exits={5: 4, 10: 3})
+    content = calibrate_gate(subject, data, ending=5)
+    assert content["last_exit"] == 4
+    gate = check_gate({"gate": content}, (5, 10), "a table")
+    traffic = Traffic(data.calibration.pixels, data.calibration.labels, subject, 4)
+    stages = [Stage(each.level, each.thresholds, each.table) for each in reversed(gate.stages())]
+    found = traffic.at(5, *stages)
+    if gate.weak:  # else there was nothing harmless to choose
+        assert found.accuracy >= traffic.undefended(5).accuracy - 0.1
+        assert found.t3_er >= traffic.undefended(5).t3_er
+    whole = Traffic(data.calibration.pixels, data.calibration.labels, subject)
+    assert traffic.undefended(5) == whole.undefended(5) == whole.at(5)._replace(threshold=0.62)
+    ended = up_to(traffic.plain, 4)
+    point = operating_point(ended, data.calibration.labels, subject.costs[:4], 0.62)
+    assert traffic.at(5)._replace(threshold=0.62) == point
+
+
+def test_a_gate_is_evaluated_with_what_the_last_exit_asks_for(tiny_subject, data, tmp_path, monkeypatch):
+    shipped = json.loads((defences.TABLES / "vgg16.json").read_text())
+    all_found = {**shipped["gate"], "level": 0.02, "thresholds": {"5": 0.0, "10": 0.0}, "last_exit": 4}
+    none_found = {name: each for name, each in shipped["gate"].items() if name != "weak"}
+    table = {**shipped, "gate": {**none_found, "level": 1e6}, "last_exit_gates": {"5": all_found}}
+    del all_found["weak"]
+    (tmp_path / "vgg16.json").write_text(json.dumps(table))
+    monkeypatch.setattr(defences, "TABLES", tmp_path)
+    names = ("none@last", "gated", "gated@last")
+    rows = evaluate(tiny_subject, data, data.test.take(10), ("clean",), names)
+    found = {(each["defence"], each["rad"]): each["exit_histogram"] for each in rows}
+    assert found["gated@last", 5] == [10, 0, 0, 0, 0]  # at a threshold of 0 all leave at once
+    assert found["gated@last", 10] == found["none@last", 10]  # no gate for this one: that of the whole network
+
+
 def test_thresholds_of_the_gate_reckon_with_an_attacker_who_knows_it(tiny_subject, data):
     blind = calibrate_gate(tiny_subject, data, blind=True)
     knowing = calibrate_gate(tiny_subject, data)
@@ -169,7 +206,7 @@ def test_traffic_behind_two_stages_is_what_the_device_would_do(tiny_subject, dat
     low, high = np.quantile(traffic.levels, [0.3, 0.7])
     weak = Stage(float(low), {5: 0.5}, np.full((8, 8), 20.0))
     strong = Stage(float(high), {5: 0.4}, np.full((8, 8), 50.0))
-    monkeypatch.setattr(gate_calibration, "LEVELS", np.array([0.0]))
+    monkeypatch.setattr(traffic_module, "LEVELS", np.array([0.0]))
     point = traffic.at(5, weak, strong)
     gate = Gate(strong.level, strong.lows, strong.table, Gate(weak.level, weak.lows, weak.table))
     defence = gated("gated", gate)
@@ -311,3 +348,9 @@ def test_gate_writes_into_the_table_and_keeps_the_rest(tmp_path, monkeypatch, ti
     assert {**written, "gate": 0} == {**shipped, "gate": 0}
     assert check_gate(written, (5, 10), "vgg16.json").level < 9
     assert written["gate"]["images"] == {"clean": 60, "linf": 60, "l2": 50, "adaptive": 60}
+    assert cli.main(["gate", "--model", "vgg16", "--last-exit", "10"]) == 0
+    again = json.loads((tmp_path / "vgg16.json").read_text())
+    gates = again["last_exit_gates"]
+    assert gates["10"]["last_exit"] == 4
+    assert {**again, "last_exit_gates": 0} == {**written, "last_exit_gates": 0}  # the other gate stays
+    assert gates == {**written.get("last_exit_gates", {}), "10": gates["10"]}  # and that of the other RAD

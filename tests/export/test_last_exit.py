@@ -12,7 +12,7 @@ from export.defences import defence_named
 from export.evaluation import grid
 from export.evaluation.grid import evaluate
 from export.evaluation.subject import Subject, attacked, up_to_exit
-from export.last_exit import earliest_last_exit, last_exit_card, last_exits, shortened, up_to
+from export.last_exit import earliest_last_exit, last_exit_card, last_exits, shortened, table_until, up_to
 from export.parity import session
 from export.weights import to_tensor
 from host.tail import Tail
@@ -58,8 +58,8 @@ def scores_right_at(*right, images=1000):
     ("right", "last"),
     [
         ((500, 800, 900, 900), 3),  # as good as the final classifier
-        ((500, 800, 895, 900), 3),  # as much worse as is allowed
-        ((500, 800, 894, 900), 4),  # one image more
+        ((500, 800, 889, 900), 3),  # as much worse as is allowed
+        ((500, 800, 888, 900), 4),  # one image more
         ((500, 910, 905, 900), 2),  # better: the network overthinks
         ((900, 900, 900, 900), 2),  # one exit is left to the device
     ],
@@ -67,12 +67,6 @@ def scores_right_at(*right, images=1000):
 def test_the_first_exit_that_costs_next_to_nothing(right, last):
     scores, labels = scores_right_at(*right)
     assert earliest_last_exit(scores, labels, 0.9, 5) == last
-
-
-def test_a_higher_rad_lets_go_of_more():
-    scores, labels = scores_right_at(500, 800, 891, 900)
-    assert earliest_last_exit(scores, labels, 0.9, 10) == 3
-    assert earliest_last_exit(scores, labels, 0.9, 5) == 4
     assert earliest_last_exit(scores, labels, 0.4, 5) == 2  # all leave at the first exit in any case
 
 
@@ -107,6 +101,15 @@ def test_a_shortened_network_computes_the_same_and_costs_the_same(network, card)
     assert short_card["thresholds"] == card["last_exit"]["5"]["thresholds"]
     assert short_table["monitor"] == {"shares": {"5": {"clean": [0.5, 0.2, 0.1, 0.2]}}, "images": 7}
     assert table["monitor"]["shares"]["5"]["clean"][-2:] == [0.1, 0.1]  # what came in stays as it is
+
+
+def test_a_gate_for_the_last_exit_takes_the_place_of_the_other(network, card):
+    gates = {"5": {"level": 2.0, "last_exit": 4}, "10": {"level": 3.0, "last_exit": 4}}
+    table = {**tiny.TABLE, "gate": {"level": 1.0}, "last_exit_gates": gates}
+    assert shortened(network, card, table, 5)[2] == {**tiny.TABLE, "gate": gates["5"]}
+    assert shortened(network, card, table, 10)[2] == {**tiny.TABLE, "gate": gates["10"]}
+    assert table_until(table, 5, 3) == {**tiny.TABLE, "gate": {"level": 1.0}}  # that gate is for another exit
+    assert table_until(tiny.TABLE, 5, 4) == tiny.TABLE
 
 
 def test_a_network_whose_last_exit_is_the_final_classifier_stays(network, card):
@@ -226,5 +229,5 @@ def test_evaluation_of_a_calibration_of_before(network, scores):
     images = Images(tiny.frames(4), scores.classes[3][:4])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
     subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
-    with pytest.raises(UsageError, match="found @last and a calibration of vgg16 without a last exit for RAD 5"):
+    with pytest.raises(UsageError, match="found a calibration of vgg16 without a last exit for RAD 5"):
         evaluate(subject, data, images, ("clean",), ("none@last",), (5,))

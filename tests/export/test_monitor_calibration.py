@@ -117,7 +117,7 @@ def test_gate_and_monitor_keep_each_other_and_a_new_table_drops_both(tables, mon
     assert cli.main(["table", "--model", "vgg16", "--samples", "10"]) == 0
     assert not {"gate", "monitor"} & set(written(tables))
     said = capsys.readouterr().out
-    assert "its noise gate, its attack monitor and its searched table are gone" in said
+    assert "its noise gates, its attack monitor and its searched table are gone" in said
     assert "python -m export monitor --model vgg16" in said
 
 
