@@ -32,19 +32,12 @@ ADAPTIVE_GAIN = 3.3
 """EFCY of frames attacked through the strong stage to reach, as a multiple of what plain DefQ keeps under an attacker who
 knows it, but not more than RESTORED; the goal is 3 on other images."""
 ADAPTIVE_SAMPLES = 200
-
-
-class Bounds(NamedTuple):
-    """``loss``: of accuracy on clean frames, that of a last exit included; the goal is 0.02 on other images.
-    ``strong_share``: of what a last exit leaves of it, the strong stage may spend so much."""
-
-    loss: float
-    strong_share: float
-
-
-WHOLE = (Bounds(0.016, 0.625),)
-ENDING = (Bounds(0.014, 0.625), Bounds(0.018, 0.625), Bounds(0.018, 0.3))
-"""For the whole network, and with a last exit, which does most of the strong stage's work: the first that restore enough."""
+LOSS = (0.016,)
+"""Accuracy that clean frames may lose to both stages; the goal is 0.02 on other images."""
+LOSS_AT_LAST_EXIT = (0.014, 0.018)
+"""The same, what a last exit costs included: the second only where the first does not restore enough."""
+STRONG_SHARE = 0.625
+"""Of what a last exit leaves of that, what the strong stage may spend."""
 ENOUGH = 0.87
 """EFCY to restore under L2 with a last exit, as a share of what clean frames have; the goal is 0.85 on other images."""
 
@@ -61,7 +54,7 @@ def calibrate_gate(subject: Subject, data: Dataset, blind: bool = False, ending:
 
     First the strong stage: of all ranges the one that leaves attacked frames the highest accuracy; its level and
     thresholds are then chosen anew so that an attacker who knows it gains little as well. Then, beside it, the weak one:
-    of all levels, tables and thresholds that stay within the bounds for clean frames and cost them no T3-ER, the one that
+    of all levels, tables and thresholds that cost clean frames no more accuracy than LOSS and no T3-ER, the one that
     restores most EFCY under L2, and of those the one with the highest accuracy. There may be none.
 
     Args:
@@ -72,8 +65,8 @@ def calibrate_gate(subject: Subject, data: Dataset, blind: bool = False, ending:
     """
     trial = _Trial(subject, data, blind, ending)
     found: list[tuple[Stage, ...]] = []  # the strong stage alone, or the weak one before it
-    for bounds in WHOLE if ending is None else ENDING:
-        found.append(trial.stages(bounds))
+    for loss in LOSS if ending is None else LOSS_AT_LAST_EXIT:
+        found.append(trial.stages(loss))
         if trial.merit(*found[-1])[0] >= trial.enough:
             break
     *weak, strong = max(found, key=lambda stages: trial.merit(*stages))
@@ -117,16 +110,16 @@ class _Trial:
         ratios = [self.traffic["l2"].at(rad, *stages).efcy / self.plain[rad].efcy for rad in self.rads]
         return round(min(*ratios, self.enough), 2), self.accuracy("l2", *stages)
 
-    def stages(self, bounds: Bounds) -> tuple[Stage, ...]:
-        """The best within ``bounds``, from the lowest level to the highest."""
-        strong = self._strong(self.spent + bounds.strong_share * (bounds.loss - self.spent))
+    def stages(self, loss: float) -> tuple[Stage, ...]:
+        """The best that cost clean frames at most ``loss`` of accuracy, from the lowest level to the highest."""
+        strong = self._strong(self.spent + STRONG_SHARE * (loss - self.spent))
         weak = [
             Stage(float(level), {rad: round(value - drop, 2) for rad, value in self.subject.thresholds.items()}, table)
             for table in (bake(self.subject.model, *each) for each in WEAK_RANGES)
             for level in LEVELS[strong.level > LEVELS]
             for drop in WEAK_DROPS
         ]
-        kept = [(stage, strong) for stage in weak if self.harmless(bounds.loss, stage, strong)]
+        kept = [(stage, strong) for stage in weak if self.harmless(loss, stage, strong)]
         return max(kept, key=lambda stages: self.merit(*stages), default=(strong,))
 
     def _strong(self, loss: float) -> Stage:

@@ -145,7 +145,7 @@ def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_
 
 
 def test_a_gate_before_a_last_exit_counts_what_that_costs(tiny_subject, data, monkeypatch):
-    monkeypatch.setattr(gate_calibration, "ENDING", (gate_calibration.Bounds(0.1, 0.625),))
+    monkeypatch.setattr(gate_calibration, "LOSS_AT_LAST_EXIT", (0.05, 0.1))
     subject = tiny_subject._replace(last_exits={5: 4, 10: 3})
     content = calibrate_gate(subject, data, ending=5)
     assert content["last_exit"] == 4
