@@ -1,6 +1,6 @@
 """Attacks x defences x thresholds: one row of figures for each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def evaluate(
     images: Images,
     attacks: Iterable[str],
     defences: Iterable[str | Defence],
-    rads: Iterable[int] = (5, 10),
+    rads: Sequence[int] = (5, 10),
     eight_bit: bool = True,
     tables_of: str | None = None,
 ) -> list[dict[str, Any]]:
@@ -47,12 +47,9 @@ def evaluate(
         name = each if isinstance(each, str) else each.name
         plain = name.removesuffix(LAST)
         defence = defence_named(plain.removesuffix(LOOP), tables_of or subject.model) if isinstance(each, str) else each
-        whole = [(defence, len(subject.costs), tuple(rads))]
-        variants = (
-            [_until(defence, subject, rad, tables_of or subject.model) for rad in rads]
-            if name.endswith(LAST)
-            else whole
-        )
+        variants = [(defence, len(subject.costs), tuple(rads))]
+        if name.endswith(LAST):
+            variants = [_until(defence, subject, rad, tables_of or subject.model) for rad in rads]
         thresholds = subject.thresholds
         if plain.endswith(LOOP):
             thresholds = thresholds_behind(defence, subject, data.calibration)
