@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from argparse import Namespace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.aarch64.emulated import KEPT, ROOT, EmulatedBoard, reason_to_skip
+from tests.kit.conftest import unpack
 
 TINY = ROOT / "tests" / "device" / "data"
 INSTALL = "./install.sh --yes --no-systemd"
@@ -50,8 +50,7 @@ def installed(board, inputs):
     archive = KEPT / "kit.tar.gz"
     run(Namespace(bundle=str(inputs / "mobilenet"), board="pi-bookworm", out=archive, wheels=None))
     before = board.state()
-    with tarfile.open(archive) as packed:
-        packed.extractall(board.folder / "kit", filter="data")
+    unpack(archive, board.folder / "kit")
     shutil.copytree(inputs, board.folder / "kit" / "inputs")
     done = board.run(f"cd /kit/defq-* && {INSTALL}")
     assert done.returncode == 4, done.stderr

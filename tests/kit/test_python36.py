@@ -7,14 +7,13 @@ import platform
 import re
 import shutil
 import sys
-import tarfile
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from export.kit.cli import run as build_kit
-from tests.kit.conftest import TINY, run
+from tests.kit.conftest import TINY, run, unpack
 
 ROOT = Path(__file__).parents[2]
 PYTHON36 = os.environ.get("TEST_KIT36", "")
@@ -30,8 +29,7 @@ def root(tmp_path_factory):
         pytest.fail(f"found no {PYTHON36}; expected a Python 3.6", pytrace=False)
     folder = tmp_path_factory.mktemp("kit36")
     build_kit(Namespace(bundle=str(TINY), board="x86-py36", out=folder / "kit.tar.gz", wheels=None))
-    with tarfile.open(folder / "kit.tar.gz") as packed:
-        packed.extractall(folder, filter="data")
+    unpack(folder / "kit.tar.gz", folder)
     installer = next(folder.glob("defq-*/install.sh"))
     done = run("sh", installer, "--yes", "--no-systemd", "--python", PYTHON36, "--root", folder / "root")
     assert done.returncode == 0, done.stderr
