@@ -17,7 +17,7 @@ from export.calibration import ExitScores, early_exit, operating_point
 from export.networks import SDN
 
 LOSS = {5: 0.011, 10: 0.009}
-"""Accuracy that clean calibration images may lose to it at each RAD."""
+"""Accuracy that clean calibration images may lose to it at each RAD: what reports/README.md found to be needed there."""
 
 
 def up_to(scores: ExitScores, last: int) -> ExitScores:

@@ -50,7 +50,7 @@ class Target(NamedTuple):
 
 
 def calibrate_gate(subject: Subject, data: Dataset, blind: bool = False, ending: int | None = None) -> dict[str, Any]:
-    """The key ``gate`` of a table's file, JSON-ready.
+    """The key ``gate`` of a table's file, or one of its ``last_exit_gates``, JSON-ready.
 
     First the strong stage: of all ranges the one that leaves attacked frames the highest accuracy; its level and
     thresholds are then chosen anew so that an attacker who knows it gains little as well. Then, beside it, the weak one:
@@ -62,6 +62,9 @@ def calibrate_gate(subject: Subject, data: Dataset, blind: bool = False, ending:
         blind: expect no attacker who knows the defence: thresholds stay higher, and attacked frames more accurate.
         ending: a RAD, for a network that ends at its last exit for it: what that costs clean frames counts as lost to the
             gate, and what it restores need not be restored by it. The gate need then be harmless at this RAD alone.
+
+    Raises:
+        UsageError: the calibration knows no last exit for ``ending``.
     """
     trial = _Trial(subject, data, blind, ending)
     found: list[tuple[Stage, ...]] = []  # the strong stage alone, or the weak one before it

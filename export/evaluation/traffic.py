@@ -26,6 +26,7 @@ class Traffic:
     """One kind of frames with their noise levels, and their scores as they are and behind any table.
 
     Args:
+        pixels: uint8 (n, h, w, 3); labels: int (n,).
         last: the exit, from 1, where frames leave at the latest; of all exits if None.
     """
 

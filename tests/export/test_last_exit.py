@@ -70,6 +70,11 @@ def test_the_first_exit_that_costs_next_to_nothing(right, last):
     assert earliest_last_exit(scores, labels, 0.4, 5) == 2  # all leave at the first exit in any case
 
 
+def test_each_rad_has_a_bound_of_its_own():
+    scores, labels = scores_right_at(500, 800, 890, 900)
+    assert [earliest_last_exit(scores, labels, 0.9, rad) for rad in (5, 10)] == [3, 4]
+
+
 def test_the_card_says_what_the_last_exit_gives(scores):
     labels, costs = scores.classes[3], relative_costs(tiny.network())
     card = last_exit_card(scores, labels, costs, THRESHOLDS)
