@@ -81,10 +81,21 @@ def last_exits(card: dict[str, Any]) -> dict[int, int]:
 
 def table_until(table: dict[str, Any], rad: int, last: int) -> dict[str, Any]:
     """A table's file for a network that ends at exit ``last`` for ``rad``: with the gate that was calibrated for that,
-    where there is one, and else with the one for the whole network."""
-    gate = table.get("last_exit_gates", {}).get(str(rad), {})
+    where there is one, and else with the one for the whole network.
+
+    Raises:
+        DataError: ``last_exit_gates`` holds no gates.
+    """
+    try:
+        gate = table.get("last_exit_gates", {}).get(str(rad), {})
+        its_exit = gate.get("last_exit")
+    except AttributeError:
+        raise DataError(
+            f"found no usable last_exit_gates in a table; expected a gate for RAD {rad}, or none; make it again with: "
+            f"python -m export gate --last-exit {rad}"
+        ) from None
     rest = {name: each for name, each in table.items() if name != "last_exit_gates"}
-    return {**rest, "gate": gate} if gate.get("last_exit") == last else rest
+    return {**rest, "gate": gate} if its_exit == last else rest
 
 
 def shortened(

@@ -75,10 +75,10 @@ def others(file: Path, models: Sequence[str], images: Mapping[str, int], **colum
         attack = row.get("attack", "")
         wanted = {**columns, **({"images": images[attack]} if attack in images else {})}
         for column, count in wanted.items():
-            if row[column] != count:
+            if row.get(column) != count:
                 under = f" under {attack}" if attack else ""
                 raise DataError(
-                    f"found {row[column]} {column.replace('_', ' ')} of {row['model']}{under} in {file}, {count} for this "
+                    f"found {row.get(column)} {column.replace('_', ' ')} of {row['model']}{under} in {file}, {count} for this "
                     "run; expected as many; name the same numbers of images, or write elsewhere with --out"
                 )
     return kept

@@ -117,6 +117,12 @@ def test_a_gate_for_the_last_exit_takes_the_place_of_the_other(network, card):
     assert table_until(tiny.TABLE, 5, 4) == tiny.TABLE
 
 
+@pytest.mark.parametrize("gates", [None, 7, [], {"5": 1.0}])
+def test_gates_that_are_none_are_one_sentence(gates):
+    with pytest.raises(DataError, match="found no usable last_exit_gates .* gate --last-exit 5"):
+        table_until({**tiny.TABLE, "last_exit_gates": gates}, 5, 4)
+
+
 def test_a_network_whose_last_exit_is_the_final_classifier_stays(network, card):
     whole = {**card, "last_exit": {"5": {**card["last_exit"]["5"], "exit": 5}}}
     assert shortened(network, whole, tiny.TABLE, 5) == (network, whole, tiny.TABLE)

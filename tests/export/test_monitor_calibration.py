@@ -161,6 +161,9 @@ def test_the_report_of_a_network_holds_every_cell(tables, tmp_path, monkeypatch,
     options[options.index("40")] = "30"
     assert cli.main(["evaluate", *options]) == 3  # not the others' 40
     assert "found 40 clean images of resnet56 in" in capsys.readouterr().err
+    (out / "monitor.csv").write_text("model\nresnet56\n")  # of something else
+    assert cli.main(["evaluate", *options]) == 3
+    assert "found None clean images of resnet56 in" in capsys.readouterr().err
 
 
 SHARES = ExitShares(
