@@ -20,7 +20,8 @@ from export.frame_set import FILE, MadeFrames, frames_of, pack_frames
 from export.last_exit import shortened
 from export.model_card import read_card
 from export.networks import SDN
-from export.parity import check_defq, check_exits, check_forms, session
+from export.parity import check_defq, check_exits, session
+from export.parity_forms import check_forms
 from export.quantization_table import TABLES, read_table
 from export.weights import load_network, to_tensor
 

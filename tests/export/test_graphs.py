@@ -8,10 +8,10 @@ from device.payload import packed_coefficients, quantised, restored, steps_of
 from device.quantization import DefQ
 from export import graph_payload, graphs, pieces
 from export.bundle import LEVELS, BundleSettings, _levels, _macs_per_value, write_bundle
-from export.calibration import early_exit, score
+from export.calibration import ExitScores, early_exit, score
 from export.graph_defq import defq_nodes
 from export.networks import NETWORKS
-from export.parity import _compare_pixels, _pixels_of, check_defq, check_exits, check_forms, run_split, session
+from export.parity import TIE, check_defq, check_exits, compare_pixels, pixels_of, run_split, session, tied
 from export.weights import to_tensor
 from tests import tiny
 from tests.tiny import DATA
@@ -138,7 +138,7 @@ def test_coefficients_give_the_pixels_of_defq_and_the_blocks_behind_them(network
     frames, defq = tiny.frames(), DefQ(TABLE)
     packed = np.concatenate([packed_coefficients(defq.levels(frame), 3, steps_of(TABLE)) for frame in frames])
     feed = {"coefficients": packed, "steps": np.repeat(steps_of(TABLE), len(frames), axis=0)}
-    pixels = _pixels_of(model).run(None, feed)[0]
+    pixels = pixels_of(model).run(None, feed)[0]
     expected = np.stack([defq.planes(frame).copy() for frame in frames]) / np.float32(255)
     np.testing.assert_array_equal(pixels, expected)
     flat = session(graphs.flat_head(parts, split, tiny.SHAPE, THRESHOLD))
@@ -176,25 +176,6 @@ def test_pixels_of_other_sizes_and_tables_in_one_batch(shape):
         np.testing.assert_array_equal(np.rint(found * 255).astype(np.uint8), defq.planes(frame))
 
 
-def test_payload_forms_that_disagree_fail(parts):
-    models = {
-        "head": graphs.nested_head(parts, 2, tiny.SHAPE, THRESHOLD),
-        "tail": graphs.tail(parts, 2),
-        "from_uint8": graph_payload.from_uint8(parts.shapes[1]),
-        "from_coefficients": graph_payload.from_coefficients(parts, 2, tiny.SHAPE),
-    }
-    check_forms(models, TABLE, 255, THRESHOLD, tiny.frames(), "frames")
-    with pytest.raises(DataError, match="activations as uint8 differ from NumPy for frame 0"):
-        check_forms(models, TABLE, 63, THRESHOLD, tiny.frames(), "frames")
-    for weight in models["from_coefficients"].graph.initializer:
-        if weight.name == "rebuild/order":
-            weight.CopyFrom(pieces.constant(weight.name, np.arange(64)))
-    with pytest.raises(
-        DataError, match="DefQ by way of coefficients differs from NumPy in .* levels; expected at most"
-    ):
-        check_forms(models, TABLE, 255, THRESHOLD, tiny.frames(), "frames")
-
-
 def test_pixels_half_way_between_two_levels_may_fall_to_either_side():
     expected = [np.full((3, 100, 100), 116, np.uint8)]
 
@@ -203,11 +184,11 @@ def test_pixels_half_way_between_two_levels_may_fall_to_either_side():
         pixels.flat[: len(levels)] = np.array(levels, np.float32) / 255
         return [pixels]
 
-    _compare_pixels("DefQ", found(117, 115, 117), expected, "frames")
+    compare_pixels("DefQ", found(117, 115, 117), expected, "frames")
     with pytest.raises(DataError, match="in 4 of 30000 pixels, by up to 1 levels"):
-        _compare_pixels("DefQ", found(117, 115, 117, 115), expected, "frames")
+        compare_pixels("DefQ", found(117, 115, 117, 115), expected, "frames")
     with pytest.raises(DataError, match="in 1 of 30000 pixels, by up to 2 levels"):
-        _compare_pixels("DefQ", found(118), expected, "frames")
+        compare_pixels("DefQ", found(118), expected, "frames")
 
 
 def test_levels_are_the_finest_that_take_a_seventh(parts):
@@ -231,6 +212,22 @@ def test_an_export_that_disagrees_fails(network, parts):
     models["tail"] = graphs.tail(parts, 2)
     with pytest.raises(DataError, match="agree with PyTorch on"):
         check_exits(other, models, 2, THRESHOLD, tiny.frames(), "frames")
+
+
+def test_frames_at_the_threshold_are_not_compared(network):
+    scores = score(network, tiny.frames())
+    exits, _ = early_exit(scores, THRESHOLD)
+    at = int(np.flatnonzero(exits == 1)[0])
+    for threshold in (float(scores.confidences[1, at]), float(scores.confidences[1, at]) - TIE / 2):
+        found = tied(scores, early_exit(scores, threshold)[0], threshold)
+        assert found[at]
+        assert found.sum() < 10
+    below = float(scores.confidences[1, at]) - 2 * TIE
+    assert not tied(scores, early_exit(scores, below)[0], below)[at]
+    # what a frame would have done after it left does not matter
+    late = ExitScores(np.array([[0.9], [0.5], [0.7]]), np.zeros((3, 1), int))
+    assert not tied(late, np.array([0]), 0.5)[0]
+    assert tied(late, np.array([1]), 0.5)[0]
 
 
 def test_committed_bundle_is_what_the_exporter_writes(tmp_path):
