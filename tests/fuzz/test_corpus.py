@@ -1,5 +1,6 @@
 """Every target reads the committed corpus, without a fuzzer."""
 
+import gzip
 import importlib
 import time
 
@@ -36,6 +37,12 @@ def accepts(target, content):
     return True
 
 
+def unpacked(content):
+    """An input with what follows its first bytes taken out of gzip: how that is packed is up to Python and its zlib."""
+    start = content.find(b"\x1f\x8b\x08", 0, 5)
+    return content if start < 0 else content[:start] + gzip.decompress(content[start:])
+
+
 def _never(error, *arguments, **_options):
     raise AssertionError(f"refused with {type(error).__name__} {arguments}")
 
@@ -46,5 +53,6 @@ def test_the_readers_still_take_real_messages(target):
     good = {"wire_request": "binary", "wire_response": "binary", "answer": "right", "manifest": "tiny", "archive": "packed",
             "table_file": "whole", "frame_set": "stored", "encoding": "gzip", "http": "binary"}  # fmt: skip
     content = (CORPUS / target / f"seed-{good[target]}").read_bytes()
-    assert content == seeds.FAMILIES[target]()[good[target]], "write it anew with: python -m tests.fuzz.seeds"
+    made = seeds.FAMILIES[target]()[good[target]]
+    assert unpacked(content) == unpacked(made), "write it anew with: python -m tests.fuzz.seeds"
     assert accepts(target, content)
