@@ -48,8 +48,8 @@ class Streams(NamedTuple):
     def draw(self, mix: float, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Exits of ``count`` frames, int64 (count, 2), and which of them are attacked, each with probability ``mix``."""
         harmed = generator.random(count) < mix
-        either = [each[generator.integers(len(each), size=count)] for each in (self.attacked, self.clean)]
-        return np.where(harmed[:, None], *either), harmed
+        attacked, clean = (each[generator.integers(len(each), size=count)] for each in (self.attacked, self.clean))
+        return np.where(harmed[:, None], attacked, clean), harmed
 
 
 def watch(data: Dataset, models: tuple[str, ...], clean: int, harmed: int, runs: int) -> Rows:

@@ -55,7 +55,7 @@ class Traffic:
 
     def at(self, rad: int, *stages: Stage) -> OperatingPoint:
         """What the gate with these stages gives, from the lowest level to the highest."""
-        thresholds = np.full(len(self.labels), self.subject.thresholds[rad])
+        thresholds: np.ndarray = np.full(len(self.labels), self.subject.thresholds[rad])
         scores = self.plain
         for stage in stages:
             found = self.levels >= stage.level
