@@ -1,5 +1,6 @@
 # make demo   sets up and runs the main job           make bench  the measurements behind README's tables
 # make test   sets up and passes the tests            make lint   ruff and mypy
+# make test-data CIFAR10_DIR=DIR  the tests that need CIFAR-10: nothing is downloaded for them
 # make paper  the tables and figures under reports/, over hours; goes on where it was stopped (QUICK=1: on a few images)
 # make flash-kit BUNDLE=build/vgg16 BOARD=pi-bookworm|pi-trixie|jetson-nano|orin-jp6 [OUT=FILE]  one archive to install on a board
 # make test-aarch64  installs such a kit in an emulated board (Linux, root)    make test-kit36 PYTHON36=...  the same for Python 3.6
@@ -14,14 +15,24 @@ VENV ?= .venv
 VENV36 ?= .venv36
 RUN := $(VENV)/bin/python
 
-.PHONY: cluster faults fleet fuzz interop demo test test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
+.PHONY: cluster faults fleet fuzz interop demo test test-data test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
 
 demo: $(VENV)/.host
 	$(RUN) -m export demo
 
-test: $(VENV)/.tests lint
+test: $(VENV)/.tests
 	$(RUN) -m pytest
 	@$(MAKE) --no-print-directory test36
+ifndef CIFAR10_DIR
+	@echo "the tests that need CIFAR-10 were not run: make test-data CIFAR10_DIR=DIR does so"
+endif
+
+test-data: $(VENV)/.tests
+ifdef CIFAR10_DIR
+	$(RUN) -m pytest -m data -rs
+else
+	@echo "found no CIFAR10_DIR; expected the folder of CIFAR-10: make test-data CIFAR10_DIR=DIR"; exit 2
+endif
 
 test36:
 ifdef PYTHON36
@@ -71,7 +82,7 @@ paper: $(VENV)/.host
 bench: $(VENV)/.bench
 	$(RUN) -m bench
 
-lint: $(VENV)/.tests
+lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -89,6 +100,10 @@ $(VENV)/.host: requirements-host.txt requirements-device.txt | $(VENV)/bin/pytho
 
 $(VENV)/.tests: tests/requirements.txt $(VENV)/.host
 	$(VENV)/bin/pip install -q -r tests/requirements.txt
+	touch $@
+
+$(VENV)/.lint: tests/requirements-lint.txt $(VENV)/.tests
+	$(VENV)/bin/pip install -q -r tests/requirements-lint.txt
 	touch $@
 
 $(VENV)/.bench: bench/requirements.txt $(VENV)/.host

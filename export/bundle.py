@@ -75,11 +75,15 @@ def export_bundle(
 
 def check_frames(data: str | Path | None, count: int = 200) -> tuple[np.ndarray, str]:
     """Frames to compare the graphs with PyTorch on, uint8 (n, 32, 32, 3), and where they come from: test images of
-    the data set where there is one, else noise smoothed to look like an image."""
+    the data set where there is one, else noise smoothed to look like an image.
+
+    Raises:
+        DataError: ``data`` or $CIFAR10_DIR names a data set that cannot be read.
+    """
     try:
         return datasets.load(data, download=False).test.pixels[:count], "test images"
     except DataError:
-        if data:
+        if datasets.named(data):
             raise
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 256, (count, 4, 4, 3)).astype(np.float32)

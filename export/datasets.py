@@ -69,9 +69,7 @@ def load(
     Raises:
         DataError: no data, an incomplete file, a wrong hash.
     """
-    named = directory or os.environ.get("CIFAR10_DIR")
-    if named:
-        folder = Path(named)
+    if folder := named(directory):
         if not folder.is_dir():
             raise DataError(
                 f"found no folder {folder}; expected CIFAR-10 or class sub-folders of images; name another with --data or CIFAR10_DIR"
@@ -83,6 +81,12 @@ def load(
             raise DataError("found no CIFAR-10; name its folder with --data DIR or CIFAR10_DIR")
         fetch_archive(cached.parent, limit_s=download_limit_s)
     return _read(cached, size)
+
+
+def named(directory: str | Path | None) -> Path | None:
+    """The folder that the user names, with an option or in $CIFAR10_DIR."""
+    found = directory or os.environ.get("CIFAR10_DIR")
+    return Path(found) if found else None
 
 
 def _read(folder: Path, size: tuple[int, int]) -> Dataset:

@@ -79,7 +79,11 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
 
 
 def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Frames uint8 (n, h, w, 3), their labels where known, and a sentence on where they come from."""
+    """Frames uint8 (n, h, w, 3), their labels where known, and a sentence on where they come from.
+
+    Raises:
+        DataError: ``data`` or $CIFAR10_DIR names a data set that cannot be read.
+    """
     try:
         found = datasets.load(data, download_limit_s=DOWNLOAD_LIMIT_S)
         images = found.test.take(count)
@@ -89,7 +93,7 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
             "CIFAR-10 test images" if found.classes == datasets.LABELS else "test images",
         )
     except DataError as error:
-        if data:
+        if datasets.named(data):
             raise
         print(f"    no CIFAR-10: {error}", flush=True)
     with open_camera(PHOTO_SOURCE) as camera:

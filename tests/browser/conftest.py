@@ -78,15 +78,12 @@ class Program:
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory):
+def bundle(tmp_path_factory, cifar10):
     """MobileNet with forty CIFAR-10 images and their twins under an attack on the exits of the device."""
-    if not os.environ.get("CIFAR10_DIR"):
-        pytest.skip("needs CIFAR-10: set CIFAR10_DIR")
     import numpy as np
 
     from device.frame_set import FrameSet
     from device.quantization import DefQ
-    from export import datasets
     from export.attacks import DeepSlothLinf
     from export.attacks.server import FirstExits
     from export.bundle import BundleSettings, write_bundle
@@ -98,7 +95,7 @@ def bundle(tmp_path_factory):
     from export.quantization_table import TABLES, read_table
     from export.weights import load_network, to_tensor
 
-    network, images = load_network("mobilenet"), datasets.load(None).test.take(40)
+    network, images = load_network("mobilenet"), cifar10.test.take(40)
     target = FirstExits(folded(network), 3)
     attacked = to_pixels(DeepSlothLinf(iterations=10)(target, to_tensor(images.pixels), progress=False))
     made = MadeFrames(FrameSet(images.pixels, attacked, images.labels, None, None), {})

@@ -7,7 +7,7 @@ import pytest
 from device.bundle import load_bundle
 from device.errors import DataError
 from device.frame_set import FrameSet, load_frame_set
-from export import cli, datasets, download, frame_set
+from export import cli, datasets, frame_set
 from export.attacks import DeepSlothLinf, UniversalLinf
 from export.bundle import BundleSettings
 from export.calibration import early_exit, score
@@ -136,13 +136,6 @@ def test_more_than_a_device_would_read_is_refused(made, monkeypatch):
     monkeypatch.setattr(frame_set, "MAX_BYTES", 10_000)
     with pytest.raises(DataError, match="found 12 frames of each kind.*take fewer"):
         pack_frames(made, tiny.SHAPE, 3)
-
-
-@pytest.fixture
-def no_data(tmp_path, monkeypatch):
-    monkeypatch.delenv("CIFAR10_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(download.fetch_archive, "__defaults__", ("http://127.0.0.1:1/absent", "", 1))
 
 
 def test_without_data_the_command_says_one_sentence_and_writes_nothing(no_data, tmp_path, capsys):
