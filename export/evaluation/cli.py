@@ -5,11 +5,10 @@ from pathlib import Path
 
 from device.errors import UsageError
 from export import datasets
-from export.datasets import Dataset
 from export.defences import FORMS as DEFENCES
 from export.evaluation import paper
 from export.evaluation.grid import LAST, LOOP, evaluate
-from export.evaluation.report import facts, markdown_table, write_json
+from export.evaluation.report import check_writable, facts, markdown_table, write_json
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
 from export.evaluation.subject import FORMS as ATTACKS
 from export.evaluation.subject import Subject, subject_of
@@ -55,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    data = datasets.load(arguments.data)
     for name in ("images", "l2_images", "l1_images"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -67,9 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
                 "found --weights or --json beside a report; expected neither: reports are about the networks of models/ "
                 "and write CSV; leave them out, or name --attacks and --defenses instead of a report"
             )
-        return _reports(arguments, data, names)
+        return _reports(arguments, names)
     if arguments.model is None:
         raise UsageError(f"found no --model; expected one, or a report: {', '.join('--' + name for name in REPORTS)}")
+    _numbers(arguments.rad, "--rad")
+    if arguments.json:
+        check_writable(arguments.json)
+    data = datasets.load(arguments.data)
     subject = subject_of(arguments.model, arguments.weights, data)
     images = data.test.take(arguments.images or len(data.test.labels))
     rows = evaluate(
@@ -114,11 +116,12 @@ def _by_steps(text: str) -> dict[int, int]:
     return {int(steps): int(images) for steps, images in pairs}
 
 
-def _reports(arguments: argparse.Namespace, data: Dataset, names: list[str]) -> int:
+def _reports(arguments: argparse.Namespace, names: list[str]) -> int:
     size, most = QUICK if arguments.quick else Size(), arguments.images
+    adaptive = _by_steps(arguments.adaptive_steps) if arguments.adaptive_steps else size.adaptive
+    data = datasets.load(arguments.data)
     if arguments.quick:
         data = data._replace(calibration=data.calibration.take(QUICK_CALIBRATION))
-    adaptive = _by_steps(arguments.adaptive_steps) if arguments.adaptive_steps else size.adaptive
     size = size._replace(
         images=most or size.images,
         l2=arguments.l2_images or min(size.l2, most or size.l2),

@@ -1,15 +1,16 @@
 """Attacks x defences x thresholds: one row of figures for each."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from device.errors import UsageError
 from device.exits import exit_histogram
 from export.calibration import ExitScores, early_exit, operating_point, rad_threshold
 from export.datasets import Dataset, Images
 from export.defences import Defence, defence_named, gated_until
-from export.evaluation.subject import Subject, attacked, last_exit_of, scores_of, up_to_exit
+from export.evaluation.subject import Subject, attacked, check_attack, last_exit_of, scores_of, up_to_exit
 from export.frames import to_pixels
 from export.last_exit import up_to
 from export.weights import to_tensor
@@ -40,45 +41,86 @@ def evaluate(
         tables_of: the model whose tables DefQ takes, if not the subject's own.
 
     Raises:
-        UsageError: no such attack or defence, or a last exit that was not calibrated.
+        UsageError: no such attack or defence, one that cannot stand against the other, or a last exit or a gate that was
+            not calibrated for a RAD; all before anything is crafted.
     """
+    attacks = tuple(attacks)
+    plans = [_plan(each, subject, tuple(rads), tables_of or subject.model) for each in defences]
+    for plan in plans:
+        for defence, last, _ in plan.variants:
+            for attack in attacks:
+                check_attack(attack, _target(attack, subject, last), defence)
     rows = []
-    for each in defences:
-        name = each if isinstance(each, str) else each.name
-        plain = name.removesuffix(LAST)
-        defence = defence_named(plain.removesuffix(LOOP), tables_of or subject.model) if isinstance(each, str) else each
-        variants = [(defence, len(subject.costs), tuple(rads))]
-        if name.endswith(LAST):
-            variants = [_until(defence, subject, rad, tables_of or subject.model) for rad in rads]
+    for plan in plans:
         thresholds = subject.thresholds
-        if plain.endswith(LOOP):
-            thresholds = thresholds_behind(defence, subject, data.calibration)
+        if plan.loop:
+            thresholds = thresholds_behind(plan.defence, subject, data.calibration)
         for attack in attacks:
             about = {
                 "model": subject.model,
                 "attack": attack,
-                "defence": name,
+                "defence": plan.name,
                 "pixels": "8 bit" if eight_bit else "float",
                 "images": len(images.labels),
             }
-            for variant, last, its_rads in variants:
-                target = up_to_exit(subject, last) if attack.startswith("adaptive") else subject
-                shown = attacked(attack, target, data, images, variant)
-                scores = up_to(scores_of(subject, variant(shown, eight_bit)), last)
+            for defence, last, its_rads in plan.variants:
+                shown = attacked(attack, _target(attack, subject, last), data, images, defence)
+                scores = up_to(scores_of(subject, defence(shown, eight_bit)), last)
                 pixels = to_pixels(shown)
                 for rad in its_rads:
-                    threshold = variant.thresholds(pixels, rad, thresholds[rad])
+                    threshold = defence.thresholds(pixels, rad, thresholds[rad])
                     found = measure(scores, images.labels, subject, threshold, rad)
                     rows.append({**about, **found, "threshold": thresholds[rad]})
     return rows
 
 
-def _until(defence: Defence, subject: Subject, rad: int, model: str) -> tuple[Defence, int, tuple[int, ...]]:
+class _Variant(NamedTuple):
+    """A defence for some of the RADs; frames leave at ``last``, from 1, at the latest."""
+
+    defence: Defence
+    last: int
+    rads: tuple[int, ...]
+
+
+class _Plan(NamedTuple):
+    """What a name of a defence asks for. loop: thresholds are calibrated behind it."""
+
+    name: str
+    defence: Defence
+    loop: bool
+    variants: list[_Variant]
+
+
+def _plan(asked: str | Defence, subject: Subject, rads: tuple[int, ...], model: str) -> _Plan:
+    """model: whose tables DefQ takes."""
+    name = asked if isinstance(asked, str) else asked.name
+    plain = name.removesuffix(LAST)
+    defence = defence_named(plain.removesuffix(LOOP), model) if isinstance(asked, str) else asked
+    if name.endswith(LAST):
+        variants = [_until(defence, subject, rad, model) for rad in rads]
+    else:
+        variants = [_Variant(defence, len(subject.costs), rads)]
+    for variant in variants:
+        for stage in variant.defence.gate.stages() if variant.defence.gate else ():
+            if not set(variant.rads) <= set(stage.thresholds):
+                raise UsageError(
+                    f"found {name} for RAD {', '.join(map(str, variant.rads))} with a gate that knows {sorted(stage.thresholds)}; "
+                    f"expected a gate for these; calibrate it with: python -m export gate --model {model}"
+                )
+    return _Plan(name, defence, plain.endswith(LOOP), variants)
+
+
+def _until(defence: Defence, subject: Subject, rad: int, model: str) -> _Variant:
     """A defence where frames leave at the last exit for one RAD: the gate of ``model`` has other settings there."""
     last = last_exit_of(subject, rad)
     if defence.name == "gated":
         defence = gated_until("gated", model, rad, last)
-    return defence, last, (rad,)
+    return _Variant(defence, last, (rad,))
+
+
+def _target(attack: str, subject: Subject, last: int) -> Subject:
+    """What the attacker looks at: one who knows the defence knows of a last exit too."""
+    return up_to_exit(subject, last) if attack.startswith("adaptive") else subject
 
 
 def measure(

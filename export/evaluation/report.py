@@ -1,9 +1,10 @@
 """What all reports share: Markdown tables, CSV, and the facts a figure means little without."""
 
+import contextlib
 import csv
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +123,29 @@ def facts(data: Dataset) -> dict[str, object]:
     }
 
 
+def check_writable(file: Path) -> None:
+    """Refuse a file that cannot be written before the hours of work that fill it.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    with _writing(file):
+        there = file.exists()
+        file.open("a").close()
+        if not there:
+            file.unlink()
+
+
 def write_json(file: Path, content: object) -> None:
+    with _writing(file):
+        file.write_text(json.dumps(content, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(content, indent=1) + "\n")
+        yield
     except OSError as error:
         raise DataError(
             f"could not write {file} ({error.strerror}); expected a file that can be written; choose another"

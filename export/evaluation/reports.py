@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from export.datasets import Dataset
 from export.evaluation import comparison, monitor, paper, transfer
-from export.evaluation.report import Rows, facts, in_order, others, write_csv, write_json
+from export.evaluation.report import Rows, check_writable, facts, in_order, others, write_csv, write_json
 from export.evaluation.subject import shipped_subject
 
 
@@ -61,7 +61,7 @@ class Run(NamedTuple):
 def write_reports(names: Sequence[str], run: Run) -> None:
     """The reports with these names of REPORTS, and run.json."""
     started = time.time()
-    run.out.mkdir(parents=True, exist_ok=True)
+    check_writable(run.out / "run.json")
     for name in names:
         REPORTS[name](run)
     _note(names, run)

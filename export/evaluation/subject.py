@@ -30,6 +30,7 @@ from export.networks import SDN, folded
 from export.weights import load_network, to_tensor
 
 PER_SAMPLE = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1(), "grey": GreyLinf()}
+UNIVERSAL = ("universal", "class-universal")
 UNIVERSAL_IMAGES = 500  # calibration images that universal perturbations are learned on
 DRAWS = 4  # random choices a gradient is averaged over, against randomised defences
 FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adaptive:ITERATIONS, adaptive:ITERATIONS@EXIT"
@@ -94,26 +95,52 @@ def attacked(attack: str, subject: Subject, data: Dataset, images: Images, defen
     Raises:
         UsageError: no such attack or exit, or an adaptive attack on a defence that has no gradient.
     """
+    check_attack(attack, subject, defence)
     clean = to_tensor(images.pixels)
     if attack == "clean":
         return clean
     if attack in PER_SAMPLE:
         return craft(PER_SAMPLE[attack], subject.network, subject.identity, clean)
-    if attack in ("universal", "class-universal"):
+    if attack in UNIVERSAL:
         return (clean + _universal(attack, subject, data)[torch.from_numpy(images.labels)]).clamp(0, 1)
-    found = re.fullmatch(r"adaptive(?::(\d+))?(?:@(\d+))?", attack)
-    if not found:
-        raise UsageError(f"found attack {attack!r}; expected one of: {FORMS}")
-    if found.group(2):
-        subject = up_to_exit(subject, int(found.group(2)))
-    strong = DeepSlothLinf(iterations=int(found.group(1) or 30))
-    if defence.name == "none":
-        return craft(strong, subject.network, subject.identity, clean)
+    adaptive = _adaptive(attack)
+    if adaptive.last:
+        subject = up_to_exit(subject, adaptive.last)
+    strong = DeepSlothLinf(iterations=adaptive.iterations)
     if defence.quantiser is None:
-        raise UsageError(f"found an adaptive attack on {defence.name}; expected a defence with a gradient, as DefQ's")
+        return craft(strong, subject.network, subject.identity, clean)
     draws = DRAWS if defence.quantiser.random else 1
     target = Defended(subject.network, defence.quantiser, draws)
     return craft(strong, target, f"{subject.identity} behind {defence.identity} x{draws}", clean)
+
+
+def check_attack(attack: str, subject: Subject, defence: Defence) -> None:
+    """Say what stands against ``attacked``, which may take hours, at once.
+
+    Raises:
+        UsageError: no such attack or exit, or an adaptive attack on a defence that has no gradient.
+    """
+    if attack in ("clean", *PER_SAMPLE, *UNIVERSAL):
+        return
+    adaptive = _adaptive(attack)
+    if adaptive.last:
+        up_to_exit(subject, adaptive.last)
+    if defence.name != "none" and defence.quantiser is None:
+        raise UsageError(f"found an adaptive attack on {defence.name}; expected a defence with a gradient, as DefQ's")
+
+
+class _Adaptive(NamedTuple):
+    """last: the exit, from 1, from which on nothing is spent; None: the attack is on all exits."""
+
+    iterations: int
+    last: int | None
+
+
+def _adaptive(attack: str) -> _Adaptive:
+    found = re.fullmatch(r"adaptive(?::([1-9]\d*))?(?:@(\d+))?", attack)
+    if not found:
+        raise UsageError(f"found attack {attack!r}; expected one of: {FORMS}")
+    return _Adaptive(int(found.group(1) or 30), int(found.group(2)) if found.group(2) else None)
 
 
 def last_exit_of(subject: Subject, rad: int) -> int:

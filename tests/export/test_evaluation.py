@@ -18,6 +18,7 @@ from export.evaluation import (
     attacked,
     comparison,
     evaluate,
+    grid,
     measure,
     paper,
     reports,
@@ -29,7 +30,7 @@ from export.evaluation import cli as evaluation_cli
 from export.evaluation import gate as gate_calibration
 from export.evaluation import traffic as traffic_module
 from export.evaluation.gate import calibrate_gate
-from export.evaluation.report import markdown_table, write_json
+from export.evaluation.report import check_writable, markdown_table, write_json
 from export.evaluation.traffic import Stage, Traffic
 from export.last_exit import up_to
 from export.weights import save_network, to_tensor
@@ -132,6 +133,76 @@ def test_universal_perturbations_are_the_same_for_all_or_for_a_class(tiny_subjec
 def test_what_cannot_be_run_is_one_sentence(attack, defence, tiny_subject, data):
     with pytest.raises(UsageError, match=r"found (attack|an adaptive attack) .*expected"):
         attacked(attack, tiny_subject, data, data.test.take(2), defence_named(defence, "vgg16"))
+
+
+IMPOSSIBLE = [
+    (
+        "clean,linf,adaptive",
+        "none,defq,jpeg:75",
+        "found an adaptive attack on jpeg:75; expected a defence with a gradient",
+    ),
+    ("clean,linf,adaptive:5", "none,bits:5", "found an adaptive attack on bits:5"),
+    ("linf,adaptive@3", "none,median@loop", "found an adaptive attack on median"),
+    ("linf,adaptive", "defq,gaussian:1,resizing@last", "found an adaptive attack on gaussian:1"),
+    ("linf,l2,magic", "none,defq", "found attack 'magic'"),
+    ("linf,adaptive:0", "none", "found attack 'adaptive:0'"),
+    ("linf", "none,defq,magic", "found defence 'magic'"),
+    ("linf,adaptive@9", "none,defq", "found exit 9 to attack up to; expected 2 to 5"),
+    ("linf,adaptive@1", "none,defq", "found exit 1 to attack up to; expected 2 to 5"),
+    ("linf,adaptive@4", "none,none@last", "found exit 4 to attack up to; expected 2 to 3"),
+    ("linf", "none,defq@last", "found a calibration of vgg16 without a last exit for RAD 10"),
+    ("linf", "none,gated", "found gated for RAD 5, 10 with a gate that knows [5]"),
+]
+
+
+@pytest.mark.parametrize(("attacks", "defences_", "message"), IMPOSSIBLE)
+def test_what_cannot_be_combined_is_refused_before_anything_is_crafted(
+    attacks, defences_, message, tiny_subject, data, monkeypatch, capsys
+):
+    one_rad = Gate(1.0, {5: 0.5}, np.full((8, 8), 30.0))
+    knows = tiny_subject._replace(last_exits={5: 3} if "without" in message else {5: 3, 10: 3})
+    monkeypatch.setattr(evaluation_cli, "subject_of", lambda *_: knows)
+    monkeypatch.setitem(defences._FORMS, "gated", lambda name, _model: gated(name, one_rad))
+    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
+    monkeypatch.setattr(grid, "attacked", lambda *_: pytest.fail("crafted"))
+    monkeypatch.setattr(grid, "scores_of", lambda *_: pytest.fail("scored"))
+    arguments = ["evaluate", "--model", "vgg16", "--attacks", attacks, "--defenses", defences_]
+    assert cli.main(arguments) == UsageError.exit_code
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model", "vgg16", "--images", "0"],
+        ["--model", "vgg16", "--rad", "x"],
+        [],
+        ["--adaptive", "--adaptive-steps", "x"],
+    ],
+)
+def test_usage_is_checked_before_data_is_looked_for(options, monkeypatch):
+    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: pytest.fail("looked for data"))
+    assert cli.main(["evaluate", *options]) == UsageError.exit_code
+
+
+@pytest.mark.parametrize("options", [["--model", "vgg16", "--json"], ["--frontier", "--out"]])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_crafted(
+    options, tmp_path, data, monkeypatch, capsys
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
+    for module in (evaluation_cli, comparison):
+        monkeypatch.setattr(module, "evaluate", lambda *_: pytest.fail("crafted"))
+    assert cli.main(["evaluate", *options, str(tmp_path / "file" / "inside")]) == DataError.exit_code
+    assert "could not write" in capsys.readouterr().err
+
+
+def test_asking_whether_a_file_can_be_written_leaves_it_as_it_is(tmp_path):
+    check_writable(tmp_path / "new" / "file")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "old").write_text("kept")
+    check_writable(tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "kept"
 
 
 def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_subject, data):
