@@ -2,7 +2,7 @@
 
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timezone
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def text_of(form, readings):
     head, _, line = FORMS[form].rstrip("\n").rpartition("\n")
     lines = []
     for seconds, watts in readings:
-        utc = datetime.utcfromtimestamp(seconds)
+        utc = datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None)
         lines.append(line.format(
             t=seconds, w=watts, mw=watts * 1000, ms=seconds * 1000, amperes=watts / 5, iso=utc.isoformat(),
             blank=utc.isoformat(" "), local=datetime.fromtimestamp(seconds).isoformat(),
