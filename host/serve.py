@@ -63,9 +63,6 @@ def run(arguments: argparse.Namespace) -> int:
     watching = _listen(*watched_at, "--metrics-address") if watched_at else None
     tail = Tail(bundle, arguments.threads)
     _warn(arguments, user, log)
-    if user:
-        become(user)
-
     app = make_app(tail, settings, guarding, log if arguments.log or arguments.log_requests else None, metrics)
     refused = metrics.refused if metrics else None
     server = _Server(app, guarding.protocol(refused, certificates.context if certificates else None))
@@ -82,6 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
     if metrics and watching:
         shown = metrics_app(metrics, lambda: app.state.is_ready() and not server.should_exit)
         server.beside = (_Beside(shown, bounded_protocol(WATCHERS)), watching)
+    server.import_all()
+    if user:
+        become(user)
     log.take_over()
     server.run(sockets=[listener])
     return 0
@@ -107,6 +107,13 @@ class _Server(uvicorn.Server):
         self.refresh: Callable[[], None] = lambda: None
         self.beside: tuple[_Beside, socket.socket] | None = None
         self._beside: asyncio.Task[None] | None = None
+
+    def import_all(self) -> None:
+        """Import what uvicorn else imports when it starts: the user that the host becomes may not be allowed to read this
+        environment, as in a home folder that is closed to others."""
+        for each in (self, self.beside[0]) if self.beside else (self,):
+            each.config.load()
+            each.config.get_loop_factory()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self.beside:

@@ -5,6 +5,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -420,6 +421,53 @@ def test_another_user(own_host, body, tmp_path):
     assert ask(host.port, body, trusting()) == 200
     assert get(host.process.stdout.readline().split()[-1] + "/metrics")[0] == 200
     assert host.stop() == (0, "")
+
+
+RECORDER = """
+import os, sys
+from host.cli import main
+
+class Refusing:
+    def find_spec(self, name, path=None, target=None):
+        raise ImportError(f"imported {name} as a user who may not read it")
+
+become = os.setuid
+os.setuid = lambda uid: (become(uid), sys.meta_path.insert(0, Refusing()))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, which alone may become another"
+)
+@pytest.mark.parametrize(
+    "options", [[], ["--metrics-address", "127.0.0.1:0"], ["--log", "json", "--tls-cert", str(HOST)]]
+)
+def test_another_user_needs_nothing_of_this_environment(options, body):
+    """It may lie in a home folder that is closed to others."""
+    command = [
+        sys.executable,
+        "-c",
+        RECORDER,
+        "serve",
+        "--bundle",
+        str(BUNDLE),
+        "--port",
+        "0",
+        "--user",
+        "nobody",
+        *options,
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:(\d+)", line)
+        if found:
+            assert ask(int(found.group(1)), body, trusting() if "--tls-cert" in options else None) == 200
+        process.terminate()
+        errors = process.communicate(timeout=30)[1]
+    assert found, errors
+    assert process.returncode == 0
+    assert "Error" not in errors
 
 
 def test_a_user_that_cannot_be(capsys, monkeypatch):
