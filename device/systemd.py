@@ -5,10 +5,13 @@ WATCHDOG_USEC; a service that is silent for that long is ended and started again
 READY=1, WATCHDOG=1, STOPPING=1, STATUS=text. Source: sd_notify(3), sd_watchdog_enabled(3).
 """
 
+import math
 import os
 import socket
 import time
 from typing import Callable, Dict, Mapping, Optional
+
+LONGEST_WAIT_S = 3600.0  # systems have different ideas of the longest time-out
 
 
 class Notifier:
@@ -48,6 +51,29 @@ class Notifier:
         self._sent_s[state] = now_s
         return True
 
+    def wait_alive(self, wait: Callable[[float], bool], seconds: float = math.inf) -> bool:
+        """Wait as ``wait`` does, for at most ``seconds``, and tell systemd all the while that the service is alive.
 
-notify = Notifier(os.environ).notify
+        For the thread that the watchdog watches, where it waits on purpose: a frame that is not due yet, an answer that is
+        not there yet. The message comes from that thread alone, so that it stops when the thread hangs elsewhere.
+
+        Args:
+            wait: waits for at most so many seconds; True when there is nothing left to wait for.
+
+        Returns:
+            what the last ``wait`` gave.
+        """
+        end_s = self._clock() + seconds
+        longest_s = self._pause_s if self._address else LONGEST_WAIT_S
+        while True:
+            left_s = max(0.0, end_s - self._clock())
+            done = wait(min(left_s, longest_s))
+            if done or left_s <= longest_s:
+                return done
+            self.notify("WATCHDOG=1")
+
+
+NOTIFIER = Notifier(os.environ)
 """Of this process."""
+notify = NOTIFIER.notify
+wait_alive = NOTIFIER.wait_alive

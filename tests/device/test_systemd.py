@@ -2,9 +2,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from device.cameras.base import Pacer
 from device.systemd import Notifier, notify
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -83,6 +85,50 @@ def test_a_socket_that_is_gone_or_full_costs_nothing(systemd, tmp_path):
     os.remove(str(tmp_path / "notify"))
     clock.now_s += 1
     assert not notifier.notify("WATCHDOG=1")
+
+
+def test_waiting_on_purpose_is_told_and_hanging_is_not(systemd, tmp_path):
+    clock = Clock()
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "8000000"}, clock)
+    waited = []
+
+    def wait(seconds):
+        waited.append(seconds)
+        clock.now_s += seconds
+        return False
+
+    assert not notifier.wait_alive(wait, 5)
+    assert waited == [2, 2, 1]  # a quarter of the watchdog's time
+    assert received(systemd) == ["WATCHDOG=1"] * 2
+    assert notifier.wait_alive(lambda seconds: wait(seconds) or len(waited) == 6, 100)  # what was waited for comes
+    assert received(systemd) == ["WATCHDOG=1"] * 2
+    stuck = threading.Event()
+    thread = threading.Thread(target=notifier.wait_alive, args=(lambda seconds: stuck.wait(5), 3600))
+    thread.start()  # something in the loop that does not come back after its part of the time
+    assert received(systemd) == []
+    stuck.set()
+    thread.join()
+
+
+def test_where_nobody_listens_a_wait_is_one(tmp_path):
+    waited = []
+    assert not Notifier({}).wait_alive(waited.append, 500)
+    assert waited == [pytest.approx(500, abs=1)]
+
+
+@pytest.mark.parametrize("with_stop", [False, True])
+def test_a_slow_source_tells_that_it_waits(monkeypatch, with_stop):
+    waits = []
+    monkeypatch.setattr("device.cameras.base.wait_alive", lambda wait, seconds: waits.append(seconds) or False)
+    pacer = Pacer(0.01)
+    stop = threading.Event() if with_stop else None
+    assert pacer.wait(stop)
+    assert pacer.wait(stop)
+    assert waits == [pytest.approx(100, abs=1)]
+    monkeypatch.setattr("device.cameras.base.wait_alive", lambda wait, seconds: wait(0))
+    if stop is not None:
+        stop.set()
+    assert pacer.wait(stop) == (not with_stop)
 
 
 def test_notify_takes_the_environment_of_its_process(systemd, tmp_path):
