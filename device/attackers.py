@@ -12,16 +12,19 @@ import socket
 import sys
 import time
 from typing import Any, Dict, Optional, Tuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import numpy as np
 
+from device.address import address_of, without_secrets
 from device.bundle import Bundle
 from device.cameras import Frame
-from device.deadline import DeadlineReader
+from device.connection import Endpoint
+from device.deadline import DeadlineReader, send_all
 from device.errors import HostError, UsageError, WireError
 from device.frame_set import FrameSet
 from device.json_text import read_json
+from device.look_up import open_socket
 from device.wire import HEADER_LENGTH, decode_response, encode_request, error_message
 
 MODEL = "deepsloth"
@@ -105,8 +108,8 @@ class RemoteAttack(Attacker):
     kind = "live"
 
     def __init__(self, url: str, timeout_s: float = 2.0) -> None:
-        self._address, self._token = _parts(url)
-        self._shown = "http://{}:{}".format(*self._address)
+        self._endpoint, self._token = _parts(url)
+        self._shown = self._endpoint.url
         self._timeout_s = timeout_s
         self._socket: Optional[socket.socket] = None
         self._settings = ""
@@ -180,10 +183,10 @@ class RemoteAttack(Attacker):
 
     def _exchange(self, method: str, path: str, body: bytes, header_length: Optional[int]) -> Tuple[str, bytes]:
         """Send a request and read its answer before the deadline: length of the JSON header, body."""
-        deadline_s = time.monotonic() + self._timeout_s
+        deadline_s = time.perf_counter() + self._timeout_s
         lines = [
             "{} /v2/models/{}{} HTTP/1.1".format(method, MODEL, path),
-            "Host: {}:{}".format(*self._address),
+            "Host: " + self._endpoint.authority,
             "Content-Type: application/octet-stream",
             "Content-Length: {}".format(len(body)),
         ]
@@ -197,7 +200,7 @@ class RemoteAttack(Attacker):
             try:
                 return self._exchanged(request, deadline_s)
             except (OSError, http.client.HTTPException):
-                if not reused or time.monotonic() >= deadline_s:
+                if not reused or time.perf_counter() >= deadline_s:
                     raise
                 self.close()  # servers close idle connections; the same question on a fresh one does no harm
                 return self._exchanged(request, deadline_s)
@@ -208,11 +211,10 @@ class RemoteAttack(Attacker):
     def _exchanged(self, request: bytes, deadline_s: float) -> Tuple[str, bytes]:
         connection = self._socket
         if connection is None:
-            connection = socket.create_connection(self._address, self._timeout_s)
+            connection = open_socket(self._endpoint.host, self._endpoint.port, deadline_s)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket = connection
-        connection.settimeout(max(0.001, deadline_s - time.monotonic()))
-        connection.sendall(request)
+        send_all(connection, request, deadline_s)
         reader: Any = DeadlineReader(connection, deadline_s, MAX_ANSWER_BYTES)
         response = http.client.HTTPResponse(reader)
         try:
@@ -248,7 +250,7 @@ def choose_attacker(
     """
     if has_twins:
         if url:
-            print("the attacker at {} is not asked: the frames of this source have attacked twins".format(url.split("?")[0]),
+            print("the attacker at {} is not asked: the frames of this source have attacked twins".format(without_secrets(url)),
                   file=sys.stderr, flush=True)  # fmt: skip
         return TwinAttack(), ""
     if url:
@@ -271,15 +273,11 @@ def _clean_t3_er(bundle: Bundle) -> Optional[float]:
         return None
 
 
-def _parts(url: str) -> Tuple[Tuple[str, int], str]:
-    """Address and token of http://HOST:PORT/?token=..."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 80
-        token = parse_qs(parts.query).get("token", [""])[0]
-    except ValueError:
-        parts, port, token = urlsplit(""), 0, ""
-    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or re.search(r"[^!-~]", token):
+def _parts(url: str) -> Tuple[Endpoint, str]:
+    """Where the attacker listens, and the token of http://HOST:PORT/?token=..."""
+    address = address_of(url, {"http": 80})
+    token = "" if address is None else parse_qs(address.query).get("token", [""])[0]
+    if address is None or re.search(r"[^!-~]", token):
         raise UsageError("found --attacker {}; expected http://HOST:PORT, with /?token=... where python -m export attack --serve "
-                         "printed one".format(url))  # fmt: skip
-    return (parts.hostname, port), token
+                         "printed one".format(without_secrets(url)))  # fmt: skip
+    return Endpoint(address.host, address.port), token

@@ -1,20 +1,22 @@
 """One HTTP/1.1 connection to a host: opened when it is needed, kept open, every wait bounded by a deadline."""
 
 import http.client
-import io
-import math
 import socket
 import ssl
-import time
 from typing import Any, Callable, NamedTuple, Optional, Tuple
-from urllib.parse import urlsplit
 
 from device.access import NO_ACCESS, Access, Tls, explained, refused
+from device.address import address_of, without_secrets
+from device.deadline import DeadlineReader, remaining_s, send_all
 from device.errors import HostError, UsageError
+from device.look_up import open_socket
 from device.wire import HEADER_LENGTH, error_message
 
 MAX_ANSWER_BYTES = 1 << 20
+MAX_ANSWER_AND_HEAD_BYTES = MAX_ANSWER_BYTES + (1 << 20)
 PORTS = {"http": 80, "https": 443}
+# So that an idle connection is found dead, of which the host knows nothing any more, before a frame is sent over it
+KEEP_ALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 3))  # tcp(7): seconds, seconds, probes
 
 
 class Endpoint(NamedTuple):
@@ -27,8 +29,9 @@ class Endpoint(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """HOST:PORT as HTTP writes it."""
-        return "{}:{}".format("[" + self.host + "]" if ":" in self.host else self.host, self.port)
+        """HOST:PORT as HTTP writes it, without the zone of an IPv6 address, which means something on this machine alone."""
+        host = self.host.partition("%")[0]
+        return "{}:{}".format("[" + host + "]" if ":" in host else host, self.port)
 
     @property
     def url(self) -> str:
@@ -49,19 +52,15 @@ def endpoint_of(url: str, access: Access = NO_ACCESS) -> Endpoint:
     Raises:
         UsageError: not such a URL, options for TLS beside http://, or a file of ``access`` that cannot be used.
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port or PORTS.get(parts.scheme, 0)
-        (parts.hostname or "").encode("idna")  # as sockets do with a name, and TLS
-    except ValueError:
-        parts, port = urlsplit(""), 0
-    if parts.scheme not in PORTS or not parts.hostname or parts.path not in ("", "/"):
-        raise UsageError("found --host {}; expected http://HOST:PORT or https://HOST:PORT".format(url))
-    if parts.scheme == "https":
-        return Endpoint(parts.hostname, port, access, Tls(access))
+    address = address_of(url, PORTS)
+    if address is None or "?" in url:
+        raise UsageError("found --host {}; expected http://HOST:PORT or https://HOST:PORT, with a port above 0 and nothing behind "
+                         "it; a token goes into the file of --token-file".format(without_secrets(url)))  # fmt: skip
+    if address.scheme == "https":
+        return Endpoint(address.host, address.port, access, Tls(access))
     if access.tls_options:
         raise UsageError("found {} and --host {}; expected https:// with it".format(access.tls_options[0], url))
-    return Endpoint(parts.hostname, port, access)
+    return Endpoint(address.host, address.port, access)
 
 
 def get_request(endpoint: Endpoint, path: str) -> bytes:
@@ -92,20 +91,27 @@ class Connection:
 
     def shut(self) -> None:
         """Close."""
-        self.cut()
         open_, self._socket = self._socket, None
         if open_ is not None:
             open_.close()
 
-    def cut(self) -> None:
-        """End an exchange that is under way in another thread: it gets an error, and closes."""
+    def shut_if_dead(self) -> None:
+        """Close it where the other side has, where it was found gone, or where bytes came that nobody asked for."""
         open_ = self._socket
-        if open_ is not None:
-            try:
-                # of the plain socket: SSLSocket.shutdown would first make the other thread go on without encryption
-                socket.socket.shutdown(open_, socket.SHUT_RDWR)
-            except OSError:
-                pass  # the other side was faster
+        if open_ is None:
+            return
+        try:
+            open_.settimeout(0)
+            # of the plain socket: SSLSocket takes no flags
+            came = socket.socket.recv(open_, 1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return  # silent, as it should be
+        except OSError:
+            came = b""
+        if not came or not isinstance(
+            open_, ssl.SSLSocket
+        ):  # TLS has bytes of its own, such as tickets for the next session
+            self.shut()
 
     def exchange(self, request: bytes, deadline_s: float, sent: Optional[Callable[[int], None]] = None) -> Answer:
         """Send a whole request in one piece and read the answer.
@@ -124,8 +130,7 @@ class Connection:
         try:
             if connection is None:
                 connection = self._open(deadline_s)
-            connection.settimeout(_remaining(deadline_s))
-            connection.sendall(request)
+            send_all(connection, request, deadline_s)
             if sent is not None:
                 sent(len(request))
             answer, last = _read_answer(connection, deadline_s)
@@ -144,41 +149,26 @@ class Connection:
 
     def _open(self, deadline_s: float) -> socket.socket:
         endpoint = self._endpoint
-        connection = socket.create_connection((endpoint.host, endpoint.port), _remaining(deadline_s))
+        connection = open_socket(endpoint.host, endpoint.port, deadline_s)
         self._socket = connection
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEP_ALIVE:
+            if hasattr(socket, name):  # not on every system
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         if endpoint.tls is None:
             return connection
         secure = endpoint.tls.wrap(connection, endpoint.host)
-        self._socket = secure  # before the handshake, so that it can be cut
-        secure.settimeout(_remaining(deadline_s))
+        self._socket = secure
+        secure.settimeout(remaining_s(deadline_s))
         secure.do_handshake()
         return secure
 
 
-class _Bounded(io.RawIOBase):
-    """What a socket receives, to be read until a deadline however slowly it drips in."""
-
-    def __init__(self, connection: socket.socket, deadline_s: float) -> None:
-        super().__init__()
-        self._connection = connection
-        self._deadline_s = deadline_s
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._connection.settimeout(_remaining(self._deadline_s))
-        return self._connection.recv_into(buffer)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """What http.client asks of a socket."""
-        return io.BufferedReader(self)
-
-
 def _read_answer(connection: socket.socket, deadline_s: float) -> Tuple[Answer, bool]:
     """The answer, and whether the host closes behind it."""
-    response = http.client.HTTPResponse(_Bounded(connection, deadline_s))  # type: ignore[arg-type]
+    reader: Any = DeadlineReader(connection, deadline_s, MAX_ANSWER_AND_HEAD_BYTES)
+    response = http.client.HTTPResponse(reader)
     try:
         response.begin()
         if response.length is not None and response.length > MAX_ANSWER_BYTES:
@@ -191,13 +181,6 @@ def _read_answer(connection: socket.socket, deadline_s: float) -> Tuple[Answer, 
     finally:
         response.close()
     return Answer(response.status, response.getheader(HEADER_LENGTH) or "", body), response.will_close
-
-
-def _remaining(deadline_s: float) -> float:
-    left = deadline_s - time.perf_counter()
-    if left <= 0 or math.isnan(left):
-        raise socket.timeout("timed out")
-    return left
 
 
 def reason_of(error: BaseException) -> str:

@@ -7,7 +7,6 @@ from typing import Dict, NamedTuple, Optional
 import numpy as np
 
 from device.bundle import Bundle
-from device.connection import Connection
 from device.errors import HostError
 from device.payload import NO_ALTERNATIVES, OUTPUTS, Alternatives
 
@@ -39,20 +38,32 @@ def answer_of(tensors: Dict[str, np.ndarray], bundle: Bundle) -> HostAnswer:
 
 
 class Ticket:
-    """A frame on its way. ``answer`` is None until ``wait`` returned True, and for good when the host failed."""
+    """A frame on its way. ``answer`` is None until ``wait`` returned True, and for good when the host failed.
+
+    Nobody ends the exchange from outside at the deadline: by then its connection may serve the next frame. Every wait of
+    the thread that serves it ends at the same deadline.
+
+    Args:
+        tries: this frame finds out whether a lost host is back.
+    """
 
     def __init__(
-        self, activation: np.ndarray, threshold: np.ndarray, deadline_s: float, others: Alternatives = NO_ALTERNATIVES
+        self,
+        activation: np.ndarray,
+        threshold: np.ndarray,
+        deadline_s: float,
+        others: Alternatives = NO_ALTERNATIVES,
+        tries: bool = False,
     ) -> None:
         self.activation = activation
         self.others = others
         self.threshold = threshold
         self.deadline_s = deadline_s  # time.perf_counter()
+        self.tries = tries
         self.answer: Optional[HostAnswer] = None
         self.form: Optional[str] = None  # that it was sent as
         self.bytes_sent = 0
         self.finished_s = 0.0
-        self.connection: Optional[Connection] = None
         self._done = threading.Event()
         self._lock = threading.Lock()
 
@@ -69,10 +80,18 @@ class Ticket:
     def done(self) -> bool:
         return self._done.is_set()
 
-    def wait(self) -> None:
-        """Until the answer, the failure, or the deadline; then the ticket is done in any case."""
-        if not self._done.wait(max(0.0, self.deadline_s - time.perf_counter())):
+    def wait(self, seconds: Optional[float] = None) -> bool:
+        """Until the answer, the failure, or the deadline; then the ticket is done in any case.
+
+        Args:
+            seconds: to wait at most; then it may not be done.
+
+        Returns:
+            whether it is done.
+        """
+        left_s = max(0.0, self.deadline_s - time.perf_counter())
+        if not self._done.wait(left_s if seconds is None else min(seconds, left_s)):
+            if seconds is not None and time.perf_counter() < self.deadline_s:
+                return False
             self.finish(None)
-            connection = self.connection
-            if connection is not None:
-                connection.cut()
+        return True

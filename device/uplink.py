@@ -1,9 +1,8 @@
 """Sends activations to the host and brings its answers, without ever making the camera wait.
 
-Each connection is a thread with one kept-open HTTP/1.1 socket. A frame whose answer
-does not come in time is given up, and its socket is shut from outside, so that a host that drips bytes holds nobody.
-After a failure the host counts as lost: frames are refused at once, and one is let through to try again after a pause
-of 0.1 s that doubles up to 0.5 s.
+Each connection is a thread with one kept-open HTTP/1.1 socket. All that a frame waits for, from the look-up of the host's
+name to the last byte of the answer, ends at the frame's deadline, so that a host that drips bytes holds nobody. After a
+failure the host counts as lost (device/outage.py): frames are refused at once, but for one now and then that tries it.
 """
 
 import http.client
@@ -20,17 +19,17 @@ import numpy as np
 from device.access import NO_ACCESS, Access, AccessError
 from device.bundle import Bundle
 from device.connection import Connection, endpoint_of, get_request, post_head, reason_of
-from device.errors import BundleError, EdgeError, HostError, UsageError
+from device.errors import BundleError, HostError, UsageError
 from device.json_text import read_json
+from device.outage import Outage
 from device.payload import FORMS, FP32, NO_ALTERNATIVES, Alternatives, Encoder, Payload, forms_among
 from device.payload_choice import Choice, Cost, nominal_sizes
+from device.systemd import wait_alive
 from device.ticket import HostAnswer, Ticket, answer_of
-from device.wire import decode_response, error_message
+from device.wire import decode_response, error_message, is_error
 
 AUTO = "auto"
 PAYLOADS = (AUTO, *reversed(FORMS))
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 0.5
 
 
 class Uplink:
@@ -76,9 +75,7 @@ class Uplink:
         self._queue: "queue.Queue[Optional[Ticket]]" = queue.Queue()
         self._free = threading.Semaphore(connections)
         self._lock = threading.Lock()
-        self._lost_since = 0.0  # 0 = the host is there
-        self._try_again_s = 0.0
-        self._pause_s = FIRST_PAUSE_S
+        self._outage = Outage()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(connections)]
         for thread in self._threads:
             thread.start()
@@ -106,14 +103,14 @@ class Uplink:
             )
         finally:
             connection.shut()
-        if status == 404:
+        if status == 404 and is_error(body):
             raise BundleError(
                 "the host at {} does not serve bundle {}: {}".format(self.url, self.bundle.id, error_message(body))
             )
         if status != 200:
             raise HostError("found status {} from the host at {}: {}; expected 200; is it a host of this bundle?".format(
                 status, self.url, error_message(body)))  # fmt: skip
-        forms = forms_among(_input_names(body), self.bundle)
+        forms = forms_among(self._input_names(body), self.bundle)
         if self.payload not in (AUTO, *forms):
             raise UsageError("found --payload {}, but the host at {} takes {} for this bundle; expected one with a bundle exported by "
                              "this release; use --payload auto or {}".format(
@@ -145,23 +142,27 @@ class Uplink:
         own = self._threshold if threshold is None else np.full((1, 1), threshold, np.float32)
         ticket = Ticket(activation, own, time.perf_counter() + self.timeout_s, others)
         with self._lock:
-            refused = bool(self._lost_since) and time.perf_counter() < self._try_again_s
-            if self._lost_since and not refused:
-                self._try_again_s = (
-                    time.perf_counter() + self._pause_s
-                )  # this frame tries; the others do not wait for it
-        if refused or not self._free.acquire(timeout=self.timeout_s if wait else 0):
-            ticket.finish(None)
-        else:
+            admission = self._outage.admit(time.perf_counter())
+        ticket.tries = admission.tries
+        if admission.admitted and self._is_free(wait):
             self._queue.put(ticket)
+        else:
+            ticket.finish(None)
         return ticket
+
+    def _is_free(self, wait: bool) -> bool:
+        """Take a free connection, if there is one, or will be one in time."""
+        if not wait:
+            return self._free.acquire(blocking=False)
+        return wait_alive(lambda seconds: self._free.acquire(timeout=seconds), self.timeout_s)
 
     def close(self) -> None:
         """End the threads; frames on their way are finished first."""
         for _ in self._threads:
             self._queue.put(None)
+        end_s = time.perf_counter() + self.timeout_s
         for thread in self._threads:
-            thread.join(self.timeout_s)
+            thread.join(max(0.0, end_s - time.perf_counter()))
 
     def _work(self) -> None:
         connection = Connection(self.endpoint)
@@ -172,15 +173,16 @@ class Uplink:
                 connection.shut()
                 return
             try:
-                ticket.connection = connection
                 answer = self._ask(connection, encoder, ticket)
                 ticket.finish(answer)
                 self._found()
-            except (OSError, http.client.HTTPException, EdgeError, ValueError, OverflowError) as error:
+            except (
+                Exception
+            ) as error:  # whatever it is: without this thread frames would wait for a connection for ever
                 connection.shut()
                 late = ticket.done() or isinstance(error, socket.timeout)
                 reason = "no answer within {:.1f} s".format(self.timeout_s) if late else reason_of(error)
-                self._lost(reason, refused=isinstance(error, AccessError) and not late)
+                self._lost(reason, ticket.tries, refused=isinstance(error, AccessError) and not late)
                 ticket.finish(None)
             finally:
                 self._free.release()
@@ -192,6 +194,7 @@ class Uplink:
         ticket.form = payload.form
         request = self._head(payload) + payload.body
         encoded_s = time.perf_counter()
+        connection.shut_if_dead()
         fresh = not connection.is_open()
         try:
             status, length, body = connection.exchange(request, ticket.deadline_s, ticket.sent)
@@ -231,36 +234,35 @@ class Uplink:
         head = self._heads[payload.encoding]
         return head.format(payload.header_length, len(payload.body), self.endpoint.access.header()).encode("ascii")
 
-    def _lost(self, reason: str, refused: bool = False) -> None:
-        now = time.perf_counter()
+    def _lost(self, reason: str, tried: bool, refused: bool = False) -> None:
         with self._lock:
-            first = not self._lost_since
-            self._pause_s = FIRST_PAUSE_S if first else min(2 * self._pause_s, LONGEST_PAUSE_S)
-            self._try_again_s = now + self._pause_s
-            self._lost_since = self._lost_since or now
+            news = self._outage.lost(time.perf_counter(), tried)
             self._choice.lost()
             self._forms = None
-        if first:
+        if news:
             said = "warning: {1}" if refused else "warning: lost the host at {0} ({1})"
             until = "that is put right" if refused else "it is back"
             print((said + "; frames are answered on the device until {2}").format(self.url, reason, until),
                   file=sys.stderr, flush=True)  # fmt: skip
 
     def _found(self) -> None:
-        if self._lost_since:
-            with self._lock:
-                since, self._lost_since = self._lost_since, 0.0
-            if since:
-                print(
-                    "the host at {} is back after {:.1f} s".format(self.url, time.perf_counter() - since),
-                    file=sys.stderr,
-                    flush=True,
-                )
+        with self._lock:
+            seconds = self._outage.found(time.perf_counter())
+        if seconds is not None:
+            print("the host at {} is back after {:.1f} s".format(self.url, seconds), file=sys.stderr, flush=True)
 
+    def _input_names(self, metadata: bytes) -> List[str]:
+        """The names of the inputs that the protocol's metadata lists; none where it lists none.
 
-def _input_names(metadata: bytes) -> List[str]:
-    """The names of a model's inputs, of the protocol's metadata; none where it lists none."""
-    try:
-        return [str(each["name"]) for each in read_json(metadata)["inputs"]]
-    except (ValueError, KeyError, TypeError):
-        return []
+        Raises:
+            HostError: it is no metadata of this bundle's model. Many servers answer 200 to whatever they are asked.
+        """
+        try:
+            content = read_json(metadata)
+            if content["name"] != self.bundle.id:
+                raise ValueError("another model")
+            return [str(each["name"]) for each in content.get("inputs") or []]
+        except (ValueError, KeyError, TypeError) as error:
+            raise HostError("found a server at {} that is no host of the Open Inference Protocol: it answers {!r} when it is asked "
+                            "about bundle {}; expected the model's metadata; check the port in --host".format(
+                                self.url, metadata[:60], self.bundle.id)) from error  # fmt: skip

@@ -110,6 +110,14 @@ def error_body(message: str) -> bytes:
     return json.dumps({"error": message}).encode("utf-8")
 
 
+def is_error(body: bytes) -> bool:
+    """Whether an error answer is one of the protocol: JSON with an ``error`` that is text."""
+    try:
+        return isinstance(read_json(body)["error"], str)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def error_message(body: bytes) -> str:
     """What an error answer says, on one line; the beginning of the body where it is not of the protocol."""
     try:

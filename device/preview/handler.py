@@ -54,7 +54,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         limits = self.server.limits
-        self._reader.deadline_s = time.monotonic() + limits.request_s
+        self._reader.deadline_s = time.perf_counter() + limits.request_s
         self._reader.limit = limits.request_bytes
         super().handle_one_request()
 

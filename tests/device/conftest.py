@@ -82,7 +82,7 @@ def frames_file():
 class FakeHost:
     """An HTTP server that answers infer requests in one of several ways.
 
-    mode: right | silent | drip | garbage | not_http | wrong_shape | out_of_range | nan | nan_label | odd_length | status_500 | status_401 | wrong_model | close_after (each answer)
+    mode: right | silent | drip | garbage | not_http | wrong_shape | out_of_range | nan | nan_label | odd_length | status_500 | status_401 | wrong_model | not_found | close_after (each answer)
     """
 
     ANSWER = {"label": np.array([2]), "confidence": np.array([0.75], np.float32), "exit": np.array([4])}
@@ -92,6 +92,7 @@ class FakeHost:
         self.mode = "right"
         self.requests = 0
         self.thresholds = []
+        self.metadata = b""  # another answer to who asks for it
         self.forms = ["fp32"]  # those that its metadata lists; from the next question on
         self.received = []  # the form of each request
         self.steps = []  # of those with coefficients
@@ -144,14 +145,17 @@ class FakeHost:
             headers[name.lower()] = value.strip()
         body = stream.read(int(headers.get("content-length", 0)))
         known = "/v2/models/{}".format(self.bundle.id) in first
+        if self.mode == "not_found":
+            self._send(connection, "404 Not Found", b"<html>no such page</html>", None)
+            return True
         if self.mode == "wrong_model" or not known:
             message = "found model 'a' in the request; this host serves 'b'"
             self._send(connection, "404 Not Found", error_body(message), None)
             return True
         if first.startswith("GET"):
             names = [name for form in self.forms for name in inputs_of(form, self.bundle)]
-            metadata = {"inputs": [{"name": name} for name in names]} if names != ["activation"] else {}
-            self._send(connection, "200 OK", json.dumps(metadata).encode(), None)
+            metadata = {"name": self.bundle.id, "inputs": [{"name": name} for name in names]}
+            self._send(connection, "200 OK", self.metadata or json.dumps(metadata).encode(), None)
             return True
         self.requests += 1
         if headers.get("content-encoding") == "deflate":

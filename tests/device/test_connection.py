@@ -1,14 +1,17 @@
 """One HTTP connection against real sockets, with TLS and without: certificates, time, and being cut from outside."""
 
 import os
+import select
 import socket
 import ssl
+import struct
 import threading
 import time
 
 import pytest
 
 from device.access import Access, AccessError
+from device.attackers import RemoteAttack
 from device.connection import Connection, Endpoint, endpoint_of, get_request
 from device.errors import HostError, UsageError
 
@@ -292,37 +295,68 @@ WAITING = {
 
 
 @pytest.mark.parametrize("what", sorted(WAITING))
-def test_another_thread_cuts_an_exchange(server, connect, what):
+def test_every_wait_ends_at_the_deadline(server, connect, what):
     tls, scheme, request = WAITING[what]
     running = server(context_of("host.pem") if tls else None)
     running.serve = running.hold
-    connection = connect(running, scheme or ("https" if tls else "http"))
-    ended = []
-
-    def run():
-        try:
-            ask(connection, 8, request)
-        except (OSError, HostError) as error:
-            ended.append(error)
-        connection.shut()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    time.sleep(0.15)
-    started = time.perf_counter()
-    connection.cut()
-    thread.join(5)
-    assert time.perf_counter() - started < 0.5
-    assert len(ended) == 1
-    assert not isinstance(ended[0], socket.timeout)
-    assert not connection.is_open()
+    with pytest.raises(socket.timeout):
+        ask(connect(running, scheme or ("https" if tls else "http")), 0.3, request)
 
 
-def test_cut_and_shut_without_a_connection():
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_host_that_reads_slowly_is_given_up_at_the_deadline(server, connect, tls):
+    def serve(connection):
+        read = 0
+        while read < 8 << 20 and not running.done.wait(0.05):
+            read += len(connection.recv(1 << 17))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    running = server(context_of("host.pem") if tls else None, serve)
+    with pytest.raises(socket.timeout):  # and not the answer that comes when all has been read
+        ask(connect(running, "https" if tls else "http"), 0.5, b"x" * (8 << 20))
+
+
+def test_shutting_what_was_never_open():
     connection = Connection(Endpoint("localhost", 9))
-    connection.cut()
+    connection.shut_if_dead()
     connection.shut()
     assert not connection.is_open()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("end", ["closed", "reset", "silent", "more bytes"])
+def test_an_idle_connection_is_kept_only_while_it_is_good(server, connect, tls, end):
+    go = threading.Event()
+
+    def serve(there):
+        there.recv(1000)
+        there.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        go.wait(10)
+        if end == "more bytes":
+            there.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        elif end == "reset":
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if end in ("more bytes", "silent"):
+            running.done.wait(10)
+
+    running = server(context_of("host.pem") if tls else None, serve)
+    connection = connect(running, "https" if tls else "http")
+    ask(connection)
+    go.set()
+    if end != "silent":
+        select.select([connection._socket], [], [], 5)
+    connection.shut_if_dead()
+    assert connection.is_open() == (end == "silent" or (tls and end == "more bytes"))
+
+
+@pytest.mark.skipif(
+    not hasattr(socket, "TCP_KEEPIDLE"), reason="this system cannot be told when to look after a connection"
+)
+def test_the_system_looks_after_idle_connections(server, connect):
+    connection = connect(server(), "http")
+    ask(connection)
+    assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert connection._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 10
 
 
 def test_closing_does_not_wait_for_the_other_side(server, connect):
@@ -335,18 +369,46 @@ def test_closing_does_not_wait_for_the_other_side(server, connect):
 
 @pytest.mark.parametrize(
     ("url", "authority"),
-    [("http://a", "a:80"), ("https://a", "a:443"), ("https://[::1]:9", "[::1]:9"), ("HTTPS://B:1/", "b:1")],
+    [
+        ("http://a", "a:80"),
+        ("https://a", "a:443"),
+        ("https://[::1]:9", "[::1]:9"),
+        ("http://[fe80::1%eth0]:9", "[fe80::1]:9"),
+        ("HTTPS://B:1/", "b:1"),
+        ("http://b\u00fccher.example:8000", "xn--bcher-kva.example:8000"),
+        ("http://\u65e5\u672c.example", "xn--wgv71a.example:80"),
+    ],
 )
 def test_urls(url, authority):
     endpoint = endpoint_of(url)
     assert endpoint.authority == authority
     assert endpoint.url == "{}://{}".format(url.split(":")[0].lower(), authority)
+    get_request(endpoint, "/")  # in ASCII, as HTTP wants it
 
 
-@pytest.mark.parametrize("url", ["ftp://a:1", "https://", "https://a:99999", "https://a/b", "https://.a:1", "http://a..b:1"])  # fmt: skip
+@pytest.mark.parametrize("url", [
+    "ftp://a:1", "https://", "https://a:99999", "https://a/b", "https://.a:1", "http://a..b:1", "http://a:0", "http://a:",
+    "http://a:+80", "http://a:8_0", "http://a?", "http://a/?x=1", "http://a#", "http://a/#x", "http://me@a", "http://a b",
+    "http://a\nb", "http://[::g]", "http://[v1.a]", "http://\u00df.example", "http://\u200ca", "http://%61", "",
+    "http://" + "a" * 64,
+])  # fmt: skip
 def test_urls_that_cannot_work(url):
     with pytest.raises(UsageError, match="found --host .*; expected http://HOST:PORT or https://HOST:PORT"):
         endpoint_of(url)
+
+
+@pytest.mark.parametrize("url", [
+    "http://me:SECRET@a:1", "http://SECRET@a:1", "me:SECRET@a:1", "http://me:p/SECRET@a:1", "http://me:p?SECRET@a:1",
+    "http://me:p#SECRET@a:1", "http://me:p@SECRET@a:1", "http://a:1/?token=SECRET", "http://a:1?SECRET", "http://a:1/#SECRET",
+    "http://a:1/?a\nSECRET", "ftp://a//b?token=SECRET", "http://me:p//SECRET@a:1", "http://a?x=//SECRET", "http://a#//?SECRET",
+    "//me:SECRET@a",
+])  # fmt: skip
+@pytest.mark.parametrize("open_", [endpoint_of, RemoteAttack])
+def test_a_secret_in_an_address_is_never_shown(url, open_):
+    with pytest.raises(UsageError, match="found --(host|attacker) ") as caught:
+        open_(url + "#x")  # with a fragment it is one that no command takes
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_certificates_with_plain_http():

@@ -1,11 +1,15 @@
+import socket
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from device.errors import BundleError, HostError, UsageError
+from device.outage import FIRST_PAUSE_S, Outage
 from device.payload import COEFFICIENTS, FP32, NO_ALTERNATIVES, UINT8, Alternatives
 from device.payload_choice import SETTLING, TRIES
+from device.ticket import Ticket
 from device.uplink import Uplink
 
 
@@ -122,6 +126,88 @@ def test_absent_host_refuses_at_once_and_is_found_within_two_seconds(uplink_to, 
     errors = capfd.readouterr().err
     assert errors.count("lost the host") == 1
     assert errors.count("is back after") == 1
+
+
+def test_a_burst_of_failures_is_one(uplink_to, fake_host, activation, monkeypatch):
+    """Frames on eight connections fail together; the pause is the first one all the same."""
+    told = []
+    monkeypatch.setattr(
+        Outage, "lost", lambda self, now_s, tried, lost=Outage.lost: told.append(tried) or lost(self, now_s, tried)
+    )
+    fake_host.mode = "silent"
+    uplink = uplink_to(fake_host.url, connections=8, timeout_s=5)
+    tickets = [uplink.submit(activation, wait=False) for _ in range(8)]
+    while fake_host.requests < 8:
+        time.sleep(0.01)
+    fake_host.stop()
+    for ticket in tickets:
+        ticket.wait()
+    uplink.close()
+    assert told == [False] * 8
+    assert uplink._outage._pause_s == FIRST_PAUSE_S
+
+
+def test_whatever_goes_wrong_the_connection_serves_the_next_frame(uplink_to, fake_host, activation, monkeypatch, capfd):
+    uplink = uplink_to(fake_host.url, connections=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "device.uplink.decode_response", lambda *_: {}[0]
+        )  # a fault of ours, of a kind that nobody expects
+        assert ask(uplink, activation).answer is None
+    time.sleep(FIRST_PAUSE_S)
+    assert ask(uplink, activation).answer
+    uplink.close()
+    assert "lost the host" in capfd.readouterr().err
+
+
+def test_a_frame_that_is_given_up_does_not_end_the_exchange_of_the_next_one(uplink_to, fake_host, activation):
+    """Who waits for a ticket settles it at the deadline and touches nothing else, as its connection may have gone on."""
+    uplink = uplink_to(fake_host.url, connections=1)
+    assert ask(uplink, activation).answer
+    late = Ticket(activation, np.zeros((1, 1), np.float32), time.perf_counter() - 1)
+    assert late.wait()
+    assert late.answer is None
+    assert ask(uplink, activation).answer
+    assert len(fake_host.connections) == 1
+
+
+def test_part_of_a_wait_settles_nothing(activation):
+    ticket = Ticket(activation, np.zeros((1, 1), np.float32), time.perf_counter() + 60)
+    assert not ticket.wait(0.01)
+    assert not ticket.done()
+
+
+def test_a_name_that_nobody_knows_is_an_absent_host(uplink_to, monkeypatch):
+    def getaddrinfo(*arguments):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr("device.look_up.LOOK_UPS._getaddrinfo", getaddrinfo)
+    with pytest.raises(HostError, match="found no host at http://no.such.host.invalid"):
+        uplink_to("http://no.such.host.invalid").check()
+
+
+def test_a_look_up_of_the_name_that_hangs_is_given_up_in_time(uplink_to, activation, monkeypatch):
+    go, asked = threading.Event(), []
+
+    def getaddrinfo(host, *rest):
+        if rest[-1] == socket.AI_NUMERICHOST:
+            raise socket.gaierror(-2, "Name or service not known")
+        asked.append(host)
+        go.wait(20)
+        return []
+
+    monkeypatch.setattr("device.look_up.LOOK_UPS._getaddrinfo", getaddrinfo)
+    uplink = uplink_to("http://b\u00fccher.example:9", timeout_s=0.2)
+    try:
+        with pytest.raises(HostError, match="could not be looked up in time"):
+            uplink.check()
+        tickets = [uplink.submit(activation, wait=False) for _ in range(4)]
+        assert all(ticket.wait() and ticket.answer is None for ticket in tickets)
+        uplink.close()
+        assert not any(thread.is_alive() for thread in uplink._threads)
+        assert asked == ["xn--bcher-kva.example"]  # one look-up for all of them
+    finally:
+        go.set()
 
 
 def test_busy_connections_refuse_a_live_frame(uplink_to, fake_host, activation):
