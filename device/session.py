@@ -110,12 +110,16 @@ def open_session(arguments: argparse.Namespace) -> Session:
         EdgeError: one of them cannot be used.
     """
     check_bounds(arguments)
+    if arguments.require_host and arguments.host is None:
+        raise HostError(
+            "found --require-host without --host; expected the address of the host; give it with --host URL"
+        )
     bundle = load_bundle(arguments.bundle)
     rad = bundle.default_rad if arguments.rad is None else arguments.rad
     threshold = bundle.threshold(rad)
     engine = open_engine(bundle, arguments.engine, arguments.threads, arguments.fp16)
     uplink = None
-    if arguments.host:
+    if arguments.host is not None:
         uplink = Uplink(
             arguments.host,
             bundle,

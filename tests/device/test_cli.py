@@ -109,6 +109,32 @@ def test_absent_host_is_a_warning_or_exit_5(run, fake_host, capsys):
     assert run("--host", fake_host.url, "--require-host") == 5
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b"<html>It works</html>", b"{}", b"[]", b'{"name": "another", "inputs": []}', b'{"name": null}', b"\xff", b"1"],
+)
+def test_a_server_that_answers_200_to_everything_is_no_host(run, fake_host, capsys, answer):
+    fake_host.metadata = answer
+    assert run("--host", fake_host.url, "--require-host") == 5
+    error = capsys.readouterr().err
+    assert error.startswith("error: found a server at {} that is no host".format(fake_host.url))
+    assert run("--host", fake_host.url) == 0
+    assert "that is no host" in capsys.readouterr().err
+
+
+def test_a_404_of_a_server_that_is_no_host_is_exit_5(run, fake_host, capsys):
+    fake_host.mode = "not_found"
+    assert run("--host", fake_host.url, "--require-host") == 5
+    assert "found status 404" in capsys.readouterr().err
+
+
+def test_a_required_host_that_is_not_named(run, capsys):
+    assert run("--require-host") == 5
+    assert "found --require-host without --host" in capsys.readouterr().err
+    assert run("--host", "") == 2  # an empty variable in a script is no wish to do without
+    assert "found --host ; expected http://HOST:PORT" in capsys.readouterr().err
+
+
 def test_host_of_another_bundle_is_exit_3(run, fake_host, capsys):
     fake_host.mode = "wrong_model"
     assert run("--host", fake_host.url) == 3
