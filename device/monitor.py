@@ -10,7 +10,9 @@ Frames are taken as independent. Neighbours in a video are not: there, let the m
 learn the usual shares of the scene.
 """
 
-from typing import Dict, List, NamedTuple, Tuple
+import collections
+import threading
+from typing import Deque, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -18,6 +20,7 @@ MIXTURE = 0.3
 """Share of attacked frames that the test is tuned for: best near it, and blind only well below half of it."""
 FALSE_ALARM_FRAMES = 10000
 CELLS = 150  # of the chain; the limit changes by less than 2 % from here on
+MOST_PENDING = 100000  # frames that come while limits are computed; the oldest make room
 LEAST_SHARE = 1e-3  # an exit that calibration images never took is rare, not impossible
 
 
@@ -39,7 +42,8 @@ class Monitor:
         false_alarm_frames: mean number of clean frames between two false alarms, and of attacked frames until a false
             all-clear.
         learn: take the shares of clean frames from the first ``learn`` frames instead, which must be clean; no alarm
-            is raised before.
+            is raised before. What follows from them is computed in a thread, so that no frame waits for it; frames that
+            come meanwhile are judged when it is done.
 
     Example:
         >>> shares = ExitShares(*(np.array(each) for each in ([.6, .4], [.05, .95], [.5, .5], [.25, .75])))
@@ -60,14 +64,22 @@ class Monitor:
         self._sum = 0.0
         clean, attacked, clean_defq, attacked_defq = (_on_device(each, split) for each in shares)
         self._shares = {False: (clean, attacked), True: (clean_defq, attacked_defq)}
-        self._tests = self._limits()  # here: it would hold up a frame in the loop
+        self._tests = limits_of(self._shares, false_alarm_frames)  # here: it would hold up a frame in the loop
         self._learn = learn
         self._seen = {False: np.zeros(split + 1), True: np.zeros(split + 1)}
+        self._learner: Optional[_Learner] = None
+        self._pending: Deque[Tuple[int, bool]] = collections.deque(maxlen=MOST_PENDING)
 
     @property
     def learning(self) -> bool:
-        """Whether it still gathers the shares of clean frames."""
-        return self._learn > 0
+        """Whether it does not judge frames yet: it gathers the shares of clean ones, or computes what follows from them."""
+        return self._learn > 0 or (self._learner is not None and self._learner.is_alive())
+
+    def settle(self) -> None:
+        """Wait for what is being computed, and judge the frames that came meanwhile: for the end of a run."""
+        if self._learner is not None:
+            self._learner.join()
+            self._take_learned()
 
     def see(self, exit_: int, quantised: bool) -> bool:
         """Take one frame; True where it changed ``attacked``.
@@ -81,36 +93,80 @@ class Monitor:
             self._seen[quantised][bin_] += 1
             self._learn -= 1
             if not self._learn:
-                self._take_learned()
+                self._learner = _Learner(learned_shares(self._shares, self._seen), self.false_alarm_frames)
+                self._learner.start()
             return False
-        ratios, limit = self._tests[self.attacked, quantised]
-        self._sum = max(0.0, self._sum + ratios[bin_])
-        if self._sum < limit:
-            return False
-        self.attacked = not self.attacked
-        self.alarms += self.attacked
-        self._sum = 0.0
-        return True
-
-    def _limits(self) -> Dict[Tuple[bool, bool], Tuple[List[float], float]]:
-        """Log-likelihood ratios of the exits and the limit of their sum, by ``attacked`` and ``quantised``."""
-        tests = {}
-        for quantised, (clean, attacked) in self._shares.items():
-            ratios = np.log1p(MIXTURE * (attacked / clean - 1))
-            mixed = (1 - MIXTURE) * clean + MIXTURE * attacked  # no all-clear while every third frame is attacked
-            frames = self.false_alarm_frames
-            tests[False, quantised] = (ratios.tolist(), cusum_limit(ratios, clean, frames))
-            tests[True, quantised] = ((-ratios).tolist(), cusum_limit(-ratios, mixed, frames))
-        return tests
+        before = self.attacked
+        if self._learner is not None:
+            if self._learner.is_alive():
+                self._pending.append((bin_, quantised))
+                return False
+            self._take_learned()
+        self._judge(bin_, quantised)
+        return self.attacked != before
 
     def _take_learned(self) -> None:
-        """What was seen replaces the clean shares; an attack changes them as it does calibration images."""
-        for quantised, counts in self._seen.items():
-            if counts.sum():
-                clean, attacked = self._shares[quantised]
-                learned = _floored((counts + clean) / (counts.sum() + 1))
-                self._shares[quantised] = learned, _floored(learned * attacked / clean)
-        self._tests = self._limits()
+        if self._learner is not None:
+            self._tests, self._learner = self._learner.tests or self._tests, None
+        for each in self._pending:
+            self._judge(*each)
+        self._pending.clear()
+
+    def _judge(self, bin_: int, quantised: bool) -> None:
+        ratios, limit = self._tests[self.attacked, quantised]
+        self._sum = max(0.0, self._sum + ratios[bin_])
+        if self._sum >= limit:
+            self.attacked = not self.attacked
+            self.alarms += self.attacked
+            self._sum = 0.0
+
+
+Shares = Dict[bool, Tuple[np.ndarray, np.ndarray]]
+"""By whether frames are quantised: the shares of clean and of attacked ones, each float64 (split + 1,)."""
+Tests = Dict[Tuple[bool, bool], Tuple[List[float], float]]
+"""By whether an attack is believed in, and whether frames are quantised: log-likelihood ratio of each exit, and the limit."""
+
+
+class _Learner(threading.Thread):
+    """Computes ``tests``: 45 ms on a workstation, seconds on a board that is busy."""
+
+    def __init__(self, shares: Shares, frames: int) -> None:
+        super().__init__(daemon=True)
+        self.tests: Tests = {}
+        self._arguments = shares, frames
+
+    def run(self) -> None:
+        self.tests = limits_of(*self._arguments)
+
+
+def learned_shares(shares: Shares, seen: Dict[bool, np.ndarray]) -> Shares:
+    """What was seen replaces the clean shares; an attack changes them as it does calibration images.
+
+    Args:
+        seen: clean frames at each exit, by whether they were quantised, float64 (split + 1,).
+    """
+    learned = dict(shares)
+    for quantised, counts in seen.items():
+        if counts.sum():
+            clean, attacked = shares[quantised]
+            mine = _floored((counts + clean) / (counts.sum() + 1))
+            learned[quantised] = mine, _floored(mine * attacked / clean)
+    return learned
+
+
+def limits_of(shares: Shares, frames: int) -> Tests:
+    """The test that raises the alarm and the one that gives the all-clear, for frames that are quantised and others.
+
+    Args:
+        frames: in the mean between two false alarms.
+    """
+    tests = {}
+    for quantised, (clean, attacked) in shares.items():
+        ratios = np.log1p(MIXTURE * (attacked / clean - 1))
+        mixed = (1 - MIXTURE) * clean + MIXTURE * attacked  # no all-clear while every third frame is attacked
+        tests[False, quantised] = (ratios.tolist(), cusum_limit(ratios, clean, frames))
+        tests[True, quantised] = ((-ratios).tolist(), cusum_limit(-ratios, mixed, frames))
+    return tests
 
 
 def cusum_limit(ratios: np.ndarray, shares: np.ndarray, frames: int) -> float:

@@ -1,7 +1,9 @@
+import threading
+
 import numpy as np
 import pytest
 
-from device.monitor import ExitShares, Monitor, check_shares, cusum_limit, mean_run_length
+from device.monitor import ExitShares, Monitor, check_shares, cusum_limit, limits_of, mean_run_length
 
 SHARES = ExitShares(
     *(
@@ -70,8 +72,33 @@ def test_learned_shares_replace_those_of_the_bundle():
     monitor = Monitor(SHARES, 3, learn=400)
     assert monitor.learning
     assert frames_until_change(monitor, exits(scene, 400, 1)) is None
+    monitor.settle()
     assert not monitor.learning
     assert frames_until_change(monitor, exits(scene, 1000, 2)) is None
+
+
+def test_no_frame_waits_for_what_follows_from_the_learned_shares(monkeypatch):
+    """The loop goes on while limits are computed, and frames that come meanwhile are judged afterwards."""
+    monitor = Monitor(SHARES, 3, learn=200)
+    go, compute = threading.Event(), limits_of
+    monkeypatch.setattr("device.monitor.limits_of", lambda *arguments: go.wait(10) and compute(*arguments))
+    assert frames_until_change(monitor, exits(CLEAN, 200)) is None
+    assert (
+        frames_until_change(monitor, exits(ATTACKED, 100)) is None
+    )  # and comes here, although nothing is computed yet
+    assert monitor.learning
+    assert not monitor.attacked
+    go.set()
+    monitor.settle()
+    assert not monitor.learning
+    assert monitor.attacked
+    assert monitor.alarms == 1
+    apart = Monitor(SHARES, 3, learn=200)
+    for exit_ in exits(CLEAN, 200):
+        apart.see(exit_, False)
+    apart.settle()
+    assert frames_until_change(apart, exits(ATTACKED, 100)) is not None
+    assert apart._tests == monitor._tests
 
 
 def test_shares_of_a_file_are_checked():
