@@ -81,7 +81,7 @@ def _measured(bundle: Bundle, rate: float | None) -> dict[str, float]:
     recorder = Recorder(len(bundle.relative_costs))
     pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.0, True, None, recorder)
     camera = ArrayCamera(_frames(), loop=True, rate=rate)
-    server = Preview(pipeline, camera, recorder, {}, fps=FPS).serve(port=0)
+    server = Preview(pipeline, recorder, {}, fps=FPS).serve(port=0)
     try:
         _spin(pipeline, camera)
         rounds = []

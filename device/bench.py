@@ -62,6 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--compare", nargs=2, metavar="FILE", help="do not measure: show two reports of --json side by side")
 
 
+class _Window(ArrayCamera):
+    """Frames until ``end_s``, time.perf_counter(), but at least one."""
+
+    end_s = 0.0
+
+    def read(self) -> Optional[Frame]:
+        return None if self._next and time.perf_counter() >= self.end_s else super().read()
+
+
 class _Collector(Sink):
     """Keeps what the figures need of each decision."""
 
@@ -153,10 +162,10 @@ def _window(
     """Run for ``seconds`` and give the figures."""
     sink = _Collector()
     pipeline = session.pipeline(condition.defq, sink)
-    camera = ArrayCamera(pixels, labels, name=condition.name, loop=True, rate=rate)
+    camera = _Window(pixels, labels, name=condition.name, loop=True, rate=rate)
     cpu_s, started_s = time.process_time(), time.perf_counter()
-    while time.perf_counter() - started_s < seconds and not stop.is_set():
-        pipeline.run(camera, 25, stop)
+    camera.end_s = started_s + seconds
+    pipeline.run(camera, stop=stop)  # in one piece: at its end the run waits for the answers that are on their way
     spent_s = time.perf_counter() - started_s
     cpu_s = time.process_time() - cpu_s
     figures = pipeline.summary.to_dict()

@@ -1,10 +1,9 @@
 """The loop: capture -> resize -> DefQ -> head -> decision, or the host's answer. One decision a frame, in frame order."""
 
-import collections
 import sys
 import threading
 import time
-from typing import Callable, Deque, Dict, NamedTuple, Optional
+from typing import Callable, Optional
 
 import cv2
 import numpy as np
@@ -13,13 +12,15 @@ from device.bundle import Bundle
 from device.cameras import Camera, Frame
 from device.engines import Engine, HeadResult
 from device.errors import FrameError
+from device.frame_job import FrameJob, Treatment
 from device.gate import Gate
+from device.in_order import InOrder
 from device.monitor import Monitor
 from device.payload import Alternatives
 from device.quantization import DefQ, check_frame
-from device.sinks import Decision, Sink
+from device.sinks import Sink
 from device.summary import Summary
-from device.systemd import notify
+from device.systemd import notify, wait_alive
 from device.ticket import Ticket
 from device.uplink import Uplink
 
@@ -88,22 +89,11 @@ Attack = Callable[[Frame, np.ndarray], np.ndarray]
 """A frame and its pixels at the network's size, uint8 (height, width, channels) -> the same pixels under attack."""
 
 
-class _Waiting(NamedTuple):
-    """A frame that has been through the head."""
-
-    frame: Frame
-    pixels: np.ndarray  # at the network's size, before DefQ
-    head: HeadResult
-    ms: Dict[str, float]
-    started_s: float
-    ticket: Optional[Ticket]
-    submitted_s: float
-    quantised: bool
-    attacked: Optional[bool]
-
-
 class Pipeline:
     """Decides on every frame of a camera.
+
+    A decision is given to the sink as soon as it is known and those of all earlier frames are out. The loop never waits
+    for an answer of the host, so the sink is called from its thread or from one that waits for answers, one at a time.
 
     Args:
         bundle: labels and shapes.
@@ -112,11 +102,12 @@ class Pipeline:
         defq: quantise frames; ``defq`` may be switched between two frames, as the preview does.
         uplink: to the host; without it the last device exit answers, as a fallback.
         sink: takes the decisions in frame order.
-        gate: with DefQ on, quantise only the frames that it finds, with its tables and thresholds.
+        gate: with DefQ on, quantise only the frames that it finds, with its tables and thresholds; not while ``auto`` is set.
         rad: relative accuracy drop in percent, of the gate's threshold (default: the bundle's).
-        monitor: sees every exit; while ``auto`` is set it switches DefQ on when it raises an alarm, and off again.
+        monitor: sees every exit; while ``auto`` is set it has all frames quantised from an alarm to the all-clear.
 
     ``attack``, if set, changes frames before they are quantised: for demonstrations. Its time counts in no stage.
+    ``before_frame``, if set, is called in the loop's thread before each frame is read; all may be switched there.
     """
 
     def __init__(
@@ -136,6 +127,7 @@ class Pipeline:
         self.auto = False
         self.monitor = monitor
         self.attack: Optional[Attack] = None
+        self.before_frame: Optional[Callable[[], None]] = None
         self.summary = Summary(bundle.relative_costs)
         self._engine = engine
         self._threshold = threshold
@@ -144,7 +136,8 @@ class Pipeline:
         self._prepare = Preprocessor(bundle, defq and not bundle.defq_fused, self._gate)
         self._uplink = uplink
         self._sink = sink or Sink()
-        self._waiting: Deque[_Waiting] = collections.deque()
+        self._losses = _Losses()
+        self._named_a_skip = False
 
     def run(self, camera: Camera, limit: Optional[int] = None, stop: Optional[threading.Event] = None) -> Summary:
         """Decide on frames until the source ends, ``limit`` frames are decided, or ``stop`` is set.
@@ -156,33 +149,44 @@ class Pipeline:
         """
         read = 0
         camera.stop_event = stop
+        line = InOrder(self._decide)
         try:
             while (limit is None or read < limit) and not (stop is not None and stop.is_set()):
+                if self.before_frame is not None:
+                    self.before_frame()
                 before_s = time.perf_counter()
                 frame = camera.read()
                 if frame is None:
                     break
                 read += 1
-                self._step(frame, before_s, camera.live)
-                self._emit()
+                job = self._through_the_head(frame, before_s, camera.live)
+                if job is not None:
+                    line.put(job)
+                self._losses.tell(self.summary, camera)
                 notify("WATCHDOG=1")
         finally:
-            self._emit(to_the_end=True)
-            self.summary.dropped, self.summary.reopened = camera.dropped, camera.reopened
-            self.summary.skipped += camera.skipped
-            if self.monitor is not None:
-                self.summary.alarms = self.monitor.alarms
+            try:
+                if self._uplink is not None:
+                    wait_alive(line.wait_empty)  # all that is on its way ends with its time-out
+            finally:
+                self._losses.tell(self.summary, camera)
+                if self.monitor is not None:
+                    self.monitor.settle()
+                    self.summary.alarms = self.monitor.alarms
+                line.close()
         return self.summary
 
-    def _step(self, frame: Frame, before_s: float, live: bool) -> None:
+    def _through_the_head(self, frame: Frame, before_s: float, live: bool) -> Optional[FrameJob]:
+        """All that the device does for a frame; None for one that cannot be used."""
         started_s = time.perf_counter()
         try:
             pixels = self._prepare.resize(frame.pixels)
         except FrameError as error:
             self.summary.skipped += 1
-            if self.summary.skipped == 1:
+            if not self._named_a_skip:
+                self._named_a_skip = True
                 print("warning: frame {} is skipped: {}".format(frame.index, error), file=sys.stderr, flush=True)
-            return
+            return None
         resized_s = time.perf_counter()
         ms = {"capture": (started_s - before_s) * 1e3, "resize": (resized_s - started_s) * 1e3}
         spent_s = 0.0  # by the attack
@@ -192,33 +196,44 @@ class Pipeline:
             started_s, resized_s = started_s + spent_s, resized_s + spent_s
         if self.auto and self.monitor is not None:
             self.defq = self.monitor.attacked
-        whole = self.defq and self._gate is None  # quantise whatever comes; a head may have it fused
-        self._prepare.defq = whole and not self.bundle.defq_fused
-        stage = self._gate.stage_for(pixels) if self.defq and self._gate is not None else None
-        threshold = self._threshold if stage is None else stage.thresholds[self._rad]
+        # auto means all frames and the bundle's table: how often frames leave behind that is what the monitor knows
+        gate = None if self.auto else self._gate
+        stage = gate.stage_for(pixels) if self.defq and gate is not None else None
+        treatment = self._treatment(gate, stage)
+        self._prepare.defq = treatment.whole and not self.bundle.defq_fused
         image = self._prepare.to_image(pixels, stage)
         quantised_s = time.perf_counter()
-        head = self._engine.run(image, threshold, whole)
-        now_s = time.perf_counter()
+        head = self._engine.run(image, treatment.threshold, treatment.whole)
+        headed_s = time.perf_counter()
         ms["defq"] = (quantised_s - resized_s) * 1e3
-        ms["head"] = (now_s - quantised_s) * 1e3
-        if live:
-            ms["age"] = (time.monotonic() - frame.timestamp_s - spent_s) * 1e3
-        if self.monitor is not None and self.monitor.see(head.exit, whole):
+        ms["head"] = (headed_s - quantised_s) * 1e3
+        born_s = None
+        if live:  # between the two clocks, which most systems have as one
+            born_s = time.perf_counter() - (time.monotonic() - frame.timestamp_s) + spent_s
+        if self.monitor is not None and self.monitor.see(head.exit, treatment.quantised):
             self._tell_of_attack(frame)
-        attacked = None if self._gate is None else stage is not None
-        ticket = None
-        if head.activation is not None and self._uplink is not None:
-            table = self.bundle.table if whole else None if stage is None else stage.table
-            others = Alternatives(head.quantised, pixels, table)
-            own = None if stage is None else threshold
-            ticket = self._uplink.submit(head.activation, wait=not live, threshold=own, others=others)
-            if self._uplink.connections == 1 and not live:
-                ticket.wait()  # one frame at a time: no other frame's work in its latency
-        else:
-            ms["total"] = (now_s - started_s) * 1e3
-        quantised = whole or stage is not None
-        self._waiting.append(_Waiting(frame, pixels, head, ms, started_s, ticket, now_s, quantised, attacked))
+        ticket = self._sent(head, pixels, treatment, live)
+        return FrameJob(frame, pixels, treatment, head, ms, started_s, headed_s, born_s, ticket)
+
+    def _treatment(self, gate: Optional[Gate], stage: Optional[Gate]) -> Treatment:
+        """What is done to a frame that a stage of the gate has found, or none, or where no gate is asked."""
+        found = None if gate is None else stage is not None
+        if stage is not None:
+            return Treatment(stage.thresholds[self._rad], stage.table, False, found)
+        whole = self.defq and gate is None
+        return Treatment(self._threshold, self.bundle.table if whole else None, whole, found)
+
+    def _sent(self, head: HeadResult, pixels: np.ndarray, treatment: Treatment, live: bool) -> Optional[Ticket]:
+        """Hand a frame that did not leave over to the host."""
+        if head.activation is None or self._uplink is None:
+            return None
+        others = Alternatives(head.quantised, pixels, treatment.table)
+        own = treatment.threshold if treatment.found else None
+        ticket = self._uplink.submit(head.activation, wait=not live, threshold=own, others=others)
+        if self._uplink.connections == 1 and not live:
+            # one frame at a time: no other frame's work in its latency
+            wait_alive(ticket.wait, self._uplink.timeout_s)
+        return ticket
 
     def _tell_of_attack(self, frame: Frame) -> None:
         if self.monitor is not None and self.monitor.attacked:
@@ -228,39 +243,26 @@ class Pipeline:
         told = told.format(frame.index) + ("; DefQ goes {}".format(defq) if self.auto else "")
         print(told, file=sys.stderr, flush=True)
 
-    def _emit(self, to_the_end: bool = False) -> None:
-        """Give the sink every decision whose turn has come; at the end wait for the answers that are out."""
-        waiting = self._waiting
-        while waiting:
-            first = waiting[0]
-            ticket = first.ticket
-            if ticket is not None:
-                if to_the_end or time.perf_counter() >= ticket.deadline_s:
-                    ticket.wait()
-                if not ticket.done():
-                    return
-            waiting.popleft()
-            decision = self._decision(first)
-            self.summary.add(decision)
-            self._sink.write(decision, first.frame, first.pixels)
+    def _decide(self, job: FrameJob, queued: bool) -> None:
+        decision = job.decision(self.bundle, queued)
+        self.summary.add(decision)
+        self._sink.write(decision, job.frame, job.pixels)
 
-    def _decision(self, item: _Waiting) -> Decision:
-        frame, _, head, ms, started_s, ticket, submitted_s, quantised, attacked = item
-        label, confidence, exit_, source = head.label, head.confidence, head.exit, "edge"
-        sent, form = 0, None
-        if head.activation is not None:
-            source, exit_ = "fallback", self.bundle.split
-        if ticket is not None:
-            sent = ticket.bytes_sent
-            form = ticket.form if sent else None
-            ms["host"] = (ticket.finished_s - submitted_s) * 1e3
-            ms["total"] = (ticket.finished_s - started_s) * 1e3
-            if "age" in ms:
-                ms["age"] += ms["host"]
-            if ticket.answer is not None:
-                label, confidence, exit_ = ticket.answer
-                source = "host"
-        name = self.bundle.labels[label]
-        return Decision(
-            frame.index, label, name, confidence, exit_, source, ms, sent, frame.label, quantised, attacked, form
-        )  # fmt: skip
+
+class _Losses:
+    """Brings what a camera counts over into a summary, each frame once, however often it is told."""
+
+    NAMES = ("skipped", "dropped", "reopened")
+
+    def __init__(self) -> None:
+        self._camera: Optional[Camera] = None
+        self._told = dict.fromkeys(self.NAMES, 0)
+
+    def tell(self, summary: Summary, camera: Camera) -> None:
+        if camera is not self._camera:
+            self._camera, self._told = camera, dict.fromkeys(self.NAMES, 0)
+        for name in self.NAMES:
+            count = getattr(camera, name)
+            if count != self._told[name]:
+                setattr(summary, name, getattr(summary, name) + count - self._told[name])
+                self._told[name] = count

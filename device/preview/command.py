@@ -16,7 +16,7 @@ from device.preview.recorder import Recorder
 from device.preview.stats import PowerReader
 from device.session import add_arguments as add_session_arguments
 from device.session import add_camera_arguments, gate_of, monitor_of, open_session, open_source, stop_on_signals
-from device.systemd import notify
+from device.systemd import notify, wait_alive
 
 # files without options of their own go round and round at a camera's rate
 PACE = {scheme: "?loop=1&rate=15" for scheme in ("bundle", "npz", "dir")}
@@ -73,9 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             facts = {"bundle": bundle.id, "engine": session.engine.name, "source": camera.describe(),
                      "host": arguments.host, "power": sensor.name, "rad": rad,
                      "threshold": session.threshold}  # fmt: skip
-            preview = Preview(
-                pipeline, camera, recorder, facts, attacker, why_not, gate, _reader_of(sensor), arguments.fps
-            )
+            preview = Preview(pipeline, recorder, facts, attacker, why_not, gate, _reader_of(sensor), arguments.fps)
             server = preview.serve(arguments.address, arguments.port, arguments.token)
             print("{} on {}, {}\nattack: {}\npreview: {}".format(
                 bundle.id, session.engine.name, camera.describe(), attacker.describe() if attacker else why_not, server.url),
@@ -98,7 +96,7 @@ def _run(pipeline: Pipeline, camera: Camera, limit: Optional[int], stop: threadi
     if not stop.is_set():
         preview.stats.ended = "the source has ended" if limit is None else "all frames of --frames were shown"
         print(preview.stats.ended + "; the page stays until Ctrl-C", file=sys.stderr, flush=True)
-        stop.wait()
+        wait_alive(stop.wait)
 
 
 def _reader_of(sensor: PowerSensor) -> Optional[PowerReader]:

@@ -100,7 +100,9 @@ class Painter:
         difference = np.clip(128 + AMPLIFIED * (seen.astype(np.int16) - clean), 0, 255).astype(np.uint8)
         network = seen
         if shot.decision.quantised:
-            stage = self._gate.stage_for(seen) if self._gate is not None else None
+            found = shot.decision.attacked  # None: no gate was asked
+            stage = self._gate.stage_for(seen) if self._gate is not None and found else None
+            self._prepare.defq = stage is None
             planes = self._prepare.to_image(seen, stage)[0]
             network = np.rint(planes.transpose(1, 2, 0) * 255).astype(np.uint8)
         strip = np.concatenate([clean, seen, difference, network], axis=1)

@@ -3,7 +3,6 @@
 from typing import Any, Dict, Optional
 
 from device.attackers import Attacker
-from device.cameras import Camera
 from device.gate import Gate
 from device.pipeline import Pipeline
 from device.preview.pictures import Painter, Picture
@@ -29,14 +28,13 @@ class Preview:
     Example:
         >>> recorder = Recorder(len(bundle.relative_costs))
         >>> pipeline = Pipeline(bundle, engine, threshold, False, uplink, recorder)
-        >>> server = Preview(pipeline, camera, recorder, {"bundle": bundle.id}).serve("127.0.0.1", 8080)
+        >>> server = Preview(pipeline, recorder, {"bundle": bundle.id}).serve("127.0.0.1", 8080)
         >>> pipeline.run(camera)
     """
 
     def __init__(
         self,
         pipeline: Pipeline,
-        camera: Camera,
         recorder: Recorder,
         facts: Dict[str, Any],
         attacker: Optional[Attacker] = None,
@@ -46,12 +44,17 @@ class Preview:
         fps: float = 10,
     ) -> None:
         self.switches = Switches(pipeline, attacker, why_not)
-        recorder.before_next = self.switches.apply
-        self.stats = Stats(pipeline, camera, recorder, self.switches, facts, power_w)
+        self._recorder = recorder
+        pipeline.before_frame = self._switch
+        self.stats = Stats(pipeline, recorder, self.switches, facts, power_w)
         painter = Painter(pipeline.bundle, gate)
         self.content = Content(
             Picture(recorder, painter.camera, fps), Picture(recorder, painter.lens, LENS_FPS), self.stats, self.switches
         )
+
+    def _switch(self) -> None:
+        """In the loop's thread, between two frames."""
+        self._recorder.attack = self.switches.apply()
 
     def serve(self, address: str = "127.0.0.1", port: int = 8080, token: Optional[str] = None) -> PreviewServer:
         """Start the server, which runs in threads of its own.

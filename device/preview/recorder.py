@@ -64,12 +64,12 @@ class Recorder(Sink):
         exits: of the network.
         clock: seconds.
 
-    ``before_next``, if set, is called in the loop's thread after each frame; True while an attack is on.
+    ``attack``: whether an attack is on; the preview sets it.
     """
 
     def __init__(self, exits: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.exits = exits
-        self.before_next: Optional[Callable[[], bool]] = None
+        self.attack = False
         self.newest: Optional[Shot] = None
         self._clock = clock
         self._started = int(clock() / BIN_S)
@@ -77,7 +77,6 @@ class Recorder(Sink):
         self._bins: Dict[int, Bin] = {}
         self._points: Deque[Point] = collections.deque(maxlen=BINS)
         self._next_point = self._started
-        self._attack = False
 
     def write(self, decision: Decision, frame: Frame, pixels: np.ndarray) -> None:
         with self._lock:
@@ -94,14 +93,12 @@ class Recorder(Sink):
             bin_.bytes += decision.bytes_sent
             bin_.quantised += decision.quantised
             bin_.histogram[self.exits if decision.source == "fallback" else decision.exit - 1] += 1
-            bin_.attack = bin_.attack or self._attack
+            bin_.attack = bin_.attack or self.attack
             if len(bin_.ms) < LATENCIES:
                 bin_.ms.append(decision.ms["total"])
             if decision.truth is not None:
                 bin_.known += 1
                 bin_.right += decision.label_id == decision.truth
-        if self.before_next is not None:
-            self._attack = self.before_next()
 
     def points(self) -> List[Point]:
         """One a finished bin of the last minute, oldest first. The last is what holds now."""

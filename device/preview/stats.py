@@ -5,7 +5,6 @@ import threading
 import time
 from typing import Any, Callable, Dict, Optional
 
-from device.cameras import Camera
 from device.pipeline import Pipeline
 from device.preview.recorder import BIN_S, Recorder
 from device.preview.switches import Switches
@@ -27,13 +26,12 @@ class Stats:
     """
 
     def __init__(
-        self, pipeline: Pipeline, camera: Camera, recorder: Recorder, switches: Switches, facts: Dict[str, Any],
+        self, pipeline: Pipeline, recorder: Recorder, switches: Switches, facts: Dict[str, Any],
         power_w: Optional[PowerReader] = None,
     ) -> None:  # fmt: skip
         self.ended = ""
         """Why no more frames come; empty while they do."""
         self._pipeline = pipeline
-        self._camera = camera
         self._recorder = recorder
         self._switches = switches
         self._facts = dict(facts, split=pipeline.bundle.split, exits=recorder.exits)
@@ -84,8 +82,8 @@ class Stats:
             "defq": [int(each.quantised) for each in points],
         }
         return dict(
-            self._facts, frames=0 if shot is None else shot.number, dropped=self._camera.dropped,
-            skipped=summary.skipped + self._camera.skipped, ended=self.ended, power_w=_rounded(self._watts),
+            self._facts, frames=0 if shot is None else shot.number, dropped=summary.dropped,
+            skipped=summary.skipped, ended=self.ended, power_w=_rounded(self._watts),
             monitor=self._monitor(), recent=recent, newest=newest, history=history, **self._switches.to_dict(),
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ import pytest
 
 from device import bench
 from device.cli import main
+from device.pipeline import Pipeline
 from device.power import PowerSensor
 
 
@@ -71,6 +72,20 @@ def test_every_condition_is_measured(run, framed_bundle, tmp_path, capsys):
     assert [row[0] for row in rows] == ["condition", *report["conditions"]]
     assert main(["bench", "--compare", files["json"], files["json"]]) == 0
     assert "1.00" in capsys.readouterr().out
+
+
+def test_a_window_is_one_run(run, framed_bundle, monkeypatch):
+    """A run ends with all answers in, so that one that is cut into pieces has no frames on their way at every cut."""
+    runs, frames = [], []
+
+    def counted(self, camera, limit=None, stop=None, run=Pipeline.run):
+        runs.append(camera)
+        frames.append(run(self, camera, limit, stop).to_dict()["frames"])
+
+    monkeypatch.setattr(Pipeline, "run", counted)
+    assert run("--bundle", framed_bundle, *QUICK, "--power", "none") == 0
+    assert len(runs) == len(set(map(id, runs))) == 8  # a warm-up and a window of each condition
+    assert min(frames) > 0
 
 
 class Steady(PowerSensor):

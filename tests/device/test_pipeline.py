@@ -361,6 +361,58 @@ def test_auto_follows_the_monitor(bundle, frames, capsys):
     assert "as usual again" in told
 
 
+@pytest.mark.parametrize("auto", [False, True])
+@pytest.mark.parametrize("on", [False, True])
+@pytest.mark.parametrize("gate", [None, GATE])
+def test_the_monitor_is_told_what_was_done_to_each_frame(bundle, clean_and_noisy, gate, on, auto):
+    class Watching:
+        attacked, alarms, seen = on, 0, ()
+
+        def see(self, exit_, quantised):
+            self.seen += (quantised,)
+            return False
+
+        def settle(self):
+            pass
+
+    monitor, sink = Watching(), ListSink()
+    pipeline = Pipeline(bundle, RecordingEngine(bundle), 0.62, True, None, sink, gate, monitor=monitor)
+    pipeline.auto, pipeline.defq = auto, on
+    pipeline.run(ListCamera(clean_and_noisy * 2))
+    assert list(monitor.seen) == [decision.quantised for decision in sink.decisions]
+    gated = gate is not None and not auto  # auto quantises all frames, as the shares of exits in the bundle have it
+    assert list(monitor.seen) == [on and (not gated or noisy) for noisy in (False, True)] * 2
+    assert [decision.attacked for decision in sink.decisions] == ([False, on] * 2 if gated else [None] * 4)
+
+
+def test_losses_of_a_camera_count_once(bundle, frames):
+    """However many runs there are, and whenever they are looked at."""
+    camera = ListCamera(list(frames[:4]))
+    camera.skipped, camera.dropped = 2, 3  # before the first run
+    pipeline = Pipeline(bundle, LeavingEngine(bundle), 0.62, False)
+    for more in (0, 1, 0):
+        camera.skipped += more
+        figures = pipeline.run(camera, 1).to_dict()
+    assert (figures["skipped"], figures["dropped"], figures["reopened"]) == (3, 3, 0)
+    other = ListCamera([np.zeros((2, 2, 2, 3), np.uint8)])
+    other.dropped = 1
+    assert pipeline.run(other).skipped == 4  # the frame that cannot be used
+    assert pipeline.summary.dropped == 4
+
+
+def test_losses_are_seen_while_the_run_goes_on(bundle, frames):
+    class Losing(ListCamera):
+        def read(self):
+            self.skipped += 1
+            return super().read()
+
+    seen = []
+    pipeline = Pipeline(bundle, LeavingEngine(bundle), 0.62, False)
+    pipeline.before_frame = lambda: seen.append(pipeline.summary.skipped)
+    pipeline.run(Losing(frames[:2]))
+    assert seen == [0, 1, 2]
+
+
 def test_a_monitor_warns_without_switching(bundle, frames, capsys):
     shares = ExitShares(*(np.array(each) for each in ([0.8, 0.2], [0.05, 0.95], [0.7, 0.3], [0.3, 0.7])))
     engine, sink = LeavingEngine(bundle), RememberingSink()

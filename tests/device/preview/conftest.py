@@ -17,7 +17,7 @@ def running(bundle, frames):
     pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, None, recorder, monitor=FakeMonitor())
     camera = Loop(frames)
     facts = {"bundle": bundle.id, "engine": "engine", "source": camera.describe(), "host": None, "power": "meter"}
-    preview = Preview(pipeline, camera, recorder, facts, Inverted(), power_w=lambda: 2.5, fps=20)
+    preview = Preview(pipeline, recorder, facts, Inverted(), power_w=lambda: 2.5, fps=20)
     thread = threading.Thread(target=pipeline.run, args=(camera,))
     thread.start()
     until(lambda: recorder.newest)

@@ -25,6 +25,9 @@ class FakeMonitor:
     def see(self, exit_, quantised):
         return False
 
+    def settle(self):
+        pass
+
 
 class Inverted(Attacker):
     kind = "twin"

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from device.cli import main
+from device.systemd import LONGEST_WAIT_S
 
 
 def test_command_serves_and_stays_after_the_last_frame(bundle_folder, frames_file, capfd, monkeypatch):
@@ -16,7 +17,7 @@ def test_command_serves_and_stays_after_the_last_frame(bundle_folder, frames_fil
     class Stop(threading.Event):
         def wait(self, timeout=None):
             events.append(timeout)
-            if timeout is None:  # the page stays: look at it, then Ctrl-C
+            if timeout == LONGEST_WAIT_S:  # the page stays: look at it, then Ctrl-C
                 url = re.search("preview: (http://127.0.0.1:[0-9]+/)", capfd.readouterr().err).group(1)
                 connection = http.client.HTTPConnection(url.split("/")[2], timeout=5)
                 connection.request("GET", "/stats")

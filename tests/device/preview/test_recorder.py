@@ -64,8 +64,10 @@ def test_fallback_counts_behind_the_last_exit():
 def test_points_know_when_the_attack_and_defq_were_on():
     clock = Clock()
     recorder = Recorder(5, clock)
-    recorder.before_next = lambda: True
-    for quantised in (False, True):
+    for attack, quantised in ((False, False), (True, False), (True, True)):
+        recorder.attack = attack
         write(recorder, 4, quantised=quantised)
         clock.now += BIN_S
-    assert [(each.attack, each.quantised) for each in recorder.points()] == [(True, False), (True, True)]
+    assert [(each.attack, each.quantised) for each in recorder.points()] == [
+        (False, False), (True, False), (True, True)
+    ]  # fmt: skip
