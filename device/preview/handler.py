@@ -54,6 +54,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         limits = self.server.limits
+        self.server.begins(self.connection)
         self._reader.deadline_s = time.perf_counter() + limits.request_s
         self._reader.limit = limits.request_bytes
         super().handle_one_request()
@@ -165,6 +166,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         try:
             self.close_connection = True
+            server.begins(self.connection, viewer=True)
             self._head(200, {"Content-Type": "multipart/x-mixed-replace; boundary=" + BOUNDARY, "Connection": "close"})
             number = 0
             while not server.closing:

@@ -1,9 +1,12 @@
 """The preview's HTTP server: the standard library's, with what keeps strangers and slow clients from doing harm.
 
 It listens on 127.0.0.1 unless told otherwise, and beyond it wants a token. A request has 5 s and 16 kB for its head and
-body, a viewer 5 s to take a picture, and no more than 32 connections and 8 viewers are served at once.
+body, a viewer 5 s to take a picture, and no more than 32 connections and 8 viewers are served at once. A connection beyond
+that takes the place of one that waits for its request: of the address that has the most of them, the one that has waited
+longest. So whoever holds sockets open without a word pushes out his own ones, and not a viewer.
 """
 
+import collections
 import errno
 import http.server
 import ipaddress
@@ -12,7 +15,8 @@ import secrets
 import socket
 import socketserver
 import threading
-from typing import Any, NamedTuple, Optional
+import time
+from typing import Any, Dict, NamedTuple, Optional
 
 from device.errors import UsageError
 from device.preview.handler import Handler
@@ -46,6 +50,15 @@ class Content(NamedTuple):
     switches: Switches
 
 
+class Client:
+    """A connection, as the server counts it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.since_s = time.monotonic()
+        self.viewer = False
+
+
 class PreviewServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """Serves the page, each connection in a thread of its own.
 
@@ -76,7 +89,8 @@ class PreviewServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.limits = limits
         self.viewers = threading.BoundedSemaphore(limits.viewers)
         self.closing = False
-        self._connections = threading.BoundedSemaphore(limits.connections)
+        self._lock = threading.Lock()
+        self._clients: Dict[socket.socket, Client] = {}
         try:
             found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
             self.address_family = found[0]
@@ -114,21 +128,52 @@ class PreviewServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.shutdown()
         self.server_close()
 
+    def begins(self, connection: socket.socket, viewer: bool = False) -> None:
+        """A connection waits for its next request, or becomes a viewer, which keeps its place."""
+        with self._lock:
+            client = self._clients.get(connection)
+            if client is not None:
+                client.since_s, client.viewer = time.monotonic(), viewer
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._connections.acquire(blocking=False):
+        if not self._make_room():
             self.shutdown_request(request)  # an answer would need a thread
             return
+        with self._lock:
+            self._clients[request] = Client(str(client_address[0]))
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # no thread to be had
-            self._connections.release()
+            self._leaves(request)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._connections.release()
+            self._leaves(request)
+
+    def _make_room(self) -> bool:
+        """Whether one more connection may come, if need be in the place of another."""
+        with self._lock:
+            if len(self._clients) < self.limits.connections:
+                return True
+            counts = collections.Counter(each.address for each in self._clients.values())
+            waiting = [(-counts[each.address], each.since_s, number, connection)
+                       for number, (connection, each) in enumerate(self._clients.items()) if not each.viewer]  # fmt: skip
+            if not waiting:
+                return False
+            connection = min(waiting)[-1]
+            del self._clients[connection]
+        try:
+            connection.shutdown(socket.SHUT_RDWR)  # its thread finds that out, and closes it
+        except OSError:
+            pass  # it has just ended
+        return True
+
+    def _leaves(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._clients.pop(connection, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away or was too slow is not worth a word."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.preview.server import Limits
+from device.preview.server import Client, Limits
 from tests.device.preview.fakes import ask, until
 
 
@@ -111,22 +111,57 @@ def test_a_viewer_that_takes_nothing_loses_its_place(running):
         until(lambda: place_free(server))
 
 
-def test_only_so_many_connections(running):
-    server = running(limits=Limits(connections=3, request_s=1.0))
-    idle = [socket.create_connection(("127.0.0.1", server.server_port), 5) for _ in range(3)]
-    time.sleep(0.2)
-    with pytest.raises((http.client.HTTPException, OSError)):
-        ask(server, "/stats")
-    for each in idle:
-        each.close()
+@pytest.mark.parametrize("count", [3, 40])
+@pytest.mark.parametrize("sent", [b"", b"GET /stats HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_idle_sockets_shut_nobody_out(running, count, sent):
+    """However many there are and however patient the server is: they push out one another, not who asks for something."""
+    server = running(limits=Limits(connections=3, request_s=60.0))
+    idle = []
+    try:
+        for _ in range(count):
+            idle.append(socket.create_connection(("127.0.0.1", server.server_port), 5))
+            idle[-1].sendall(sent)
+        assert [ask(server, "/stats")[0] for _ in range(5)] == [200] * 5
+        until(lambda: len(server._clients) <= 3)
+        assert idle[0].recv(100) == b""  # the one that has waited longest
+    finally:
+        for each in idle:
+            each.close()
 
-    def answered():
-        try:
-            return ask(server, "/stats")[0] == 200
-        except (http.client.HTTPException, OSError):
-            return False
 
-    until(answered)
+def test_viewers_keep_their_places(running):
+    server = running(limits=Limits(connections=3, viewers=2, request_s=60.0))
+    clients = [socket.create_connection(("127.0.0.1", server.server_port), 5) for _ in range(2)]
+    try:
+        for viewer in clients[:2]:
+            viewer.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert viewer.recv(12) == b"HTTP/1.1 200"
+        clients += [socket.create_connection(("127.0.0.1", server.server_port), 5) for _ in range(5)]
+        assert ask(server, "/stats")[0] == 200
+        assert sum(each.viewer for each in server._clients.values()) == 2
+        for viewer in clients[:2]:
+            assert viewer.recv(100)  # pictures still come
+    finally:
+        for each in clients:
+            each.close()
+
+
+def test_whoever_has_most_connections_gives_way(running):
+    server = running(limits=Limits(connections=3))
+    there = [socket.socketpair() for _ in range(3)]
+    for (connection, _), address, since_s in zip(there, ("192.0.2.1", "192.0.2.2", "192.0.2.2"), (1.0, 3.0, 2.0)):
+        server._clients[connection] = Client(address)
+        server._clients[connection].since_s = since_s
+    assert server._make_room()
+    assert list(server._clients) == [there[0][0], there[1][0]]  # not the one that has waited longest of all
+    server._clients[there[2][0]] = Client("192.0.2.3")
+    for client in server._clients.values():
+        client.viewer = True
+    assert not server._make_room()
+    server._clients.clear()
+    for each in there:
+        for end in each:
+            end.close()
 
 
 def test_garbage_is_answered_or_closed(running):
