@@ -32,6 +32,7 @@ from device.attackers import MODEL
 from device.errors import UsageError, WireError
 from device.wire import HEADER_LENGTH, decode_request, encode_response
 from device.wire_tensors import Limits
+from export.attacks.connections import BoundedProtocol
 from export.attacks.linf import DeepSlothLinf
 from export.frames import to_pixels
 from export.networks import SDN, folded
@@ -246,14 +247,19 @@ def serve(
     print(
         f"attacking {model}, exits 1 to {split}, {steps} steps a frame; give the device: --attacker '{url}'", flush=True
     )
-    config = uvicorn.Config(
-        make_app(attacker, facts, token, local), log_level="warning", access_log=False, timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
-    )  # fmt: skip
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises what stopped it once more when it is done
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(config_of(make_app(attacker, facts, token, local))).run(sockets=[listener])
     return 0
+
+
+def config_of(app: Starlette) -> uvicorn.Config:
+    """How the application is served."""
+    # h11 bounds the head of a request to 64 kB
+    return uvicorn.Config(
+        app, http=BoundedProtocol, ws="none", log_level="warning", access_log=False, timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+    )  # fmt: skip
 
 
 def _listen(address: str, port: int) -> socket.socket:

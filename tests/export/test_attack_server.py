@@ -1,5 +1,6 @@
 """The live attacker: what it makes, and what it does to odd requests. The device's own client talks to it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -24,7 +25,8 @@ from device.errors import UsageError
 from device.wire import HEADER_LENGTH, decode_response, encode_request
 from export.attacks import DeepSlothLinf
 from export.attacks.base import uniformity_loss
-from export.attacks.server import FirstExits, LiveAttacker, make_app, serve
+from export.attacks.connections import MOST, BoundedProtocol
+from export.attacks.server import FirstExits, LiveAttacker, config_of, make_app, serve
 from export.weights import to_tensor
 from tests import tiny
 
@@ -45,7 +47,7 @@ class Running:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        self._server = uvicorn.Server(config_of(app))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()
         while not self._server.started:
@@ -61,6 +63,10 @@ class Running:
             return answer.status, answer.headers, answer.read()
         finally:
             connection.close()
+
+    @property
+    def connections(self):
+        return self._server.server_state.connections
 
     def stop(self):
         self._server.should_exit = True
@@ -175,6 +181,39 @@ def test_a_body_without_end_is_cut_off(running):
     connection.endheaders()
     assert connection.getresponse().status == 413  # a length is wanted before anything is read
     connection.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v2/models/deepsloth/infer HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_idle_sockets_shut_no_device_out(running, sent):
+    idle = []
+    try:
+        for _ in range(MOST + 20):
+            idle.append(socket.create_connection(("127.0.0.1", running.port), 5))
+            idle[-1].sendall(sent)
+        good, headers = request(tiny.frames()[:1])
+        assert [running.ask(body=good, **headers)[0] for _ in range(3)] == [200] * 3
+        assert len(running.connections) <= MOST
+        with contextlib.suppress(ConnectionError):
+            assert idle[0].recv(10) == b""  # the one that has waited longest
+    finally:
+        for each in idle:
+            each.close()
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /v2/models/deepsloth HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+@pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\nX: "])
+def test_a_head_that_does_not_end_is_given_up(running, monkeypatch, before, sent):
+    if before and not sent:
+        return  # a connection between two requests may wait for longer
+    monkeypatch.setattr(BoundedProtocol, "head_s", 0.2)
+    with socket.create_connection(("127.0.0.1", running.port), 10) as client:
+        if before:
+            client.sendall(before)
+            assert client.recv(10000).startswith(b"HTTP/1.1 200")
+        if sent:
+            client.sendall(sent)
+        with contextlib.suppress(ConnectionError):
+            assert client.recv(100) == b""
 
 
 def test_other_paths_and_methods(running):

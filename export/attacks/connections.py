@@ -1,0 +1,65 @@
+"""What keeps clients that say nothing from shutting a device out of the live attacker."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MOST = 32
+HEAD_S = 5.0
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's protocol with a bound on connections and a time limit for the head of a request (the application has one for
+    bodies).
+
+    A connection beyond the bound takes the place of one that waits for a whole request: of the address that has the most of
+    them, the one that has waited longest. So whoever holds sockets open pushes out his own ones.
+    """
+
+    most = MOST
+    head_s = HEAD_S
+    _timer: asyncio.TimerHandle | None = None
+    _since_s = 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._since_s = self.loop.time()
+        self._start_timer()
+        if len(self.connections) > self.most:
+            self._take_a_place()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._answering():
+            self._stop_timer()
+        elif self._timer is None and not self.transport.is_closing():
+            self._start_timer()
+
+    def on_response_complete(self) -> None:
+        self._since_s = self.loop.time()
+        super().on_response_complete()
+
+    def _take_a_place(self) -> None:
+        others = [each for each in self.connections if isinstance(each, BoundedProtocol)]
+        counts = Counter(each.client and each.client[0] for each in others)
+        waiting = [each for each in others if not (each._answering() and not each.cycle.more_body)]
+        loser = min(waiting, key=lambda each: (-counts[each.client and each.client[0]], each._since_s), default=self)
+        self.connections.discard(loser)
+        loser.transport.abort()
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(self.head_s, self.transport.abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
