@@ -150,7 +150,8 @@ def test_a_cut_line_and_much_patience(line, ends, finish):
 
 @pytest.mark.long
 def test_the_host_vanishes_and_another_stands_there(line, ends, finish, launch):
-    """Half-open: the device holds connections of which the new host knows nothing. No frame is lost by that."""
+    """Half-open: the device holds connections of which the new host knows nothing. Frames fall back while the line is cut;
+    those that meet such a connection afterwards are sent once more over a fresh one."""
     host, device = ends("--timeout-ms", "4000")
     time.sleep(BEFORE_S)
     bad = line.set(CUT)
@@ -167,7 +168,8 @@ def test_the_host_vanishes_and_another_stands_there(line, ends, finish, launch):
 
 @pytest.mark.long
 def test_idle_half_open_connections_cost_no_frame(line, ends, launch, finish):
-    """The same while the device has nothing to say: it finds out with its next frame, and sends that once more."""
+    """The same while the device has nothing to say: the system looks after idle connections (TCP keep-alive), and a frame
+    that comes before it has found out is sent once more."""
     host, device = ends(rate=0.5)
     device.wait_for("host", device.seen()[-1].at + 1e-3)
     device.signal(signal.SIGSTOP)
