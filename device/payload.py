@@ -49,8 +49,6 @@ class Quantised(NamedTuple):
 class Alternatives(NamedTuple):
     """What a frame may be sent as beside its activation."""
 
-    quantised: Optional[Quantised] = None
-    """From a head that quantises; made here where it does not."""
     pixels: Optional[np.ndarray] = None
     """uint8 (height, width, channels) of the network's size, before DefQ; not changed until the frame is answered."""
     table: Optional[np.ndarray] = None
@@ -90,7 +88,7 @@ def forms_among(names: Iterable[str], bundle: Bundle) -> List[str]:
 
 
 def quantised(activation: np.ndarray, levels: int) -> Quantised:
-    """Quantise an activation between its lowest and its highest value, as the head does (export/graphs.py), to the bit.
+    """Quantise an activation between its lowest and its highest value, as ``restored`` and from_uint8.onnx undo it.
 
     Args:
         activation: float32 (n, ...).
@@ -165,7 +163,7 @@ class Encoder:
             if tensors is not None:
                 return _deflated(form, dict(tensors, threshold=threshold))
         if form != FP32:
-            packed = others.quantised or quantised(activation, self._levels)
+            packed = quantised(activation, self._levels)
             small = {"activation_uint8": packed.values, "activation_range": packed.range, "threshold": threshold}
             return _deflated(UINT8, small)
         message = encode_request({"activation": activation, "threshold": threshold}, OUTPUTS)

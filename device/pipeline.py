@@ -227,7 +227,7 @@ class Pipeline:
         """Hand a frame that did not leave over to the host."""
         if head.activation is None or self._uplink is None:
             return None
-        others = Alternatives(head.quantised, pixels, treatment.table)
+        others = Alternatives(pixels, treatment.table)
         own = treatment.threshold if treatment.found else None
         ticket = self._uplink.submit(head.activation, wait=not live, threshold=own, others=others)
         if self._uplink.connections == 1 and not live:

@@ -121,7 +121,8 @@ def write_bundle(
     steps = np.array(table["table"])
     thresholds = {rad: float(point["threshold"]) for rad, point in card["thresholds"].items()}
     parts = pieces.stages(network)
-    models, levels = _models(parts, network.input_shape, settings, thresholds[str(settings.rad)], steps, frames)
+    models = _models(parts, network.input_shape, settings, thresholds[str(settings.rad)], steps)
+    levels = _levels(models["head_flat"], frames[:50])
     check_exits(network, models, settings.split, thresholds[str(settings.rad)], frames, origin)
     if settings.fuse_defq:
         check_defq(models["head"], steps, frames, origin)
@@ -159,7 +160,11 @@ def write_bundle(
         "thresholds": thresholds,
         "default_rad": settings.rad,
         "graphs": {
-            name: {"file": f"{name}.onnx", "opset": pieces.OPSET, "ir_version": pieces.IR_VERSION} for name in models
+            name: {
+                "file": f"{name}.onnx", "opset": pieces.OPSET, "ir_version": pieces.IR_VERSION,
+                "inputs": [each.name for each in graph.graph.input], "outputs": [each.name for each in graph.graph.output],
+            }
+            for name, graph in models.items()
         },
         "defq": {"file": "table.json", "fused": settings.fuse_defq, "table": steps.tolist()},
         "calibration": {name: card.get(name) for name in ("thresholds", "accuracy_calibration", "images", "shares")},
@@ -215,22 +220,18 @@ def _models(
     settings: BundleSettings,
     threshold: float,
     steps: np.ndarray,
-    frames: np.ndarray,
-) -> tuple[dict[str, onnx.ModelProto], int]:
-    """All graphs by name, and the levels of the activation as uint8."""
+) -> dict[str, onnx.ModelProto]:
+    """All graphs by name."""
     split = settings.split
     again = _macs_per_value(parts) < AGAIN_BELOW
     table = steps if settings.fuse_defq else None
-    flat = graphs.flat_head(parts, split, shape, threshold)
-    levels = _levels(flat, frames[:50])
-    models = {
-        "head": graphs.nested_head(parts, split, shape, threshold, again=again, table=table, levels=levels),
-        "head_flat": flat,
+    return {
+        "head": graphs.nested_head(parts, split, shape, threshold, again=again, table=table),
+        "head_flat": graphs.flat_head(parts, split, shape, threshold),
         "tail": graphs.tail(parts, split),
         "from_uint8": graph_payload.from_uint8(parts.shapes[split - 1]),
         "from_coefficients": graph_payload.from_coefficients(parts, split, shape),
     }
-    return models, levels
 
 
 def _levels(head: onnx.ModelProto, frames: np.ndarray) -> int:

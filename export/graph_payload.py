@@ -1,46 +1,17 @@
-"""Payload forms as ONNX nodes (device/payload.py): what the head adds to quantise, and what a host runs before the tail."""
+"""Payload forms as ONNX graphs (device/payload.py): what a host runs before the tail."""
 
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from device.payload import GREY, SMALLEST_STEP
+from device.payload import GREY
 from device.quantization import BLOCK, ZIGZAG, block_dct_matrix
 from export.pieces import Piece, Stages, constant, joined, model, renaming
 
 FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8
 QUANTISED = ("activation_uint8", "activation_range")
 Step = tuple[str, list[str], str, dict[str, Any]]  # operator, inputs, output, attributes
-
-
-def quantising(source: str, shape: tuple[int, ...], levels: int, suffix: str) -> Piece:
-    """``source`` float32 (n, ...) -> activation_uint8 uint8 (n, ...) and activation_range float32 (n, 2).
-
-    The same operations in the same order as ``device.payload.quantised``, which gives the same bits.
-    """
-    prefix = "quantise/"
-    axes = list(range(1, len(shape) + 1))
-    steps: list[Step] = [
-        ("ReduceMin", [source], "lowest", {"axes": axes, "keepdims": 1}),
-        ("ReduceMax", [source], "highest", {"axes": axes, "keepdims": 1}),
-        ("Sub", ["highest", "lowest"], "width", {}),
-        ("Div", ["width", "levels"], "each", {}),
-        ("Max", ["each", "smallest"], "step", {}),
-        ("Sub", [source, "lowest"], "above", {}),
-        ("Div", ["above", "step"], "exact", {}),
-        ("Round", ["exact"], "whole", {}),
-        ("Cast", ["whole"], QUANTISED[0], {"to": UINT8}),
-        ("Concat", ["lowest", "step"], "pair", {"axis": 1}),
-        ("Reshape", ["pair", "two"], QUANTISED[1], {}),
-    ]
-    weights: dict[str, np.ndarray] = {
-        "levels": np.array(levels, np.float32),
-        "smallest": np.array(SMALLEST_STEP, np.float32),
-        "two": np.array([-1, 2], np.int64),
-    }
-    kept = {source: source, **{name: name + suffix for name in QUANTISED}}
-    return _piece(prefix, steps, weights, kept)
 
 
 def from_uint8(shape: tuple[int, ...]) -> ModelProto:

@@ -3,8 +3,8 @@
 Each block and classifier is exported by PyTorch on its own and becomes a *piece*; the graphs here are those pieces
 joined by hand. Three graphs come out:
 
-* ``nested_head``: batch 1, for ONNX Runtime; gives the activation as uint8 too. The blocks behind a cut sit in the else-branch of an ``If``, their weights
-  with them as initialisers of that branch (as outer-scope weights they would escape Conv + ReLU fusion).
+* ``nested_head``: batch 1, for ONNX Runtime. The blocks behind a cut sit in a branch of an ``If``, and their weights are
+  initialisers of that branch (as outer-scope weights they would escape Conv + ReLU fusion).
 * ``flat_head``: any batch, no control flow, for TensorRT and others.
 * ``tail``: any batch, one threshold a frame.
 
@@ -17,10 +17,9 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from export.graph_defq import defq_switch
-from export.graph_payload import QUANTISED, quantising
 from export.pieces import Piece, Stages, constant, joined, model, renaming
 
-FLOAT, INT64, BOOL, UINT8 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL, TensorProto.UINT8
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 
 def _best(index: int, prefix: str, keepdims: int = 0, label: bool = True) -> list[NodeProto]:
@@ -84,9 +83,7 @@ def _only_confidence(index: int, prefix: str) -> Piece:
 OUTPUTS = ("label", "confidence", "exit", "activation")
 
 
-def _output_infos(
-    batch: str | None, activation: tuple[int, ...] | None, suffix: str = "", quantised: bool = False
-) -> list[ValueInfoProto]:
+def _output_infos(batch: str | None, activation: tuple[int, ...] | None, suffix: str = "") -> list[ValueInfoProto]:
     """What the outputs are. Of a nested head the batch axis is not named: activation has none or one."""
     first = 1 if batch is None else batch
     infos = [
@@ -96,10 +93,6 @@ def _output_infos(
     ]
     if activation:
         infos.append(helper.make_tensor_value_info(f"activation{suffix}", FLOAT, [batch, *activation]))
-        if quantised:
-            values, pair = (name + suffix for name in QUANTISED)
-            infos.append(helper.make_tensor_value_info(values, UINT8, [batch, *activation]))
-            infos.append(helper.make_tensor_value_info(pair, FLOAT, [batch, 2]))
     return infos
 
 
@@ -169,7 +162,6 @@ def nested_head(
     cuts: Sequence[int] | None = None,
     again: bool = False,
     table: np.ndarray | None = None,
-    levels: int = 255,
 ) -> ModelProto:
     """Exits 1..split for one frame; what lies behind a cut runs only when the frame has not left before it.
 
@@ -179,10 +171,10 @@ def nested_head(
             Runtime keeps them in a blocked layout, and turning all of them into the plain layout at the cut is paid
             even by frames that leave; a cheap first block costs no more than that.
         table: Q_def (8, 8), to apply DefQ inside the graph; adds the input ``defq`` bool (1,), by default true.
-        levels: steps of the activation as uint8.
 
     Inputs and outputs are those of ``flat_head`` with n = 1, but that ``activation`` is empty, (0, ...), for a frame
-    that left before the last cut; and beside it ``activation_uint8`` and ``activation_range`` (device/payload.py).
+    that left before the last cut. What only one payload form needs (device/payload.py) is not computed here: every
+    frame that stays would pay for it, whatever it is sent as.
     """
     shape = parts.shapes[split - 1]
     cuts = sorted(range(1, split) if cuts is None else cuts)
@@ -200,14 +192,11 @@ def nested_head(
         if table is None:
             here = renaming(here, {"pixels": "image"})
         if innermost:
-            here = _answering(here, prefix, f"features{last}", suffix)
-            return joined(here, quantising(OUTPUTS[3] + suffix, shape, levels, suffix))
+            return _answering(here, prefix, f"features{last}", suffix)
         rest = scope(last + 1, inner)
-        stay = helper.make_graph(
-            rest.nodes, f"stay{last + 1}", [], _output_infos(None, shape, inner, True), rest.weights
-        )
+        stay = helper.make_graph(rest.nodes, f"stay{last + 1}", [], _output_infos(None, shape, inner), rest.weights)
         leave = _leaving(last, prefix, f"{inner}_left", shape, one_exit)
-        outputs = [name + suffix for name in (*OUTPUTS, *QUANTISED)]
+        outputs = [name + suffix for name in OUTPUTS]
         branch = helper.make_node("If", [f"{prefix}stays"], outputs, then_branch=stay, else_branch=leave)
         return joined(here, Piece([branch], []))
 
@@ -217,16 +206,14 @@ def nested_head(
     if table is not None:
         whole = joined(defq_switch(table, input_shape), whole)
         inputs.append(helper.make_tensor_value_info("defq", BOOL, [1]))
-    outputs = _output_infos(None, shape, quantised=True)
+    outputs = _output_infos(None, shape)
     graph = helper.make_graph(whole.nodes, "nested_head", inputs, outputs, [default, *whole.weights])
     return model(graph, "Exits of the device; blocks behind an exit run only when the frame has not left.")
 
 
 def _leaving(last: int, prefix: str, suffix: str, shape: tuple[int, ...], one_exit: bool) -> GraphProto:
-    """The branch of a frame that leaves: its answer and an empty activation, in both forms."""
+    """The branch of a frame that leaves: its answer and an empty activation."""
     empty = constant(f"{prefix}empty", np.zeros((0, *shape), np.float32))
-    empty_uint8 = constant(f"{prefix}empty_uint8", np.zeros((0, *shape), np.uint8))
-    empty_range = constant(f"{prefix}empty_range", np.zeros((0, 2), np.float32))
     number = constant(f"{prefix}number", np.array([last + 1], np.int64))
     node = helper.make_node
     if one_exit:
@@ -239,8 +226,6 @@ def _leaving(last: int, prefix: str, suffix: str, shape: tuple[int, ...], one_ex
         node("Identity", [f"{prefix}confidence"], [f"confidence{suffix}"]),
         node("Identity", [exit_], [f"exit{suffix}"]),
         node("Identity", [empty.name], [f"activation{suffix}"]),
-        node("Identity", [empty_uint8.name], [QUANTISED[0] + suffix]),
-        node("Identity", [empty_range.name], [QUANTISED[1] + suffix]),
     ]
-    weights = [empty, empty_uint8, empty_range, *([number] if one_exit else [])]
-    return helper.make_graph(nodes, f"leave{last + 1}", [], _output_infos(None, shape, suffix, True), weights)
+    weights = [empty, *([number] if one_exit else [])]
+    return helper.make_graph(nodes, f"leave{last + 1}", [], _output_infos(None, shape, suffix), weights)

@@ -4,8 +4,6 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from device.payload import Quantised
-
 
 class HeadResult(NamedTuple):
     """The head's answer for one frame."""
@@ -18,8 +16,6 @@ class HeadResult(NamedTuple):
     """1-based exit the frame left at; 0 = it did not leave."""
     activation: Optional[np.ndarray]
     """float32 (1, ...) for the host where the frame did not leave, else None."""
-    quantised: Optional[Quantised] = None
-    """The same as uint8, from heads that quantise."""
 
 
 class Engine:

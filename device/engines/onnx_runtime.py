@@ -20,10 +20,8 @@ from device.engines.cuda import open_cuda
 from device.engines.flat_head import FlatHeadEngine, read_flat_head
 from device.engines.tensorrt import WORKSPACE_BYTES
 from device.errors import EngineError
-from device.payload import Quantised
 
 OUTPUTS = ["label", "confidence", "exit", "activation"]
-QUANTISED = ["activation_uint8", "activation_range"]
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
@@ -94,8 +92,6 @@ class OnnxRuntimeEngine(Engine):
                     onnxruntime.__version__, bundle.path, _first_line(error),
                     bundle.manifest["graphs"]["head"].get("opset"))
             ) from error  # fmt: skip
-        known = {each.name for each in self._session.get_outputs()}
-        self._outputs = OUTPUTS + (QUANTISED if known.issuperset(QUANTISED) else [])  # older bundles have none
         self._threshold = np.zeros(1, np.float32)
         self._defq = np.zeros(1, np.bool_)
         self._feed: Dict[str, np.ndarray] = {"threshold": self._threshold}
@@ -106,7 +102,7 @@ class OnnxRuntimeEngine(Engine):
         self._threshold[0] = threshold
         self._defq[0] = defq
         self._feed["image"] = image
-        return _run(self._session, self._feed, self._outputs)
+        return _run(self._session, self._feed)
 
 
 class OnnxRuntimeGpuEngine(FlatHeadEngine):
@@ -177,7 +173,7 @@ class OnnxRuntimeGpuEngine(FlatHeadEngine):
     def run_flat(self, image: np.ndarray, threshold: float) -> HeadResult:
         self._threshold[0] = threshold
         self._feed["image"] = image
-        return _run(self._session, self._feed, OUTPUTS)
+        return _run(self._session, self._feed)
 
 
 def cache_name(model: bytes, fp16: bool) -> str:
@@ -200,16 +196,14 @@ def _built(engines: Any) -> bool:
     return engines is not None and bool(glob.glob(os.path.join(glob.escape(engines), "*.engine")))
 
 
-def _run(session: "onnxruntime.InferenceSession", feed: Dict[str, np.ndarray], outputs: List[str]) -> HeadResult:
+def _run(session: "onnxruntime.InferenceSession", feed: Dict[str, np.ndarray]) -> HeadResult:
     try:
-        label, confidence, exit_, activation, *rest = session.run(outputs, feed)
+        label, confidence, exit_, activation = session.run(OUTPUTS, feed)  # heads of older bundles have more
     except Exception as error:
         raise EngineError("ONNX Runtime failed on a frame ({}); expected an image of the bundle's shape".format(
             _first_line(error))) from error  # fmt: skip
     left = int(exit_[0])
-    if left:
-        return HeadResult(int(label[0]), float(confidence[0]), left, None)
-    return HeadResult(int(label[0]), float(confidence[0]), left, activation, Quantised(*rest) if rest else None)
+    return HeadResult(int(label[0]), float(confidence[0]), left, None if left else activation)
 
 
 def _first_line(error: Exception) -> str:

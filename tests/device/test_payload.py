@@ -4,13 +4,13 @@ import zlib
 import numpy as np
 import pytest
 
-from device.engines import OnnxRuntimeEngine
 from device.payload import (
     COEFFICIENTS,
     FP32,
     UINT8,
     Alternatives,
     Encoder,
+    deflated,
     forms_among,
     inputs_of,
     packed_coefficients,
@@ -18,7 +18,6 @@ from device.payload import (
     restored,
     steps_of,
 )
-from device.pipeline import Preprocessor
 from device.quantization import ZIGZAG, DefQ, block_dct_matrix
 from device.wire import decode_request, encode_request
 
@@ -57,19 +56,20 @@ def test_zeros_behind_a_relu_stay_zeros_and_flat_activations_stay_what_they_are(
         np.testing.assert_array_equal(restored(quantised(flat, 255)), flat)
 
 
-def test_the_heads_uint8_is_numpys_to_the_bit(bundle, frames):
-    engine, prepare = OnnxRuntimeEngine(bundle, 1), Preprocessor(bundle, defq=False)
-    sent = 0
-    for frame in frames:
-        head = engine.run(prepare.to_image(frame), 0.62)
-        if head.activation is None:
-            assert head.quantised is None
-            continue
-        sent += 1
-        expected = quantised(head.activation, bundle.activation_levels)
-        np.testing.assert_array_equal(head.quantised.values, expected.values)
-        assert head.quantised.range.tobytes() == expected.range.tobytes()
-    assert sent == 19
+@pytest.mark.parametrize("form", [COEFFICIENTS, UINT8, FP32])
+def test_a_form_computes_what_it_sends_and_nothing_else(bundle, frames, activation, monkeypatch, form):
+    """Work for one form is not paid by frames that are sent in another."""
+    called = []
+    for step in (quantised, packed_coefficients, deflated):
+
+        def noted(*given, _step=step):
+            called.append(_step)
+            return _step(*given)
+
+        monkeypatch.setattr("device.payload." + step.__name__, noted)
+    Encoder(bundle).encode(activation, THRESHOLD, form, Alternatives(frames[0], bundle.table))
+    expected = {COEFFICIENTS: [packed_coefficients, deflated], UINT8: [quantised, deflated], FP32: []}
+    assert called == expected[form]
 
 
 def test_zigzag_is_that_of_jpeg():
@@ -118,14 +118,14 @@ def test_what_does_not_fit_a_byte_is_not_sent_as_coefficients(bundle, activation
     assert steps_of(np.full((8, 8), 256, np.float32)) is None
     encoder = Encoder(bundle)
     for table in (fine, np.full((8, 8), 20.5, np.float32)):
-        payload = encoder.encode(activation, THRESHOLD, COEFFICIENTS, Alternatives(None, black, table))
+        payload = encoder.encode(activation, THRESHOLD, COEFFICIENTS, Alternatives(black, table))
         assert payload.form == UINT8
         assert set(read(payload)) == {"activation_uint8", "activation_range", "threshold"}
 
 
 def test_bodies_hold_what_the_form_says(bundle, frames, activation):
     encoder = Encoder(bundle)
-    others = Alternatives(None, frames[0], bundle.table)
+    others = Alternatives(frames[0], bundle.table)
     sizes = []
     for form in (COEFFICIENTS, UINT8, FP32):
         payload = encoder.encode(activation, THRESHOLD, form, others)
@@ -145,7 +145,7 @@ def test_coefficients_are_of_the_frames_own_table(bundle, frames, activation):
     encoder = Encoder(bundle)
     for step in (30, 40, 30):
         table = np.full((8, 8), step, np.float32)
-        tensors = read(encoder.encode(activation, THRESHOLD, COEFFICIENTS, Alternatives(None, frames[0], table)))
+        tensors = read(encoder.encode(activation, THRESHOLD, COEFFICIENTS, Alternatives(frames[0], table)))
         assert tensors["steps"].tolist() == [[step] * 64]
         expected = packed_coefficients(DefQ(table).levels(frames[0]), 3, steps_of(table))
         np.testing.assert_array_equal(tensors["coefficients"], expected)
@@ -158,9 +158,9 @@ def test_forms_that_a_host_and_a_frame_can_have(bundle, frames):
     assert forms_among(["activation_uint8"], bundle) == [FP32]
     encoder = Encoder(bundle)
     forms = [COEFFICIENTS, UINT8, FP32]
-    assert encoder.possible(forms, Alternatives(None, frames[0], bundle.table)) == forms
-    assert encoder.possible(forms, Alternatives(None, frames[0], None)) == [UINT8, FP32]
-    assert encoder.possible(forms, Alternatives(None, frames[0], np.full((8, 8), 300, np.float32))) == [UINT8, FP32]
+    assert encoder.possible(forms, Alternatives(frames[0], bundle.table)) == forms
+    assert encoder.possible(forms, Alternatives(frames[0], None)) == [UINT8, FP32]
+    assert encoder.possible(forms, Alternatives(frames[0], np.full((8, 8), 300, np.float32))) == [UINT8, FP32]
 
 
 def test_headers_are_inside_what_is_deflated(bundle, activation):

@@ -238,7 +238,7 @@ def test_urls_that_cannot_work(bundle, url):
 
 @pytest.fixture
 def quantised_frame(bundle, frames):
-    return Alternatives(None, frames[0], bundle.table)
+    return Alternatives(frames[0], bundle.table)
 
 
 ALL = [COEFFICIENTS, UINT8, FP32]

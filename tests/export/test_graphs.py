@@ -3,6 +3,7 @@ import onnx
 import pytest
 
 from device.bundle import load_bundle
+from device.engines import OnnxRuntimeEngine
 from device.errors import DataError, UsageError
 from device.payload import packed_coefficients, quantised, restored, steps_of
 from device.quantization import DefQ
@@ -112,24 +113,52 @@ TABLE = np.array(tiny.TABLE["table"], np.float32)
 
 @pytest.mark.parametrize("split", [1, 2, 3, 4])
 @pytest.mark.parametrize("levels", [63, 255])
-def test_the_heads_uint8_is_numpys_to_the_bit_wherever_the_frame_stays(parts, split, levels):
-    head = session(graphs.nested_head(parts, split, tiny.SHAPE, THRESHOLD, levels=levels))
+def test_a_host_restores_uint8_as_numpy_does_to_the_bit(parts, split, levels):
+    head = session(graphs.nested_head(parts, split, tiny.SHAPE, THRESHOLD))
     back = session(graph_payload.from_uint8(parts.shapes[split - 1]))
     for image in to_tensor(tiny.frames()[:20]).numpy():
         feed = {"image": image[None], "threshold": np.full(1, 2, np.float32)}
-        activation, values, pair = head.run(["activation", *graph_payload.QUANTISED], feed)
-        expected = quantised(activation, levels)
-        np.testing.assert_array_equal(values, expected.values)
-        assert pair.tobytes() == expected.range.tobytes()
-        found = back.run(None, {"activation_uint8": values, "activation_range": pair})[0]
-        np.testing.assert_array_equal(found, restored(expected))
+        packed = quantised(head.run(["activation"], feed)[0], levels)
+        found = back.run(None, {"activation_uint8": packed.values, "activation_range": packed.range})[0]
+        np.testing.assert_array_equal(found, restored(packed))
 
 
-def test_a_frame_that_left_early_has_no_uint8_either(parts):
+def test_the_head_gives_the_answer_and_the_activation_and_nothing_else(parts):
+    """What only one payload form needs would be computed for every frame that stays."""
     head = session(graphs.nested_head(parts, 3, tiny.SHAPE, THRESHOLD))
+    assert tuple(each.name for each in head.get_outputs()) == graphs.OUTPUTS
     feed = {"image": to_tensor(tiny.frames()[:1]).numpy(), "threshold": np.zeros(1, np.float32)}
-    shapes = [each.shape for each in head.run(["activation", *graph_payload.QUANTISED], feed)]
-    assert shapes == [(0, *parts.shapes[2]), (0, *parts.shapes[2]), (0, 2)]
+    assert head.run(["activation"], feed)[0].shape == (0, *parts.shapes[2])
+
+
+def test_heads_of_older_bundles_that_quantise_still_run(parts, tmp_path):
+    """They give ``activation_uint8`` and ``activation_range`` too, which the device does not ask for any more."""
+    bundle = load_bundle(str(tiny.write(tmp_path / "new")))
+    older = onnx.load_from_string(bundle.read("head"))
+    for name, kind in (("activation_uint8", onnx.TensorProto.UINT8), ("activation_range", onnx.TensorProto.FLOAT)):
+        older.graph.node.append(onnx.helper.make_node("Cast", ["activation"], [name], to=kind))
+        older.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+
+    class Older:
+        path, manifest, defq_fused = bundle.path, bundle.manifest, False
+
+        def read(self, graph):
+            return older.SerializeToString()
+
+    old, new = OnnxRuntimeEngine(Older(), 1), OnnxRuntimeEngine(bundle, 1)
+    for image in to_tensor(tiny.frames()).numpy():
+        found, expected = (engine.run(image[None], THRESHOLD) for engine in (old, new))
+        assert found[:3] == expected[:3]
+        np.testing.assert_array_equal(found.activation, expected.activation)
+
+
+def test_the_manifest_says_what_goes_into_each_graph_and_what_comes_out(tmp_path):
+    bundle = load_bundle(str(tiny.write(tmp_path / "b", BundleSettings(2, fuse_defq=True))))
+    for name, described in bundle.manifest["graphs"].items():
+        graph = onnx.load_from_string(bundle.read(name)).graph
+        assert described["inputs"] == [each.name for each in graph.input]
+        assert described["outputs"] == [each.name for each in graph.output]
+    assert bundle.manifest["graphs"]["head"]["inputs"] == ["image", "threshold", "defq"]
 
 
 @pytest.mark.parametrize("split", [1, 3])

@@ -62,7 +62,7 @@ def test_the_forms_as_they_are_pass(models, capsys):
 def test_a_graph_that_restores_otherwise_than_numpy_is_refused(models, fault):
     (operator, values, attributes), _ = FAULTS[fault]
     append(models["from_uint8"], operator, values, **attributes)
-    with pytest.raises(DataError, match="activations as uint8 differ from NumPy for frame 0"):
+    with pytest.raises(DataError, match="activations from uint8 differ from NumPy for frame 0"):
         check(models)
 
 
@@ -90,9 +90,7 @@ def test_a_graph_that_computes_otherwise_from_coefficients_is_refused(models, fa
         check(models)
 
 
-def test_other_levels_and_another_order_of_coefficients_are_refused(models):
-    with pytest.raises(DataError, match="activations as uint8 differ from NumPy for frame 0"):
-        check(models, levels=63)
+def test_another_order_of_coefficients_is_refused(models):
     for weight in models["from_coefficients"].graph.initializer:
         if weight.name == "rebuild/order":
             weight.CopyFrom(pieces.constant(weight.name, np.arange(64)))

@@ -17,6 +17,7 @@ from device.payload import (
     Alternatives,
     inputs_of,
     packed_coefficients,
+    quantised,
     restored,
     steps_of,
 )
@@ -58,7 +59,7 @@ def tensors(form, bundle, head, pixels):
     if form == FP32:
         return {"activation": head.activation, "threshold": threshold}
     if form == UINT8:
-        values, pair = head.quantised
+        values, pair = quantised(head.activation, bundle.activation_levels)
         return {"activation_uint8": values, "activation_range": pair, "threshold": threshold}
     packed = packed_coefficients(DefQ(bundle.table).levels(pixels), 3, steps_of(bundle.table))
     return {"coefficients": packed, "steps": steps_of(bundle.table), "threshold": threshold}
@@ -72,7 +73,7 @@ def test_activations_of_all_forms(bundle, tail, sent):
             assert inputs.form == form
             found[form] = tail._activation([inputs])
         np.testing.assert_array_equal(found[FP32], head.activation)
-        np.testing.assert_array_equal(found[UINT8], restored(head.quantised))
+        np.testing.assert_array_equal(found[UINT8], restored(quantised(head.activation, bundle.activation_levels)))
         np.testing.assert_allclose(found[COEFFICIENTS], head.activation, atol=1e-5)
 
 
@@ -107,8 +108,7 @@ def test_a_device_and_a_host(bundle, host, sent, form):
         uplink = Uplink(host.url, bundle, LIMIT, 2, payload=each)
         uplink.check()
         tickets = [
-            uplink.submit(head.activation, True, others=Alternatives(head.quantised, pixels, bundle.table))
-            for head, pixels in sent
+            uplink.submit(head.activation, True, others=Alternatives(pixels, bundle.table)) for head, pixels in sent
         ]
         for ticket in tickets:
             ticket.wait()
