@@ -16,6 +16,7 @@ from device.bundle import FORMAT, FORMAT_VERSION, pack_bundle
 from device.errors import DataError, UsageError
 from device.payload import UINT8, deflated, quantised
 from export import datasets, graph_payload, graphs, pieces
+from export.cuts import cheapest_handover
 from export.frame_set import FILE, MadeFrames, frames_of, pack_frames
 from export.last_exit import shortened
 from export.model_card import read_card
@@ -25,9 +26,6 @@ from export.parity_forms import check_forms
 from export.quantization_table import TABLES, read_table
 from export.weights import load_network, to_tensor
 
-# Below this many multiply-accumulates per value that it hands over, a first block is computed twice rather than handed
-# over a cut (graphs.nested_head): VGG-16 has 27, MobileNet 50, ResNet-56 315.
-AGAIN_BELOW = 32
 LEVELS = (255, 127, 63)  # of an activation as uint8; the first that takes a seventh of the bytes of float32
 
 
@@ -223,10 +221,10 @@ def _models(
 ) -> dict[str, onnx.ModelProto]:
     """All graphs by name."""
     split = settings.split
-    again = _macs_per_value(parts) < AGAIN_BELOW
+    nested, again = cheapest_handover(parts, split)
     table = steps if settings.fuse_defq else None
     return {
-        "head": graphs.nested_head(parts, split, shape, threshold, again=again, table=table),
+        "head": graphs.nested_head(nested, split, shape, threshold, again=again, table=table),
         "head_flat": graphs.flat_head(parts, split, shape, threshold),
         "tail": graphs.tail(parts, split),
         "from_uint8": graph_payload.from_uint8(parts.shapes[split - 1]),
@@ -242,19 +240,6 @@ def _levels(head: onnx.ModelProto, frames: np.ndarray) -> int:
         if sum(len(deflated(each.tobytes(), UINT8)) for each in values) <= activation.nbytes / 7:
             return levels
     return LEVELS[-1]
-
-
-def _macs_per_value(parts: pieces.Stages) -> float:
-    """Multiply-accumulates of block 1 for each value of its output: what computing it again costs against a copy."""
-    weights = {weight.name: weight for weight in parts.blocks[0].weights}
-    macs = 0
-    values = int(np.prod(parts.shapes[0]))
-    for node in parts.blocks[0].nodes:
-        if node.op_type == "Conv":
-            outputs, *kernel = weights[node.input[1]].dims
-            # every map of a first block that is not yet strided has as many pixels as its output
-            macs += outputs * int(np.prod(kernel)) * values // parts.shapes[0][0]
-    return macs / values
 
 
 def _replace(out: Path, contents: dict[str, bytes]) -> None:

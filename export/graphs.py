@@ -167,9 +167,8 @@ def nested_head(
 
     Args:
         cuts: exits (1-based, below ``split``) with a cut behind them; all of them by default.
-        again: compute block 1 once more behind a first cut at exit 1 instead of handing its features over. ONNX
-            Runtime keeps them in a blocked layout, and turning all of them into the plain layout at the cut is paid
-            even by frames that leave; a cheap first block costs no more than that.
+        again: compute block 1 once more behind a first cut at exit 1 instead of handing its features over
+            (export/cuts.py says when).
         table: Q_def (8, 8), to apply DefQ inside the graph; adds the input ``defq`` bool (1,), by default true.
 
     Inputs and outputs are those of ``flat_head`` with n = 1, but that ``activation`` is empty, (0, ...), for a frame

@@ -8,10 +8,9 @@ from device.errors import DataError, UsageError
 from device.payload import packed_coefficients, quantised, restored, steps_of
 from device.quantization import DefQ
 from export import graph_payload, graphs, pieces
-from export.bundle import LEVELS, BundleSettings, _levels, _macs_per_value, write_bundle
+from export.bundle import LEVELS, BundleSettings, _levels, write_bundle
 from export.calibration import ExitScores, early_exit, score
 from export.graph_defq import defq_nodes
-from export.networks import NETWORKS
 from export.parity import TIE, check_defq, check_exits, compare_pixels, pixels_of, run_split, session, tied
 from export.weights import to_tensor
 from tests import tiny
@@ -292,8 +291,3 @@ def test_bundles_of_other_tables_splits_and_folders(tmp_path, network):
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"
     tiny.write(tmp_path / "b")
     tiny.write(tmp_path / "b")  # an earlier bundle is replaced
-
-
-def test_only_vgg_computes_its_first_block_twice():
-    cost = {name: _macs_per_value(pieces.stages(make())) for name, make in NETWORKS.items()}
-    assert cost == {"vgg16": 27, "resnet56": 315, "mobilenet": 50}
