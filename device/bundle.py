@@ -83,6 +83,18 @@ class Bundle(NamedTuple):
         """
         return _checked(self.path, self.files, self.manifest, name)
 
+    def label_name(self, label: int) -> str:
+        """What a label of the graphs is called.
+
+        Raises:
+            BundleError: the bundle names fewer classes than its graphs have.
+        """
+        if not 0 <= label < len(self.labels):
+            raise BundleError("found label {} from the graphs of {}, whose labels.txt names {} classes, 0 to {}; expected a name "
+                              "for each class of the network; {}".format(
+                                  label, self.path, len(self.labels), len(self.labels) - 1, EXPORT_AGAIN))  # fmt: skip
+        return self.labels[label]
+
     def threshold(self, rad: int) -> float:
         """The threshold for a relative accuracy drop of ``rad`` percent.
 

@@ -81,6 +81,6 @@ class FrameJob(NamedTuple):
         if self.born_s is not None:
             ms["age"] = (now_s - self.born_s) * 1e3
         return Decision(
-            frame.index, label, bundle.labels[label], confidence, exit_, source, ms, sent, frame.label,
+            frame.index, label, bundle.label_name(label), confidence, exit_, source, ms, sent, frame.label,
             self.treatment.quantised, self.treatment.found, form,
         )  # fmt: skip

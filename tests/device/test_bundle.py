@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import tarfile
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from device.bundle import load_bundle, pack_bundle
+from device.cli import main
 from device.errors import BundleError, UsageError
 
 
@@ -27,6 +29,29 @@ def test_reads_what_the_export_wrote(bundle):
     assert bundle.relative_costs[-1] == pytest.approx(1)
     assert bundle.threshold(5) == pytest.approx(0.62)
     assert len(bundle.read("head")) > 1000
+
+
+def test_fewer_labels_than_logits_is_one_sentence(bundle_folder, frames, tmp_path, monkeypatch, capsys):
+    """The graphs do not say how many classes they have: it shows with the first frame of a class without a name."""
+    two = b"circle\nsquare\n"
+    with open(os.path.join(bundle_folder, "labels.txt"), "wb") as file:
+        file.write(two)
+    manifest = manifest_of(bundle_folder)
+    manifest["labels"] = ["circle", "square"]
+    manifest["files"]["labels.txt"] = {"sha256": hashlib.sha256(two).hexdigest(), "bytes": len(two)}
+    write_manifest(bundle_folder, manifest)
+    bundle = load_bundle(bundle_folder)
+    assert bundle.label_name(1) == "square"
+    for label in (2, -1):
+        with pytest.raises(
+            BundleError, match=r"found label -?\d from the graphs of .*, whose labels.txt names 2 classes"
+        ):
+            bundle.label_name(label)
+    monkeypatch.setattr("device.run.stop_on_signals", lambda: None)  # pytest's own handlers should survive
+    source = str(tmp_path / "frames.npz")
+    np.savez(source, frames=frames)
+    assert main(["run", "--bundle", bundle_folder, "--source", "npz:" + source, "--threads", "1"]) == 3
+    assert "labels.txt names 2 classes, 0 to 1; expected a name for each class" in capsys.readouterr().err
 
 
 def test_unknown_rad_names_the_known_ones(bundle):
