@@ -4,7 +4,7 @@ Kaya, Hong, Dumitras, "Shallow-Deep Networks: Understanding and Mitigating Netwo
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,9 @@ class SDN(nn.Module):
         return torch.stack([each.float() for each in logits])
 
 
+POOLED = 4  # the size that internal classifiers pool larger maps to
+
+
 class InternalClassifier(nn.Module):
     """Pools a map of size x size pixels to 4 x 4 as a learned mix of max and average, then one linear layer.
 
@@ -63,19 +66,42 @@ class InternalClassifier(nn.Module):
 
     def __init__(self, channels: int, size: int, classes: int = 10) -> None:
         super().__init__()
-        self.kernel = size // 4 if size > 4 else 0
-        if self.kernel:
+        self.pools = size > POOLED
+        if self.pools:
             self.alpha = nn.Parameter(torch.full((1,), 0.5))
-            self.max_pool = nn.MaxPool2d(self.kernel)
-            self.mean_pool = nn.AvgPool2d(self.kernel)
-        pooled = 4 if self.kernel else size
+            if size % POOLED:
+                self.max_pool: nn.Module = AdaptivePool(size, torch.amax)
+                self.mean_pool: nn.Module = AdaptivePool(size, torch.mean)
+            else:
+                self.max_pool, self.mean_pool = nn.MaxPool2d(size // POOLED), nn.AvgPool2d(size // POOLED)
+        pooled = min(size, POOLED)
         self.fc = nn.Linear(channels * pooled * pooled, classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.kernel:
+        if self.pools:
             features = self.alpha * self.max_pool(features) + (1 - self.alpha) * self.mean_pool(features)
         logits: Tensor = self.fc(features.flatten(1))
         return logits
+
+
+class AdaptivePool(nn.Module):
+    """What nn.AdaptiveMaxPool2d(4) or nn.AdaptiveAvgPool2d(4) computes on maps of size x size pixels, as slices, which can be
+    exported: ONNX has no such pooling for sizes that 4 does not divide.
+
+    Args:
+        reduce: torch.amax or torch.mean.
+    """
+
+    def __init__(self, size: int, reduce: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.windows = [(i * size // POOLED, -(-(i + 1) * size // POOLED)) for i in range(POOLED)]
+        self.reduce = reduce
+
+    def forward(self, features: Tensor) -> Tensor:
+        rows = [self.reduce(features[:, :, first:last], dim=2, keepdim=True) for first, last in self.windows]
+        features = torch.cat(rows, dim=2)
+        columns = [self.reduce(features[:, :, :, first:last], dim=3, keepdim=True) for first, last in self.windows]
+        return torch.cat(columns, dim=3)
 
 
 def conv_batch_norm(
