@@ -1,13 +1,16 @@
 """Images with labels: CIFAR-10 in its two official layouts, or a folder of images.
 
 Splits of CIFAR-10 by training index: 0..42999 train, 43000..46999 calibration (thresholds and tables), the rest is
-left alone; the test batch is for evaluation.
+left alone; the test batch is for evaluation. "The first N images" of any split are a sample of all its classes: CIFAR-10's
+files are mixed already, images of a folder are mixed here (export/image_folder.py).
 """
 
 import codecs
+import hashlib
 import importlib
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +20,15 @@ import numpy as np
 
 from device.errors import DataError
 from export.download import FOLDER, cache_dir, fetch_archive
+from export.image_folder import SEED, list_images
 
+CIFAR10, PHOTOGRAPHS = "CIFAR-10", "images of a folder"
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN = slice(0, 43_000)
 CALIBRATION = slice(43_000, 47_000)
 
 RECORD_BYTES = 1 + 3 * 32 * 32
+BAD_SHOWN = 40  # names of unreadable images in one message
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm"}
 
 
@@ -30,26 +36,51 @@ class Images(NamedTuple):
     """Images with their labels.
 
     pixels: uint8 (n, height, width, 3), RGB, 0..255. labels: int64 (n,). first_id: index of image 0 in its own file set
-    (43000 for the calibration split), so that a table can name the samples it was learned from.
+    (43000 for the calibration split); files: where each image of a folder lies in it. So a table can name the samples it
+    was learned from.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
     first_id: int = 0
+    files: tuple[str, ...] = ()
 
     def take(self, count: int) -> "Images":
-        """The first ``count`` images."""
-        return self._replace(pixels=self.pixels[:count], labels=self.labels[:count])
+        """The first ``count`` images: a sample of all classes."""
+        return self._replace(pixels=self.pixels[:count], labels=self.labels[:count], files=self.files[:count])
+
+    def ids(self, chosen: np.ndarray) -> list[int | str]:
+        """The names of the files of some images, int (n,), or their numbers where they have none."""
+        return [self.files[each] if self.files else each + self.first_id for each in chosen.tolist()]
 
 
 class Dataset(NamedTuple):
-    """Three splits, the names of the classes and a word on where they came from."""
+    """Three splits, the names of the classes and a word on where they came from. order: how the images of a split follow
+    one another, and so what the first of them are a sample of."""
 
     train: Images
     calibration: Images
     test: Images
     classes: tuple[str, ...]
     source: str
+    order: str = "in the order of its files"
+
+    def sha256(self) -> str:
+        """Of the images that networks, thresholds and tables are made from: those to train and to calibrate."""
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        for part in (self.train, self.calibration):
+            digest.update(str(part.pixels.shape).encode() + np.ascontiguousarray(part.labels).tobytes())
+            digest.update(np.ascontiguousarray(part.pixels).data)
+        return digest.hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """What a model card says of its data, JSON-ready."""
+        return {
+            "source": CIFAR10 if self.classes == LABELS else PHOTOGRAPHS,
+            "sha256": self.sha256(),
+            "train": len(self.train.labels),
+            "order": self.order,
+        }
 
 
 def load(
@@ -177,37 +208,35 @@ def _checked(planes: np.ndarray, labels: np.ndarray, path: Path) -> tuple[np.nda
 
 
 def _image_folder(folder: Path, size: tuple[int, int]) -> Dataset:
-    """Class sub-folders of images. With train/, calibration/ and test/ above them these are the splits; otherwise
-    of every ten images of a class the ninth goes to calibration and the tenth to test."""
-    splits = [folder / name for name in ("train", "calibration", "test")]
-    if all(split.is_dir() for split in splits):
-        classes = sorted({path.name for split in splits for path in split.iterdir() if path.is_dir()})
-        parts = [
-            [(path, label) for label, name in enumerate(classes) for path in _image_files(split / name)]
-            for split in splits
-        ]
-    else:
-        classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and _image_files(path))
-        parts = [[], [], []]
-        for label, name in enumerate(classes):
-            for index, path in enumerate(_image_files(folder / name)):
-                parts[max(0, index % 10 - 7)].append((path, label))
-    if len(classes) < 2 or not all(parts):
+    """A folder of photographs (export/image_folder.py says in which layouts).
+
+    Raises:
+        DataError: another layout, or images that cannot be read, all of which are named.
+    """
+    found = list_images(folder, IMAGE_SUFFIXES)
+    if found.ignored:
+        print(f"passed over in {folder}: {'; '.join(found.ignored)}", file=sys.stderr)
+    bad: list[str] = []
+    parts = []
+    for listed in found.files:
+        pixels = []
+        for path, _ in listed:
+            try:
+                pixels.append(_read_image(path, size))
+            except DataError:
+                bad.append(path.relative_to(folder).as_posix() + ("" if path.stat().st_size else " (empty)"))
+        names = tuple(path.relative_to(folder).as_posix() for path, _ in listed)
+        if not bad:
+            parts.append(Images(np.stack(pixels), np.array([label for _, label in listed], np.int64), 0, names))
+    if bad:
+        more = f" and {len(bad) - BAD_SHOWN} more" if len(bad) > BAD_SHOWN else ""
         raise DataError(
-            f"found neither CIFAR-10 nor images in {folder} ({len(classes)} class folders; {', '.join(str(len(part)) for part in parts)} images to train, calibrate and test); "
-            "expected data_batch_1.bin, data_batch_1, or two or more class sub-folders with at least ten PNG or JPEG images each"
+            f"could not read {len(bad)} of {sum(map(len, found.files))} images in {folder}: "
+            f"{', '.join(sorted(bad)[:BAD_SHOWN])}{more}; expected whole images; remove or replace them"
         )
-    read = [
-        Images(
-            np.stack([_read_image(path, size) for path, _ in part]), np.array([label for _, label in part], np.int64)
-        )
-        for part in parts
-    ]
-    return Dataset(read[0], read[1], read[2], tuple(classes), f"images in {folder}")
-
-
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    train, calibration, test = parts
+    order = f"images of a split are mixed over all classes with seed {SEED}"
+    return Dataset(train, calibration, test, found.classes, f"images in {folder}", order)
 
 
 def _read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
