@@ -13,8 +13,8 @@ import cv2
 from bench import board, defq, head, host, loop, preview
 from bench.measure import machine
 from export.bundle import BundleSettings, export_bundle
+from export.model_files import shipped_table
 from export.networks import NETWORKS
-from export.quantization_table import shipped_table
 
 BUNDLES = Path("build/bundles")
 PARTS = ("defq", "head", "loop", "host", "board", "preview")
@@ -31,7 +31,7 @@ def main() -> None:
         export_bundle(model, BUNDLES / model, BundleSettings())
     results = {"machine": machine()}
     if "defq" in arguments.only:
-        results["defq"] = defq.run(shipped_table("vgg16"))
+        results["defq"] = defq.run(shipped_table("vgg16").steps)
         print("\n" + defq.report(results["defq"]), flush=True)
     for name, part in (("head", head), ("loop", loop), ("host", host), ("board", board), ("preview", preview)):
         if name in arguments.only:

@@ -16,14 +16,15 @@ from device.bundle import FORMAT, FORMAT_VERSION, pack_bundle
 from device.errors import DataError, UsageError
 from device.payload import UINT8, deflated, quantised
 from export import datasets, graph_payload, graphs, pieces
+from export.classes import check_labels
 from export.cuts import cheapest_handover
 from export.frame_set import FILE, MadeFrames, frames_of, pack_frames
 from export.last_exit import shortened
 from export.model_card import read_card
+from export.model_files import ModelFiles, own_table, shipped
 from export.networks import SDN
 from export.parity import check_defq, check_exits, session
 from export.parity_forms import check_forms
-from export.quantization_table import TABLES, read_table
 from export.weights import load_network, to_tensor
 
 LEVELS = (255, 127, 63)  # of an activation as uint8; the first that takes a seventh of the bytes of float32
@@ -45,22 +46,23 @@ def export_bundle(
     model: str,
     out: Path,
     settings: BundleSettings,
-    table_file: Path | None = None,
     data: str | Path | None = None,
-    weights: Path | None = None,
     frame_count: int = 0,
+    files: ModelFiles | None = None,
 ) -> Path:
-    """Export a trained network of models/, or ``weights``, with its card and table, check the graphs, and write the bundle.
+    """Export a trained network with its card and table, check the graphs, and write the bundle.
 
     Args:
+        files: where weights, card and table lie; the shipped ones by default.
         frame_count: test images to put into it, clean and attacked; export.datasets.load says where they come from.
 
     Raises:
         DataError: no weights, card or table, the table was learned on other weights, or no data for the frame set.
         UsageError: a split that the network does not have.
     """
-    network, card = load_network(model, weights), read_card(model, weights)
-    table = read_table(table_file or TABLES / f"{model}.json")
+    files = files or shipped(model)
+    network, card, table = load_network(model, files.weights), read_card(files), own_table(files).content
+    check_labels(network, card["classes"])
     whole, whole_card = network, card
     if settings.last_exit:
         network, card, table = shortened(network, card, table, settings.rad)
@@ -112,10 +114,11 @@ def write_bundle(
         frame_set: for the device's bench and preview (export.frame_set.make_frames makes it).
 
     Raises:
-        DataError: the graphs do not agree with PyTorch, the table was learned on other weights, or the frame set is not
-            of this network.
+        DataError: the graphs do not agree with PyTorch, the table was learned on other weights, or labels or frame set are
+            not of this network.
     """
     check_settings(model, card, table, out, settings)
+    check_labels(network, card["classes"])
     steps = np.array(table["table"])
     thresholds = {rad: float(point["threshold"]) for rad, point in card["thresholds"].items()}
     parts = pieces.stages(network)

@@ -20,8 +20,11 @@ from export import datasets
 from export.attacks import DeepSlothLinf
 from export.bundle import BundleSettings, export_bundle
 from export.calibration import score
+from export.classes import check_classes
 from export.figures import exit_histograms
 from export.frames import to_pixels, write_frames
+from export.model_card import read_card
+from export.model_files import shipped
 from export.networks import folded
 from export.weights import load_network, to_tensor
 
@@ -86,6 +89,7 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
     """
     try:
         found = datasets.load(data, download_limit_s=DOWNLOAD_LIMIT_S)
+        check_classes(load_network(model), found, read_card(shipped(model))["classes"])
         images = found.test.take(count)
         return (
             images.pixels,

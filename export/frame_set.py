@@ -16,6 +16,7 @@ from export import datasets
 from export.attacks import DeepSlothLinf, UniversalLinf
 from export.attacks.crafting import cached, craft
 from export.calibration import early_exit, score
+from export.classes import check_classes
 from export.datasets import Images
 from export.frames import to_pixels
 from export.networks import SDN, folded
@@ -46,19 +47,15 @@ def frames_of(network: SDN, card: dict[str, Any], rad: int, data: str | Path | N
         DataError: no data, or of other classes than the network's.
     """
     found = datasets.load(data, network.input_shape[1:])
-    if list(found.classes) != card["classes"]:
-        raise DataError(
-            f"found the classes {', '.join(found.classes)} in the data; expected {', '.join(card['classes'])}, which the "
-            "network was trained for; name other data with --data"
-        )
+    check_classes(network, found, card["classes"])
     images = found.test.take(count)
-    print(f"frame set: {len(images.labels)} of {len(found.test.labels)} test images", flush=True)
+    print(f"frame set: {len(images.labels)} of {len(found.test.labels)} test images; {found.order}", flush=True)
     threshold = float(card["thresholds"][str(rad)]["threshold"])
     made = make_frames(network, images, found.calibration, threshold, card["weights_sha256"])
     rates = ", ".join(f"{name} {rate:.2f}" for name, rate in made.about["t3_er"].items())
     print(f"frame set: T3-ER without a defence: {rates}", flush=True)
     source = "CIFAR-10 test images" if found.classes == datasets.LABELS else "test images"
-    return made._replace(about={"source": source, "rad": rad, **made.about})
+    return made._replace(about={"source": source, "order": found.order, "rad": rad, **made.about})
 
 
 def make_frames(

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from device.errors import OutputError
+
 
 def to_pixels(images: torch.Tensor) -> np.ndarray:
     """float32 (n, 3, h, w) in [0, 1] -> uint8 (n, h, w, 3): what a camera or a file delivers."""
@@ -13,7 +15,16 @@ def to_pixels(images: torch.Tensor) -> np.ndarray:
 
 
 def write_frames(file: Path, frames: np.ndarray, labels: np.ndarray | None = None) -> None:
-    """Write frames uint8 (n, h, w, 3) and, if known, labels int64 (n,)."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Write frames uint8 (n, h, w, 3) and, if known, labels int64 (n,).
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     arrays = {"frames": frames} if labels is None else {"frames": frames, "labels": labels}
-    np.savez(file, **arrays)  # type: ignore[arg-type]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        raise OutputError(
+            f"could not write {file} ({error.strerror}); expected a file that can be written; name another folder with --out"
+        ) from error

@@ -5,30 +5,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 
-from device.errors import DataError
+from device.errors import DataError, OutputError
 from device.exits import exit_histogram, first_confident
 from export.calibration import ExitScores, exit_accuracies, rad_threshold, relative_costs, score
-from export.datasets import Dataset
+from export.classes import check_classes
+from export.datasets import CIFAR10, Dataset
 from export.last_exit import last_exit_card
+from export.model_files import ModelFiles
 from export.networks import SDN
-from export.weights import file_sha256, weights_file
+from export.weights import metadata, trained_classes
 
 RADS = (5, 10)
+USE = "* **Use**: research and demonstrations of early exits under attack. CIFAR-10 is no data for a product."
 
 
-def calibrate(model: str, network: SDN, data: Dataset, weights: Path | None = None) -> dict[str, Any]:
-    """Cost, accuracy and thresholds of a network, from the calibration split; the test images only report."""
-    weights = weights or weights_file(model)
+def calibrate(files: ModelFiles, network: SDN, data: Dataset) -> dict[str, Any]:
+    """Cost, accuracy and thresholds of a network, from the calibration split; the test images only report.
+
+    Raises:
+        DataError: data of other classes than the network's.
+    """
+    check_classes(network, data, trained_classes(files.weights))
     costs = relative_costs(network)
     scores = score(network, data.calibration.pixels)
     points = {rad: rad_threshold(scores, data.calibration.labels, costs, rad) for rad in RADS}
     test = score(network, data.test.pixels)
     return {
-        "model": model,
-        "weights_sha256": file_sha256(weights),
+        "model": files.model,
+        "weights_sha256": files.sha256,
         "classes": list(data.classes),
+        "data": data.facts(),
         "relative_costs": [round(each, 6) for each in costs],
         "thresholds": {str(rad): _rounded(point._asdict()) for rad, point in points.items()},
         "last_exit": last_exit_card(
@@ -55,45 +62,76 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in values.items()}
 
 
-def card_file(model: str, weights: Path | None = None) -> Path:
-    return (weights or weights_file(model)).with_suffix(".json")
-
-
-def read_card(model: str, weights: Path | None = None) -> dict[str, Any]:
+def read_card(files: ModelFiles) -> dict[str, Any]:
     """The calibration that belongs to the weights.
 
     Raises:
         DataError: absent, or made for other weights.
     """
-    file = card_file(model, weights)
-    again = f"make it with: python -m export calibrate --model {model}"
+    again = f"make it with: python -m export calibrate {files.option}"
     try:
-        card: dict[str, Any] = json.loads(file.read_text())
+        card: dict[str, Any] = json.loads(files.card.read_text())
         found = card["weights_sha256"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"could not read the calibration {file} ({error}); {again}") from error
-    expected = file_sha256(weights or weights_file(model))
-    if found != expected:
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"could not read the calibration {files.card} ({error}); {again}") from error
+    if found != files.sha256:
         raise DataError(
-            f"found a calibration for weights {found[:12]} in {file}; the weights are {expected[:12]}; {again}"
+            f"found a calibration for weights {str(found)[:12]} in {files.card}; the weights {files.weights} are "
+            f"{files.sha256[:12]}; {again}"
         )
     return card
 
 
-def write_card(card: dict[str, Any], weights: Path | None = None) -> Path:
-    """Write NAME.json and NAME.md beside the weights; return the former."""
-    file = card_file(card["model"], weights)
-    file.write_text(json.dumps(card, indent=1) + "\n")
-    file.with_suffix(".md").write_text(_markdown(card, weights or weights_file(card["model"])))
-    return file
+def known_classes(files: ModelFiles) -> list[str]:
+    """Names of the network's classes in order, from the card of these weights, else from the weights; none where neither
+    says."""
+    try:
+        return [str(name) for name in read_card(files)["classes"]]
+    except (DataError, KeyError):
+        return trained_classes(files.weights)
+
+
+def write_card(card: dict[str, Any], files: ModelFiles) -> Path:
+    """Write the card and, as .md beside it, the same for people; return the former.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    try:
+        files.card.parent.mkdir(parents=True, exist_ok=True)
+        files.card.write_text(json.dumps(card, indent=1) + "\n")
+        files.card.with_suffix(".md").write_text(_markdown(card, files))
+    except OSError as error:
+        raise OutputError(
+            f"could not write the card {files.card} ({error.strerror}); expected a file that can be written; name another "
+            "with --out"
+        ) from error
+    return files.card
 
 
 def recipe_of(weights: Path) -> str:
     """How the weights were trained, as their file says."""
-    if weights.suffix != ".safetensors":
-        return "not recorded (imported)"
-    with safe_open(weights, "pt") as file:
-        return str((file.metadata() or {}).get("recipe", "not recorded"))
+    imported = weights.suffix != ".safetensors"
+    return "not recorded (imported)" if imported else metadata(weights).get("recipe", "not recorded")
+
+
+def _is_cifar10(card: dict[str, Any]) -> bool:
+    return bool(card.get("data", {"source": CIFAR10})["source"] == CIFAR10)  # cards of before say nothing of their data
+
+
+def _data(card: dict[str, Any]) -> str:
+    """The sentence on the images that the network was trained, calibrated and evaluated on."""
+    images = card["images"]
+    if _is_cifar10(card):
+        return (
+            "CIFAR-10. Training images 0..42999 to train, 43000..46999 to calibrate (thresholds, tables), the first "
+            f"{images['test']} images of the test batch to evaluate."
+        )
+    about = card["data"]
+    return (
+        f"{about['source']}, {about['train']} to train, {images['calibration']} to calibrate (thresholds, tables), "
+        f"{images['test']} to evaluate; {about['order']}. SHA-256 of the images to train and to calibrate: `{about['sha256']}`."
+    )
 
 
 def _last_exit(card: dict[str, Any]) -> list[str]:
@@ -112,7 +150,7 @@ def _last_exit(card: dict[str, Any]) -> list[str]:
     ]
 
 
-def _markdown(card: dict[str, Any], weights: Path) -> str:
+def _markdown(card: dict[str, Any], files: ModelFiles) -> str:
     rows = [
         f"| {'final' if number == len(card['relative_costs']) else number} | {cost:.4f} | {calibration:.3f} | {test:.3f} |"
         for number, (cost, calibration, test) in enumerate(
@@ -129,13 +167,12 @@ def _markdown(card: dict[str, Any], weights: Path) -> str:
             f"# SDN {card['model']}",
             "",
             "A Shallow-Deep Network for 32 x 32 RGB images in [0, 1] without normalisation, float16 safetensors.",
-            f"Weights: `{weights.name}`, SHA-256 `{card['weights_sha256']}`.",
+            f"Weights: `{files.weights.name}`, SHA-256 `{card['weights_sha256']}`.",
             "",
-            "* **Data**: CIFAR-10. Training images 0..42999 to train, 43000..46999 to calibrate (thresholds, tables), the first "
-            f"{images['test']} images of the test batch to evaluate.",
-            f"* **Recipe**: {recipe_of(weights)}.",
+            f"* **Data**: {_data(card)}",
+            f"* **Recipe**: {recipe_of(files.weights)}.",
             "* **Classes**: " + ", ".join(card["classes"]) + ".",
-            "* **Use**: research and demonstrations of early exits under attack. CIFAR-10 is no data for a product.",
+            *([USE] if _is_cifar10(card) else []),
             "",
             "Thresholds for a relative accuracy drop (RAD), chosen and measured on the calibration images:",
             "",
@@ -150,7 +187,7 @@ def _markdown(card: dict[str, Any], weights: Path) -> str:
             "|---|---|---|---|",
             *rows,
             "",
-            f"Made with `python -m export calibrate --model {card['model']}`.",
+            f"Made with `python -m export calibrate {files.option}`.",
             "",
         ]
     )

@@ -2,16 +2,17 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from device.errors import DataError
+from device.errors import DataError, OutputError, UsageError
+from device.gate import Gate
 from device.quantization import BLOCK, dct_matrix
-from device.table_file import check_table_file
+from device.table_file import check_gate, check_table_file
 from export.attacks import PerSampleAttack
 from export.datasets import Images
 from export.networks import SDN
@@ -80,7 +81,7 @@ def table_from_ratios(ratios: np.ndarray, low: int, high: int) -> np.ndarray:
 
 def learn_table(
     network: SDN, images: Images, settings: TableSettings, attack: PerSampleAttack
-) -> tuple[np.ndarray, np.ndarray, list[int]]:
+) -> tuple[np.ndarray, np.ndarray, list[int | str]]:
     """Attack a random choice of calibration images and derive the table.
 
     Returns:
@@ -91,21 +92,79 @@ def learn_table(
     clean = to_tensor(images.pixels[chosen])
     attacked = attack(network, clean, seed=settings.seed)
     ratios = mean_ratios(clean.numpy() * 255.0, attacked.numpy() * 255.0)
-    return (
-        table_from_ratios(ratios, settings.low, settings.high),
-        ratios,
-        [int(each) + images.first_id for each in chosen],
-    )
+    return table_from_ratios(ratios, settings.low, settings.high), ratios, images.ids(chosen)
 
 
-def shipped_table(model: str) -> np.ndarray:
-    """Q_def of tables/, int64 (8, 8)."""
-    return np.array(read_table(TABLES / f"{model}.json")["table"])
+@dataclass(frozen=True)
+class TableFile:
+    """A table's file, read and checked: Q_def and what was calibrated with it.
 
+    Args:
+        file: where it lies.
+        content: what stands in it; ``steps`` has the table, and the methods give the rest.
+    """
 
-def bake(model: str, low: int, high: int) -> np.ndarray:
-    """Q_def of ``model`` with another range of steps, from the mean ratios that tables/ keeps. int64 (8, 8)."""
-    return table_from_ratios(np.array(read_table(TABLES / f"{model}.json")["mean_ratios"]), low, high)
+    file: Path
+    content: dict[str, Any]
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Q_def, (8, 8), as a bundle ships it."""
+        return np.array(self.content["table"])
+
+    def baked(self, low: int, high: int) -> np.ndarray:
+        """Q_def with another range of steps, from the mean ratios that the file keeps. int64 (8, 8).
+
+        Raises:
+            DataError: it keeps none.
+        """
+        try:
+            ratios = np.array(self.content["mean_ratios"], np.float64).reshape(BLOCK, BLOCK)
+        except (KeyError, TypeError, ValueError):
+            raise DataError(
+                f"found no mean ratios in {self.file}; expected 8 rows of 8, to bake a table of range {low} to {high} from; "
+                "learn it again with: python -m export table"
+            ) from None
+        return table_from_ratios(ratios, low, high)
+
+    def part(self, name: str, command: str) -> dict[str, Any]:
+        """What ``command`` put into the file under ``name``.
+
+        Raises:
+            UsageError: nothing. DataError: something that is of other weights than the table.
+        """
+        found = self.content.get(name)
+        again = f"make it with: python -m export {command}"
+        if not isinstance(found, dict):
+            raise UsageError(f"found no {name.replace('_', ' ')} in {self.file}; expected one; {again}")
+        own = self.content.get("weights_sha256")
+        if found.get("weights_sha256", own) != own:
+            raise DataError(
+                f"found a {name} of weights {str(found['weights_sha256'])[:12]} in {self.file}; the table's are "
+                f"{str(own)[:12]}; {again}"
+            )
+        return found
+
+    def gate(self) -> Gate:
+        """The noise gate.
+
+        Raises:
+            UsageError: none. DataError: a damaged one, or one of other weights.
+        """
+        self.part("gate", "gate")
+        gate = check_gate(self.content, (), str(self.file))
+        assert gate is not None
+        return gate
+
+    def extended(self, name: str, value: dict[str, Any], out: Path) -> Path:
+        """Write the content to ``out`` with one calibration put in; what else is in it stays."""
+        rest = {
+            each: kept
+            for each, kept in self.content.items()
+            if each not in ("format", "format_version", "model", "table")
+        }
+        write_table(out, self.content.get("model", ""), self.steps, {**rest, name: value})
+        return out
 
 
 def read_table(file: Path) -> dict[str, Any]:
@@ -119,26 +178,29 @@ def read_table(file: Path) -> dict[str, Any]:
 
 
 def write_table(path: Path, model: str, table: np.ndarray, provenance: dict[str, Any]) -> None:
-    """Write tables/NAME.json: the steps and where they come from."""
+    """Write a table's file: the steps and where they come from.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     content = {"format": "defq-table", "format_version": 1, "model": model, "table": table.tolist(), **provenance}
     check_table_file(content, str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2)
     # rows of numbers on one line each
-    path.write_text(re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text) + "\n")
-
-
-def add_to_table(file: Path, key: str, value: dict[str, Any]) -> Path:
-    """Put one calibration into the file of a table; what else is in it stays."""
-    content = {**read_table(file), key: value}
-    table = np.array(content.pop("table"))
-    known = ("format", "format_version", "model")
-    write_table(file, content["model"], table, {name: each for name, each in content.items() if name not in known})
-    return file
+    text = re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text) + "\n"
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"could not write the table {path} ({error.strerror}); expected a file that can be written; name another with --out"
+        ) from error
 
 
 def table_provenance(
-    settings: TableSettings, attack: PerSampleAttack, ratios: np.ndarray, ids: list[int], weights_sha256: str
+    settings: TableSettings, attack: PerSampleAttack, ratios: np.ndarray, ids: list[int | str], weights_sha256: str
 ) -> dict[str, Any]:
     """What a table's file says of its making."""
     return {

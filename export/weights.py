@@ -1,14 +1,16 @@
 """Trained weights: float16 safetensors in models/, named after the attributes of export.networks.SDN."""
 
 import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from device.errors import DataError
+from device.errors import DataError, OutputError
 from export.networks import NETWORKS, SDN
 from export.networks.upstream import load_upstream
 
@@ -50,16 +52,52 @@ def load_network(model: str, file: Path | None = None) -> SDN:
     return network.eval()
 
 
-def save_network(network: SDN, file: Path, recipe: str = "") -> None:
-    """Write float16 safetensors with the recipe in the metadata, whole or not at all (a half-written file never takes the name)."""
+def save_network(
+    network: SDN, file: Path, recipe: str = "", data_sha256: str = "", classes: Sequence[str] = ()
+) -> None:
+    """Write float16 safetensors, whole or not at all (a half-written file never takes the name).
+
+    Args:
+        recipe, data_sha256, classes: how and on what the network was trained, for the metadata.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     state = {
         name: tensor.detach().half().contiguous()
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
+    about = {"recipe": recipe, "data_sha256": data_sha256, "classes": json.dumps(list(classes))}
     partial = file.with_suffix(".partial")
-    save_file(state, partial, {"recipe": recipe})
-    partial.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, partial, {name: text for name, text in about.items() if text not in ("", "[]")})
+        partial.replace(file)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"could not write the weights to {file} ({error}); expected a file that can be written; name another with --out"
+        ) from error
+
+
+def metadata(file: Path) -> dict[str, str]:
+    """What a file of ours says of its making; nothing where it is a checkpoint from elsewhere."""
+    if file.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(file, "pt") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, SafetensorError):
+        return {}
+
+
+def trained_classes(file: Path) -> list[str]:
+    """Names of the classes that the weights were trained for, in order; none where the file does not say."""
+    try:
+        names = json.loads(metadata(file).get("classes", "[]"))
+    except ValueError:
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def file_sha256(path: Path) -> str:

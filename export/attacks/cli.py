@@ -7,11 +7,15 @@ from device.errors import UsageError
 from export import datasets
 from export.attacks import DeepSlothLinf, UniversalLinf
 from export.attacks.server import serve
+from export.classes import check_classes
 from export.frames import to_pixels, write_frames
-from export.weights import file_sha256, load_network, to_tensor, weights_file
+from export.model_card import known_classes
+from export.model_files import WEIGHTS_HELP, find, shown
+from export.weights import load_network, to_tensor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--form", choices=("linf", "universal"), default="linf")
     parser.add_argument("--seed", type=int, default=0)
@@ -30,11 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    network = load_network(arguments.model)
+    if arguments.images < 1:
+        raise UsageError(f"found --images {arguments.images}; expected 1 or more")
+    files = find(arguments.model, arguments.weights)
+    network = load_network(arguments.model, files.weights)
+    print(f"reads weights {shown(files.weights)}", flush=True)
     if arguments.serve:
-        sha256 = file_sha256(weights_file(arguments.model))
         return serve(
-            arguments.model, network, sha256, arguments.split, arguments.steps, arguments.address, arguments.port,
+            arguments.model, network, files.sha256, arguments.split, arguments.steps, arguments.address, arguments.port,
             arguments.token, arguments.threads,
         )  # fmt: skip
     if arguments.out is None:
@@ -42,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             "found neither --out nor --serve; expected a folder for the frames, or --serve for a live attacker"
         )
     data = datasets.load(arguments.data)
+    check_classes(network, data, known_classes(files))
     images = data.test.take(arguments.images)
     clean = to_tensor(images.pixels)
     if arguments.form == "universal":
@@ -51,5 +59,5 @@ def run(arguments: argparse.Namespace) -> int:
         attacked = DeepSlothLinf()(network, clean, arguments.seed)
     write_frames(arguments.out / "clean.npz", images.pixels, images.labels)
     write_frames(arguments.out / "attacked.npz", to_pixels(attacked), images.labels)
-    print(f"wrote {len(clean)} frames to {arguments.out}/clean.npz and attacked.npz")
+    print(f"wrote {len(clean)} frames to {arguments.out}/clean.npz and attacked.npz; {data.order}")
     return 0

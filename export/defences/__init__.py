@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -11,12 +10,11 @@ from torch import Tensor
 from device.errors import UsageError
 from device.gate import Gate
 from device.quantization import DefQ
-from device.table_file import check_gate
 from export.defences import frames
 from export.defences.quantiser import BlockQuantiser
 from export.frames import to_pixels
 from export.last_exit import table_until
-from export.quantization_table import TABLES, bake, read_table, shipped_table
+from export.quantization_table import TableFile
 from export.weights import to_tensor
 
 __all__ = ["BlockQuantiser", "Defence", "defence_named", "gated", "gated_until", "table_defence"]
@@ -73,16 +71,16 @@ class Defence:
         return to_tensor(self.pixels(to_pixels(images)))
 
 
-def defence_named(name: str, model: str) -> Defence:
-    """The defence that ``name`` says; DefQ's tables are those of ``model``.
+def defence_named(name: str, table: TableFile | None = None) -> Defence:
+    """The defence that ``name`` says, with ``table`` where it is one of DefQ's.
 
     Raises:
-        UsageError: no such defence.
+        UsageError: no such defence, or one that needs a table, or a part of it, which is not there.
     """
     for pattern, build in _FORMS.items():
         found = re.fullmatch(pattern, name)
         if found:
-            return build(name, model, *found.groups())
+            return build(name, table, *found.groups())
     raise UsageError(f"found defence {name!r}; expected one of: {FORMS}")
 
 
@@ -91,14 +89,24 @@ def table_defence(name: str, table: np.ndarray) -> Defence:
     return Defence(name, frames.quantisation(table), BlockQuantiser(table), f"table {table.tolist()}")
 
 
-def _defq(name: str, model: str, low: str | None = None, high: str | None = None) -> Defence:
-    return table_defence(name, bake(model, int(low or 20), int(high or 60)))
+def _learned(build: Callable[..., Defence]) -> Callable[..., Defence]:
+    """A defence that is built from the table of the network."""
+
+    def checked(name: str, table: TableFile | None, *settings: str | None) -> Defence:
+        if table is None:
+            raise UsageError(
+                f"found defence {name} for weights without a table of their own; expected one that was learned on them; "
+                "learn it with: python -m export table, and the --model and --weights of this command"
+            )
+        return build(name, table, *settings)
+
+    return checked
 
 
-def _moving_grid(name: str, model: str, scale: str | None) -> Defence:
-    table, spread = shipped_table(model), SPREAD if scale else 0.0
-    quantiser = BlockQuantiser(table, moving_grid=True, spread=spread)
-    return Defence(name, frames.random_quantisation(table, spread), quantiser, f"moving {spread} {table.tolist()}")
+def _moving_grid(name: str, table: TableFile, scale: str | None) -> Defence:
+    steps, spread = table.steps, SPREAD if scale else 0.0
+    quantiser = BlockQuantiser(steps, moving_grid=True, spread=spread)
+    return Defence(name, frames.random_quantisation(steps, spread), quantiser, f"moving {spread} {steps.tolist()}")
 
 
 def gated(name: str, gate: Gate) -> Defence:
@@ -118,62 +126,36 @@ def gated(name: str, gate: Gate) -> Defence:
     )
 
 
-def gated_until(name: str, model: str, rad: int, last: int) -> Defence:
+def gated_until(name: str, table: TableFile, rad: int, last: int) -> Defence:
     """``gated`` for a network that ends at exit ``last`` for ``rad``."""
-    return _gate_of(name, model, table_until(read_table(TABLES / f"{model}.json"), rad, last))
-
-
-def _gate_of(name: str, model: str, content: dict[str, Any]) -> Defence:
-    gate = check_gate(content, (), f"tables/{model}.json")
-    if gate is None:
-        raise UsageError(
-            f"found no gate in tables/{model}.json; calibrate it with: python -m export gate --model {model}"
-        )
-    return gated(name, gate)
-
-
-def _shipped_gate(name: str, model: str) -> Defence:
-    return _gate_of(name, model, read_table(TABLES / f"{model}.json"))
-
-
-def _searched(name: str, model: str) -> Defence:
-    content = read_table(TABLES / f"{model}.json")
-    if "searched" not in content:
-        raise UsageError(
-            f"found no searched table in tables/{model}.json; make it with: python -m export search --model {model}"
-        )
-    return table_defence(name, np.array(content["searched"]["table"]))
+    return gated(name, replace(table, content=table_until(table.content, rad, last)).gate())
 
 
 def _number(build: Callable[[float], frames.FrameDefence]) -> Callable[..., Defence]:
-    return lambda name, _model, value: Defence(name, build(float(value)), identity=name)
-
-
-def _flat_like_defq(name: str, model: str) -> Defence:
-    return table_defence(name, np.full((8, 8), shipped_table(model).mean()))
+    return lambda name, _table, value: Defence(name, build(float(value)), identity=name)
 
 
 _FORMS: dict[str, Callable[..., Defence]] = {
-    "none": lambda name, _model: Defence(name, lambda frame, _generator: frame),
-    "defq": _defq,
-    "gated": _shipped_gate,
-    "searched": _searched,
-    r"defq:(\d+)-(\d+)": _defq,
-    r"defq\*([\d.]+)": lambda name, model, scale: table_defence(
-        name, np.maximum(shipped_table(model) * float(scale), 1)
+    "none": lambda name, _table: Defence(name, lambda frame, _generator: frame),
+    "defq": _learned(lambda name, table: table_defence(name, table.steps)),
+    "gated": _learned(lambda name, table: gated(name, table.gate())),
+    "searched": _learned(lambda name, table: table_defence(name, np.array(table.part("searched", "search")["table"]))),
+    r"defq:(\d+)-(\d+)": _learned(lambda name, table, *ends: table_defence(name, table.baked(*map(int, ends)))),
+    r"defq\*([\d.]+)": _learned(
+        lambda name, table, scale: table_defence(name, np.maximum(table.steps * float(scale), 1))
     ),
-    "flat": _flat_like_defq,
-    r"flat:(\d+)": lambda name, _model, step: table_defence(name, np.full((8, 8), float(step))),
-    "transposed": lambda name, model: table_defence(name, shipped_table(model).T.copy()),
-    r"moving-grid(\+scale)?": _moving_grid,
-    "distillation": lambda name, _model: table_defence(name, frames.DISTILLATION_TABLE),
-    r"distillation\*([\d.]+)": lambda name, _model, scale: table_defence(
+    "flat": _learned(lambda name, table: table_defence(name, np.full((8, 8), table.steps.mean()))),
+    r"flat:(\d+)": lambda name, _table, step: table_defence(name, np.full((8, 8), float(step))),
+    "transposed": _learned(lambda name, table: table_defence(name, table.steps.T.copy())),
+    r"moving-grid(\+scale)?": _learned(_moving_grid),
+    "distillation": lambda name, _table: table_defence(name, frames.DISTILLATION_TABLE),
+    r"distillation\*([\d.]+)": lambda name, _table, scale: table_defence(
         name, frames.DISTILLATION_TABLE * float(scale)
     ),
     r"jpeg:(\d+)": _number(lambda quality: frames.jpeg(int(quality))),
     r"bits:([1-7])": _number(lambda bits: frames.bit_depth(int(bits))),
-    "median": lambda name, _model: Defence(name, frames.median(3), identity=name),
+    "median": lambda name, _table: Defence(name, frames.median(3), identity=name),
     r"gaussian:([\d.]+)": _number(frames.gaussian),
-    "resizing": lambda name, _model: Defence(name, frames.random_resizing(0.8), identity=name),
+    "resizing": lambda name, _table: Defence(name, frames.random_resizing(0.8), identity=name),
     r"resizing:([\d.]+)": _number(frames.random_resizing),
 }

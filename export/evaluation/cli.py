@@ -5,6 +5,7 @@ from pathlib import Path
 
 from device.errors import UsageError
 from export import datasets
+from export.classes import check_classes
 from export.defences import FORMS as DEFENCES
 from export.evaluation import paper
 from export.evaluation.grid import LAST, LOOP, evaluate
@@ -12,7 +13,10 @@ from export.evaluation.report import check_writable, facts, markdown_table, writ
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
 from export.evaluation.subject import FORMS as ATTACKS
 from export.evaluation.subject import Subject, subject_of
+from export.model_card import read_card
+from export.model_files import WEIGHTS_HELP, find, shipped, shipped_table
 from export.networks import NETWORKS
+from export.weights import load_network
 
 QUICK_CALIBRATION = 20  # images that universal perturbations, tables and thresholds behind a defence are learned on
 
@@ -23,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(NETWORKS),
         help="one network (reports: all three; with one, the rows of the others stay)",
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights: ours, or of the public SDN code")
-    parser.add_argument("--images", type=int, metavar="N", help="the first N test images (default: all)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="the first N test images, of all classes (default: all)"
+    )
     parser.add_argument("--l2-images", type=int, metavar="N", help="reports: the first N for L2")
     parser.add_argument("--l1-images", type=int, metavar="N", help="reports: the first N for L1")
     parser.add_argument(
@@ -43,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pixels", choices=("8bit", "float"), default="8bit", help="round attacked images to 8 bits, or not"
     )
-    parser.add_argument("--tables-of", choices=sorted(NETWORKS), help="defend with the table of another network")
+    parser.add_argument(
+        "--tables-of", choices=sorted(NETWORKS), help="defend with the shipped table of another network"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures and exit histograms")
     for name in REPORTS:
         parser.add_argument(f"--{name}", action="store_true", help=f"the report {name}: Markdown, CSV and pictures")
@@ -71,12 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
     _numbers(arguments.rad, "--rad")
     if arguments.json:
         check_writable(arguments.json)
+    files = find(arguments.model, arguments.weights)
+    print(files.told(), flush=True)
     data = datasets.load(arguments.data)
-    subject = subject_of(arguments.model, arguments.weights, data)
+    subject = subject_of(files, data)
     images = data.test.take(arguments.images or len(data.test.labels))
     rows = evaluate(
         subject, data, images, arguments.attacks.split(","), arguments.defenses.split(","), _rads(arguments, subject),
-        arguments.pixels == "8bit", arguments.tables_of,
+        arguments.pixels == "8bit", shipped_table(arguments.tables_of) if arguments.tables_of else None,
     )  # fmt: skip
     columns = ("attack", "defence", "rad", "threshold", "t3_er", "efcy", "accuracy", "mean_cost")
     lines = [
@@ -131,6 +141,8 @@ def _reports(arguments: argparse.Namespace, names: list[str]) -> int:
         monitor=most or size.monitor,
     )
     models = (arguments.model,) if arguments.model else paper.MODELS
+    for model in models:
+        check_classes(load_network(model), data, read_card(shipped(model))["classes"])
     out = arguments.out or Path("build/reports" if arguments.quick else "reports")
     write_reports(names, Run(data, models, size, out))
     return 0

@@ -13,7 +13,7 @@ from export.evaluation.grid import LAST, LOOP, evaluate
 from export.evaluation.report import Rows, markdown_table, reference
 from export.evaluation.subject import shipped_subject
 from export.evaluation.tables import ycbcr_defence, ycbcr_tables
-from export.quantization_table import TABLES, read_table
+from export.model_files import shipped_table
 
 CONTENDERS = (
     "none", "defq", f"defq{LOOP}", "gated", f"none{LAST}", f"defq{LAST}", f"gated{LAST}", "flat", "transposed",
@@ -56,7 +56,7 @@ def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
         subject = shipped_subject(model)
         tables = ycbcr_tables(subject, data)
         colour = {f"ycbcr*{scale}": ycbcr_defence(f"ycbcr*{scale}", tables * scale) for scale in YCBCR_SCALES}
-        searched = "searched" in read_table(TABLES / f"{model}.json")
+        searched = subject.table is not None and "searched" in subject.table.content
         families = [names for names in SWEEPS.values() if searched or names != ["searched"]]
         for names in (["none"], *families):
             defences = [colour.get(name, name) for name in names]
@@ -89,14 +89,14 @@ def adapt(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Row
 
 def times(names: tuple[str, ...] = CONTENDERS, model: str = "vgg16") -> dict[str, dict[str, float]]:
     """Microseconds on one frame of each size, by defence."""
-    generator = np.random.default_rng(0)
+    generator, table = np.random.default_rng(0), shipped_table(model)
     found: dict[str, dict[str, float]] = {}
     for height, width in SIZES:
         y, x = np.mgrid[:height, :width]
         waves = 128 + 60 * np.sin(x / 9)[..., None] + 50 * np.cos(y / 7)[..., None]
         frame = np.clip(waves + generator.normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
         calls: dict[str, Callable[[], Any]] = {
-            name: partial(defence_named(name, model).frame, frame, generator)
+            name: partial(defence_named(name, table).frame, frame, generator)
             for name in names
             if name != "none" and not name.endswith((LOOP, LAST))
         }

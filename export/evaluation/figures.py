@@ -1,6 +1,5 @@
 """The paper's Figures 2, 4, 5 and 6 from our weights, and the frontier."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from export.evaluation.paper import TITLES, lookup
 from export.evaluation.subject import Subject, attacked
 from export.figures import DEVICE, HOST
 from export.frames import to_pixels
-from export.quantization_table import TABLES
+from export.model_files import shipped_table
 
 FORMS = {"clean": "clean", "linf": "L-inf", "l2": "L2", "l1": "L1"}
 SPLIT = 3
@@ -36,7 +35,7 @@ def attacked_forms(subject: Subject, data: Dataset, count: int, file: Path, rad:
     """
     images = data.test.take(count)
     threshold = subject.thresholds[rad]
-    none = defence_named("none", subject.model)
+    none = defence_named("none")
     shown = {attack: attacked(attack, subject, data, images, none) for attack in FORMS}
     answers = {attack: early_exit(score(subject.network, each), threshold) for attack, each in shown.items()}
     slowed = np.all([answers[attack][0] >= SPLIT for attack in FORMS if attack != "clean"], axis=0)
@@ -58,7 +57,7 @@ def heat_maps(models: Sequence[str], file: Path) -> None:
         2, len(models), figsize=(3.6 * len(models), 6.4), constrained_layout=True, squeeze=False
     )
     for column, model in enumerate(models):
-        content = json.loads((TABLES / f"{model}.json").read_text())
+        content = shipped_table(model).content
         for row, (key, form, title) in enumerate(
             (("mean_ratios", "{:.2f}", "mean ratios"), ("table", "{:.0f}", "Q_def"))
         ):
@@ -79,7 +78,7 @@ def confidence_bars(subject: Subject, data: Dataset, file: Path, rad: int = 5) -
     """Figure 5: what the last exit on the device says of one image: clean, attacked, defended. The image is the first
     test image that is sure there clean and defended, but not attacked (the very first where there is none such)."""
     images = data.test.take(100)
-    none, defq = defence_named("none", subject.model), defence_named("defq", subject.model)
+    none, defq = defence_named("none"), defence_named("defq", subject.table)
     harmed = attacked("linf", subject, data, images, none)
     shown = {
         "clean": none(attacked("clean", subject, data, images, none)),

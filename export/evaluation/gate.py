@@ -18,7 +18,6 @@ from export.evaluation.subject import Subject, attacked, last_exit_of, up_to_exi
 from export.evaluation.tables import SAMPLES, SLOW_SAMPLES
 from export.evaluation.traffic import LEVELS, Stage, Traffic
 from export.frames import to_pixels
-from export.quantization_table import bake
 
 LEAST_STRONG = 0.5
 STRONG_RANGES = ((10, 40), (10, 60), (20, 60), (20, 80), (30, 60))
@@ -58,6 +57,7 @@ def calibrate_gate(subject: Subject, data: Dataset, blind: bool = False, ending:
     restores most EFCY under L2, and of those the one with the highest accuracy. There may be none.
 
     Args:
+        subject: with its table.
         data: its calibration images; the classes must be the network's.
         blind: expect no attacker who knows the defence: thresholds stay higher, and attacked frames more accurate.
         ending: a RAD, for a network that ends at its last exit for it: what that costs clean frames counts as lost to the
@@ -90,7 +90,7 @@ class _Trial:
         self.last = None if ending is None else last_exit_of(subject, ending)
         self.rads = tuple(subject.thresholds) if ending is None else (ending,)
         self.enough = RESTORED if ending is None else ENOUGH
-        images, none = data.calibration, defence_named("none", subject.model)
+        images, none = data.calibration, defence_named("none")
         clean = Traffic(images.pixels, images.labels, subject, self.last)
         self.traffic = {"clean": clean}
         for attack, count in (("linf", SAMPLES), ("l2", SLOW_SAMPLES)):
@@ -118,7 +118,7 @@ class _Trial:
         strong = self._strong(self.spent + STRONG_SHARE * (loss - self.spent))
         weak = [
             Stage(float(level), {rad: round(value - drop, 2) for rad, value in self.subject.thresholds.items()}, table)
-            for table in (bake(self.subject.model, *each) for each in WEAK_RANGES)
+            for table in (self.subject.own_table().baked(*each) for each in WEAK_RANGES)
             for level in LEVELS[strong.level > LEVELS]
             for drop in WEAK_DROPS
         ]
@@ -128,7 +128,7 @@ class _Trial:
     def _strong(self, loss: float) -> Stage:
         subject, harmless = self.subject, partial(self.harmless, loss)
         targets = [Target(self.traffic["linf"], {rad: RESTORED * point.efcy for rad, point in self.plain.items()})]
-        each_range = [_strong(subject, bake(subject.model, *each), targets, harmless) for each in STRONG_RANGES]
+        each_range = [_strong(subject, subject.own_table().baked(*each), targets, harmless) for each in STRONG_RANGES]
         chosen = max(each_range, key=lambda stage: self.accuracy("linf", stage))
         if self.blind:
             return chosen
@@ -154,7 +154,7 @@ def _adaptive_target(
 ) -> Target:
     """Frames attacked through DefQ with ``table``, and ADAPTIVE_GAIN times the EFCY that Q_def keeps when it is known, or
     ``most``: frames need not leave earlier than clean ones do. The attacker of a network with a last exit knows it."""
-    known, defq = table_defence("gated", table), defence_named("defq", subject.model)
+    known, defq = table_defence("gated", table), defence_named("defq", subject.own_table())
     scores = score(subject.network, defq.pixels(to_pixels(attacked("adaptive", subject, data, images, defq))))
     target = up_to_exit(subject, last) if last else subject
     harmed = to_pixels(attacked("adaptive", target, data, images, known))

@@ -13,6 +13,7 @@ from export.defences import Defence, defence_named, gated_until
 from export.evaluation.subject import Subject, attacked, check_attack, last_exit_of, scores_of, up_to_exit
 from export.frames import to_pixels
 from export.last_exit import up_to
+from export.quantization_table import TableFile
 from export.weights import to_tensor
 
 LOOP = "@loop"
@@ -29,7 +30,7 @@ def evaluate(
     defences: Iterable[str | Defence],
     rads: Sequence[int] = (5, 10),
     eight_bit: bool = True,
-    tables_of: str | None = None,
+    table: TableFile | None = None,
 ) -> list[dict[str, Any]]:
     """Figures of every combination, JSON-ready.
 
@@ -38,14 +39,14 @@ def evaluate(
         attacks, defences: names (export.evaluation.subject, export.defences), or defences; a name that ends in ``@loop``
             gets thresholds calibrated behind the defence, one that ends in ``@last`` has frames leave at the last exit.
         eight_bit: attacked images are rounded to 8 bits, as a camera or a file delivers them.
-        tables_of: the model whose tables DefQ takes, if not the subject's own.
+        table: the one that DefQ takes, if not the subject's own.
 
     Raises:
         UsageError: no such attack or defence, one that cannot stand against the other, or a last exit or a gate that was
             not calibrated for a RAD; all before anything is crafted.
     """
     attacks = tuple(attacks)
-    plans = [_plan(each, subject, tuple(rads), tables_of or subject.model) for each in defences]
+    plans = [_plan(each, subject, tuple(rads), table or subject.table) for each in defences]
     for plan in plans:
         for defence, last, _ in plan.variants:
             for attack in attacks:
@@ -91,13 +92,13 @@ class _Plan(NamedTuple):
     variants: list[_Variant]
 
 
-def _plan(asked: str | Defence, subject: Subject, rads: tuple[int, ...], model: str) -> _Plan:
-    """model: whose tables DefQ takes."""
+def _plan(asked: str | Defence, subject: Subject, rads: tuple[int, ...], table: TableFile | None) -> _Plan:
+    """table: the one that DefQ takes."""
     name = asked if isinstance(asked, str) else asked.name
     plain = name.removesuffix(LAST)
-    defence = defence_named(plain.removesuffix(LOOP), model) if isinstance(asked, str) else asked
+    defence = defence_named(plain.removesuffix(LOOP), table) if isinstance(asked, str) else asked
     if name.endswith(LAST):
-        variants = [_until(defence, subject, rad, model) for rad in rads]
+        variants = [_until(defence, subject, rad, table) for rad in rads]
     else:
         variants = [_Variant(defence, len(subject.costs), rads)]
     for variant in variants:
@@ -105,16 +106,16 @@ def _plan(asked: str | Defence, subject: Subject, rads: tuple[int, ...], model: 
             if not set(variant.rads) <= set(stage.thresholds):
                 raise UsageError(
                     f"found {name} for RAD {', '.join(map(str, variant.rads))} with a gate that knows {sorted(stage.thresholds)}; "
-                    f"expected a gate for these; calibrate it with: python -m export gate --model {model}"
+                    f"expected a gate for these; calibrate it with: python -m export gate --model {subject.model}"
                 )
     return _Plan(name, defence, plain.endswith(LOOP), variants)
 
 
-def _until(defence: Defence, subject: Subject, rad: int, model: str) -> _Variant:
-    """A defence where frames leave at the last exit for one RAD: the gate of ``model`` has other settings there."""
+def _until(defence: Defence, subject: Subject, rad: int, table: TableFile | None) -> _Variant:
+    """A defence where frames leave at the last exit for one RAD: the gate of ``table`` has other settings there."""
     last = last_exit_of(subject, rad)
-    if defence.name == "gated":
-        defence = gated_until("gated", model, rad, last)
+    if defence.name == "gated" and table is not None:
+        defence = gated_until("gated", table, rad, last)
     return _Variant(defence, last, (rad,))
 
 

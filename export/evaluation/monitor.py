@@ -14,7 +14,7 @@ from device.exits import exit_histogram
 from device.monitor import FALSE_ALARM_FRAMES, Monitor
 from export.datasets import Dataset
 from export.defences import defence_named
-from export.evaluation.monitor_shares import exits_of, shipped_monitor
+from export.evaluation.monitor_shares import exits_of, monitor_of
 from export.evaluation.report import Rows, markdown_table
 from export.evaluation.subject import attacked, shipped_subject
 from export.weights import to_tensor
@@ -67,9 +67,9 @@ def watch(data: Dataset, models: tuple[str, ...], clean: int, harmed: int, runs:
     rows: Rows = []
     for model in models:
         subject = shipped_subject(model)
-        table, shares = shipped_monitor(subject)
+        table, shares = monitor_of(subject)
         images, few = data.test.take(clean), data.test.take(harmed)
-        shown = attacked("linf", subject, data, few, defence_named("none", model))
+        shown = attacked("linf", subject, data, few, defence_named("none"))
         kinds = [exits_of(subject, table, each) for each in (to_tensor(images.pixels), shown)]
         counts = {"clean_images": len(images.labels), "attacked_images": len(few.labels)}
         for rad, threshold in subject.thresholds.items():

@@ -1,8 +1,8 @@
 """What is evaluated: a network with its weights, costs and thresholds, and the images that attacks make of others."""
 
 import re
+import sys
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from device.errors import UsageError
+from device.errors import DataError, UsageError
 from export.attacks import (
     ClassUniversalLinf,
     DeepSlothL1,
@@ -22,11 +22,14 @@ from export.attacks import (
 )
 from export.attacks.crafting import cached, craft
 from export.calibration import ExitScores, score
+from export.classes import check_classes
 from export.datasets import Dataset, Images
 from export.defences import Defence
 from export.last_exit import ending_at, last_exits
-from export.model_card import calibrate, card_file, read_card
+from export.model_card import calibrate, read_card
+from export.model_files import ModelFiles, own_table, shipped
 from export.networks import SDN, folded
+from export.quantization_table import TableFile
 from export.weights import load_network, to_tensor
 
 PER_SAMPLE = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1(), "grey": GreyLinf()}
@@ -38,7 +41,8 @@ FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adapti
 
 class Subject(NamedTuple):
     """A trained network. ``identity``: the SHA-256 of its weights. ``thresholds``: one for each RAD in percent.
-    ``last_exits``: where frames leave at the latest, from 1, if they are made to, for each RAD that it is calibrated for."""
+    ``last_exits``: where frames leave at the latest, from 1, if they are made to, for each RAD that it is calibrated for.
+    ``table``: the one that was learned on these weights, where there is one."""
 
     model: str
     network: SDN
@@ -46,30 +50,61 @@ class Subject(NamedTuple):
     costs: list[float]
     thresholds: dict[int, float]
     last_exits: Mapping[int, int] = MappingProxyType({})
+    table: TableFile | None = None
+
+    def own_table(self) -> TableFile:
+        """``table``.
+
+        Raises:
+            DataError: there is none.
+        """
+        if self.table is None:
+            raise DataError(
+                f"found no table of these weights of {self.model}; expected the one that was learned on them; learn it with: "
+                "python -m export table"
+            )
+        return self.table
 
 
-def shipped_subject(model: str, weights: Path | None = None) -> Subject:
-    """A network of models/ with its calibration.
+def shipped_subject(model: str) -> Subject:
+    """A network of models/ with its calibration and its table.
 
     Raises:
-        DataError: no weights, or no calibration for them.
+        DataError: one of them is absent or of another one.
     """
-    return _subject(model, load_network(model, weights), read_card(model, weights))
+    files = shipped(model)
+    return _subject(files, load_network(model), read_card(files), own_table(files))
 
 
-def subject_of(model: str, weights: Path | None, data: Dataset) -> Subject:
-    """As ``shipped_subject``, but other weights are calibrated here, on the calibration images, where no card lies
-    beside them."""
-    if weights is None or card_file(model, weights).is_file():
-        return shipped_subject(model, weights)
-    network = load_network(model, weights)
-    return _subject(model, network, calibrate(model, network, data, weights))
+def calibrated_subject(files: ModelFiles, data: Dataset) -> Subject:
+    """A network with the calibration and the table that belong to it.
+
+    Raises:
+        DataError: no weights, no card or table of them, or data of other classes.
+    """
+    network, card, table = load_network(files.model, files.weights), read_card(files), own_table(files)
+    check_classes(network, data, card["classes"])
+    return _subject(files, network, card, table)
 
 
-def _subject(model: str, network: SDN, card: dict[str, Any]) -> Subject:
+def subject_of(files: ModelFiles, data: Dataset) -> Subject:
+    """The same, but calibrated here, on the calibration images, where there is no card yet, and without a table where there
+    is none of these weights."""
+    network = load_network(files.model, files.weights)
+    card = read_card(files) if files.card.is_file() else calibrate(files, network, data)
+    check_classes(network, data, card["classes"])
+    try:
+        table = own_table(files)
+    except DataError as error:
+        print(f"defences that take the network's table cannot be evaluated: {error}", file=sys.stderr)
+        table = None
+    return _subject(files, network, card, table)
+
+
+def _subject(files: ModelFiles, network: SDN, card: dict[str, Any], table: TableFile | None) -> Subject:
     thresholds = {int(rad): float(point["threshold"]) for rad, point in card["thresholds"].items()}
     identity, costs = card["weights_sha256"], card["relative_costs"]
-    return Subject(model, folded(network), identity, costs, thresholds, last_exits(card))
+    return Subject(files.model, folded(network), identity, costs, thresholds, last_exits(card), table)
 
 
 def scores_of(subject: Subject, images: Tensor) -> ExitScores:

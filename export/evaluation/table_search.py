@@ -18,7 +18,6 @@ from export.defences import BlockQuantiser, defence_named
 from export.evaluation.subject import Subject, attacked
 from export.evaluation.tables import SAMPLES
 from export.frames import to_pixels
-from export.quantization_table import shipped_table
 from export.weights import to_tensor
 
 CLEAN_SAMPLES = 1000
@@ -54,7 +53,7 @@ class TableSearch:
 
     def __init__(self, subject: Subject, data: Dataset) -> None:
         clean, few = data.calibration.take(CLEAN_SAMPLES), data.calibration.take(SAMPLES)
-        harmed = attacked("linf", subject, data, few, defence_named("none", subject.model))
+        harmed = attacked("linf", subject, data, few, defence_named("none"))
         self._subject = subject
         self._clean, self._clean_labels = to_tensor(clean.pixels), clean.labels
         self._harmed, self._harmed_labels = to_tensor(to_pixels(harmed)), few.labels
@@ -85,7 +84,7 @@ class TableSearch:
         Of the scales of Q_def that keep the bound the best is where the search begins (the weakest, if none does);
         then each diagonal in turn is made coarser and finer, and a change is kept where it is better within the bound.
         """
-        steps = shipped_table(self._subject.model).astype(np.float64)
+        steps = self._subject.own_table().steps.astype(np.float64)
         trials = [(whole(steps * scale), self.trial(whole(steps * scale))) for scale in SCALES]
         kept = [each for each in trials if each[1].clean_loss <= bound] or trials[:1]
         table, best = max(kept, key=lambda each: each[1].merit)

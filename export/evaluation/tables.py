@@ -19,7 +19,7 @@ LUMA, CHROMA = (16, 48), (32, 96)
 def _pairs(subject: Subject, data: Dataset, attack: str, samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Calibration images and their attacked twins, float32 (n, 3, h, w) in 0..255."""
     images = data.calibration.take(samples)
-    harmed = attacked(attack, subject, data, images, defence_named("none", subject.model))
+    harmed = attacked(attack, subject, data, images, defence_named("none"))
     return to_tensor(images.pixels).numpy() * 255, harmed.numpy() * 255
 
 

@@ -6,6 +6,7 @@ from export.evaluation.grid import evaluate, measure
 from export.evaluation.report import Rows, markdown_table
 from export.evaluation.subject import attacked, scores_of, shipped_subject
 from export.evaluation.tables import defq_learned_from
+from export.model_files import shipped_table
 
 NORMS_OF = "mobilenet"  # the cheapest to attack: a table from L2 takes 27,500 gradients
 
@@ -20,11 +21,11 @@ def transfer(data: Dataset, models: tuple[str, ...], images: int, about: tuple[s
     chosen = data.test.take(images)
     for model in models:
         subject = shipped_subject(model)
-        none, defq = defence_named("none", model), defence_named("defq", model)
+        none, defq = defence_named("none"), defence_named("defq", subject.table)
         for source in models:
             if about and model not in about and source not in about:
                 continue
-            for row in evaluate(subject, data, chosen, ("linf",), ("defq",), tables_of=source):
+            for row in evaluate(subject, data, chosen, ("linf",), ("defq",), table=shipped_table(source)):
                 rows.append({"kind": "table", "source": source, **row})
             shown = attacked("linf", shipped_subject(source), data, chosen, none)
             for defence in (none, defq):

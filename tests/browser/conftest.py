@@ -91,15 +91,15 @@ def bundle(tmp_path_factory, cifar10):
     from export.frame_set import MadeFrames
     from export.frames import to_pixels
     from export.model_card import read_card
+    from export.model_files import shipped, shipped_table
     from export.networks import folded
-    from export.quantization_table import TABLES, read_table
     from export.weights import load_network, to_tensor
 
     network, images = load_network("mobilenet"), cifar10.test.take(40)
     target = FirstExits(folded(network), 3)
     attacked = to_pixels(DeepSlothLinf(iterations=10)(target, to_tensor(images.pixels), progress=False))
     made = MadeFrames(FrameSet(images.pixels, attacked, images.labels, None, None), {})
-    card, table = read_card("mobilenet"), read_table(TABLES / "mobilenet.json")
+    card, table = read_card(shipped("mobilenet")), shipped_table("mobilenet").content
     defq = DefQ(np.array(table["table"], np.float32))
     shares = {}
     for name, pixels in (("clean", images.pixels), ("attacked", attacked)):

@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from export import model_files
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
@@ -10,3 +12,9 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def own_models(tmp_path, monkeypatch):
+    """What the tests make stays in their folder, and they see nothing of what was trained here."""
+    monkeypatch.setattr(model_files, "MADE_HERE", tmp_path / "models")

@@ -1,12 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from device.exits import efcy
 from export.calibration import ExitScores, early_exit, rad_threshold, relative_costs
 from export.last_exit import LOSS
-from export.model_card import card_file, read_card, write_card
+from export.model_card import read_card, write_card
+from export.model_files import shipped
 from export.networks import NETWORKS
-from export.weights import weights_file
 from tests import tiny
 
 # four images, two exits: the first exit is right when it is sure (0.9) and wrong when it is not (0.6)
@@ -58,18 +60,18 @@ def test_the_papers_networks(model, exits, first):
     costs = relative_costs(NETWORKS[model]())
     assert len(costs) == exits
     assert costs[0] == pytest.approx(first, abs=1e-4)
-    card = read_card(model)
+    card = read_card(shipped(model))
     np.testing.assert_allclose(card["relative_costs"], costs, atol=1e-5)
     assert card["accuracy_test"][-1] >= {"vgg16": 0.88, "resnet56": 0.85, "mobilenet": 0.85}[model]
 
 
 @pytest.mark.parametrize("model", sorted(NETWORKS))
 def test_committed_cards_say_the_same_to_people(model, tmp_path):
-    card, weights = read_card(model), tmp_path / weights_file(model).name
-    weights.write_bytes(weights_file(model).read_bytes())
-    written = write_card(card, weights)
+    files = shipped(model)
+    card = read_card(files)
+    written = write_card(card, replace(files, card=tmp_path / files.card.name))
     for suffix in (".json", ".md"):
-        assert written.with_suffix(suffix).read_text() == card_file(model).with_suffix(suffix).read_text()
+        assert written.with_suffix(suffix).read_text() == files.card.with_suffix(suffix).read_text()
     costs = card["relative_costs"]
     for rad, last in card["last_exit"].items():
         assert last["relative_cost"] == pytest.approx(costs[last["exit"] - 1], abs=1e-4)

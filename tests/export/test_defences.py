@@ -1,20 +1,22 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from device.errors import UsageError
+from device.errors import DataError, UsageError
 from device.gate import Gate
 from device.quantization import DefQ
 from export.defences import BlockQuantiser, defence_named, gated, table_defence
 from export.defences import frames as frame_defences
 from export.frames import to_pixels
-from export.quantization_table import bake, shipped_table
+from export.model_files import shipped_table
 from export.weights import to_tensor
 from tests import tiny
 
+VGG16 = shipped_table("vgg16")
 NAMES = (
     "none", "defq", "defq:20-80", "defq*0.5", "flat", "flat:40", "transposed", "distillation", "distillation*2", "moving-grid",
     "moving-grid+scale", "jpeg:75", "bits:4", "median", "gaussian:0.5", "resizing", "resizing:0.9", "gated",
@@ -32,7 +34,7 @@ def photos(count=6, height=32, width=32):
 def test_every_defence_gives_frames_of_the_same_kind_and_repeats_itself(name):
     images = photos()
     before = images.copy()
-    defence = defence_named(name, "vgg16")
+    defence = defence_named(name, VGG16)
     defended = defence.pixels(images)
     assert defended.shape == images.shape
     assert defended.dtype == np.uint8
@@ -46,18 +48,18 @@ def test_every_defence_gives_frames_of_the_same_kind_and_repeats_itself(name):
 @pytest.mark.parametrize("name", ["", "defq:", "jpeg", "bits:9", "unheard of", "defq*"])
 def test_an_unknown_defence_is_one_sentence(name):
     with pytest.raises(UsageError, match=r"found defence .*; expected one of: none, defq"):
-        defence_named(name, "vgg16")
+        defence_named(name, VGG16)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (24, 40)])
 def test_the_form_with_gradients_is_the_devices(shape):
-    images, table = photos(4, *shape), bake("resnet56", 20, 100)
+    images, table = photos(4, *shape), shipped_table("resnet56").baked(20, 100)
     expected = np.stack([DefQ(table)(each).copy() for each in images])
     assert np.array_equal(to_pixels(BlockQuantiser(table)(to_tensor(images))), expected)
 
 
 def test_a_frame_that_is_no_multiple_of_eight_is_padded_as_on_the_device():
-    images, table = photos(2)[:, :29, :21], shipped_table("vgg16")
+    images, table = photos(2)[:, :29, :21], VGG16.steps
     expected = np.stack([DefQ(table)(each).copy() for each in images])
     assert np.array_equal(to_pixels(BlockQuantiser(table)(to_tensor(images))), expected)
 
@@ -83,9 +85,9 @@ def test_luma_and_chroma_can_have_tables_of_their_own():
 def test_random_forms_differ_from_frame_to_frame_but_not_from_seed_to_seed():
     images = np.repeat(photos(1), 8, axis=0)
     for name in ("moving-grid", "moving-grid+scale", "resizing"):
-        defended = defence_named(name, "vgg16").pixels(images, seed=3)
+        defended = defence_named(name, VGG16).pixels(images, seed=3)
         assert len({each.tobytes() for each in defended}) > 2, name
-        assert not np.array_equal(defended, defence_named(name, "vgg16").pixels(images, seed=4)), name
+        assert not np.array_equal(defended, defence_named(name, VGG16).pixels(images, seed=4)), name
 
 
 def test_a_moving_grid_at_its_origin_is_plain_defq():
@@ -93,7 +95,7 @@ def test_a_moving_grid_at_its_origin_is_plain_defq():
         def integers(self, low, high=None, size=None):
             return np.zeros(size, np.int64) if size else 0
 
-    table, frame = shipped_table("vgg16"), photos(1)[0]
+    table, frame = VGG16.steps, photos(1)[0]
     moving = frame_defences.random_quantisation(table, 0.0)
     assert np.array_equal(moving(frame, Origin()), DefQ(table)(frame))
 
@@ -103,30 +105,31 @@ def test_jpeg_loses_what_pillow_loses():
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "JPEG", quality=50)
     pillow = np.asarray(Image.open(buffer)).astype(int)
-    ours = defence_named("jpeg:50", "vgg16").pixels(frame[None])[0].astype(int)
+    ours = defence_named("jpeg:50", VGG16).pixels(frame[None])[0].astype(int)
     assert np.abs(ours - pillow).mean() < 1.5
     assert np.abs(ours - frame).mean() > 2
 
 
 def test_bit_depth_keeps_black_white_and_few_levels():
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    reduced = defence_named("bits:3", "vgg16").pixels(ramp[None])[0]
+    reduced = defence_named("bits:3", VGG16).pixels(ramp[None])[0]
     assert sorted(set(reduced.ravel().tolist())) == [0, 36, 73, 109, 146, 182, 219, 255]
     assert np.abs(reduced.astype(int) - ramp).max() <= 19
 
 
 def test_flat_and_transposed_tables_are_controls_of_the_learned_one():
-    table = shipped_table("mobilenet")
-    flat = defence_named("flat", "mobilenet").quantiser.tables
+    mobilenet = shipped_table("mobilenet")
+    table = mobilenet.steps
+    flat = defence_named("flat", mobilenet).quantiser.tables
     assert flat.min() == flat.max() == pytest.approx(table.mean())
-    assert np.array_equal(defence_named("transposed", "mobilenet").quantiser.tables, table.T)
+    assert np.array_equal(defence_named("transposed", mobilenet).quantiser.tables, table.T)
 
 
 def test_without_rounding_only_defq_sees_the_fractions():
     images = to_tensor(photos(2)) + 0.3 / 255
     defq = table_defence("defq", np.full((8, 8), 1.0))
     assert not torch.equal(defq(images, eight_bit=False), defq(images.add(0.4 / 255).clamp(max=1), eight_bit=False))
-    none = defence_named("none", "vgg16")
+    none = defence_named("none", VGG16)
     assert torch.equal(none(images, eight_bit=False), images)
     assert not torch.equal(none(images), images)
 
@@ -146,4 +149,23 @@ def test_a_gate_treats_noisy_frames_alone():
 
 
 def test_tiny_network_frames_are_accepted():
-    assert defence_named("defq", "vgg16").pixels(tiny.frames(2)).shape == (2, 16, 16, 3)
+    assert defence_named("defq", VGG16).pixels(tiny.frames(2)).shape == (2, 16, 16, 3)
+
+
+def test_defq_is_the_table_that_ships_and_not_one_that_is_baked_anew():
+    table = replace(VGG16, content={**VGG16.content, "table": [[7] * 8] * 8})
+    assert (defence_named("defq", table).quantiser.tables == 7).all()
+    assert np.array_equal(defence_named("defq:20-60", table).quantiser.tables, VGG16.steps)
+    bare = replace(VGG16, content={"table": [[7] * 8] * 8})
+    with pytest.raises(DataError, match="found no mean ratios .* range 20 to 80"):
+        defence_named("defq:20-80", bare)
+
+
+@pytest.mark.parametrize(("part", "name"), [("gate", "gated"), ("searched", "searched")])
+def test_what_was_made_for_other_weights_is_refused(part, name):
+    spoilt = {**VGG16.content, part: {**VGG16.content[part], "weights_sha256": "0123456789abcdef"}}
+    with pytest.raises(DataError, match=f"found a {part} of weights 0123456789ab in .*vgg16.json"):
+        defence_named(name, replace(VGG16, content=spoilt))
+    absent = {key: each for key, each in VGG16.content.items() if key != part}
+    with pytest.raises(UsageError, match=f"found no {part} in .*vgg16.json"):
+        defence_named(name, replace(VGG16, content=absent))

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +9,10 @@ import torch
 from device.errors import DataError, UsageError
 from device.gate import Gate
 from device.table_file import check_gate
-from export import cli, defences
+from export import cli, datasets, model_cli
 from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
 from export.calibration import early_exit, operating_point, relative_costs, score
-from export.datasets import Dataset, Images
+from export.datasets import LABELS, Dataset, Images
 from export.defences import defence_named, gated
 from export.evaluation import (
     Subject,
@@ -33,9 +34,11 @@ from export.evaluation.gate import calibrate_gate
 from export.evaluation.report import check_writable, markdown_table, write_json
 from export.evaluation.traffic import Stage, Traffic
 from export.last_exit import up_to
+from export.model_files import made_here, own_table, shipped_table, shown
 from export.weights import save_network, to_tensor
 from tests import tiny
 
+VGG16 = shipped_table("vgg16")
 QUICK = {
     "linf": DeepSlothLinf(iterations=3),
     "l2": DeepSlothL2(iterations=3),
@@ -56,7 +59,7 @@ def network():
 
 @pytest.fixture
 def tiny_subject(network):
-    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, last_exits={5: 4, 10: 4})
+    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, {5: 4, 10: 4}, VGG16)
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def test_attacks_slow_down_and_a_threshold_an_image_counts(tiny_subject, data):
 
 def test_calibrating_behind_a_defence_changes_the_thresholds_alone(tiny_subject, data):
     rows = evaluate(tiny_subject, data, data.test, ("clean",), ("flat:60", "flat:60@loop"), (5, 10))
-    behind = thresholds_behind(defence_named("flat:60", "vgg16"), tiny_subject, data.calibration)
+    behind = thresholds_behind(defence_named("flat:60", VGG16), tiny_subject, data.calibration)
     assert row(rows, defence="flat:60@loop", rad=5)["threshold"] == behind[5]
     assert row(rows, defence="flat:60", rad=5)["threshold"] == 0.62
     assert behind[10] <= behind[5]
@@ -108,17 +111,17 @@ def test_calibrating_behind_a_defence_changes_the_thresholds_alone(tiny_subject,
 def test_every_attack_changes_every_image_within_the_range(attack, tiny_subject, data, monkeypatch):
     monkeypatch.setattr(subject, "PER_SAMPLE", QUICK)
     few = data.test.take(5)
-    shown = attacked(attack, tiny_subject, data, few, defence_named("defq", "vgg16"))
+    shown = attacked(attack, tiny_subject, data, few, defence_named("defq", VGG16))
     clean = to_tensor(few.pixels)
     assert shown.shape == clean.shape
     assert 0 <= shown.min() <= shown.max() <= 1
     assert ((shown - clean).abs().flatten(1).amax(1) > 1e-3).all()
-    assert torch.equal(shown, attacked(attack, tiny_subject, data, few, defence_named("defq", "vgg16")))
+    assert torch.equal(shown, attacked(attack, tiny_subject, data, few, defence_named("defq", VGG16)))
 
 
 def test_universal_perturbations_are_the_same_for_all_or_for_a_class(tiny_subject, data):
     middle = Images(np.full((6, 16, 16, 3), 128, np.uint8), np.array([0, 0, 1, 1, 2, 2]))
-    none = defence_named("none", "vgg16")
+    none = defence_named("none")
     one = attacked("universal", tiny_subject, data, middle, none)
     each = attacked("class-universal", tiny_subject, data, middle, none)
     assert torch.allclose(one, one[:1].expand_as(one))
@@ -132,7 +135,7 @@ def test_universal_perturbations_are_the_same_for_all_or_for_a_class(tiny_subjec
 @pytest.mark.parametrize(("attack", "defence"), [("linf2", "none"), ("adaptive", "median"), ("adaptive:", "defq")])
 def test_what_cannot_be_run_is_one_sentence(attack, defence, tiny_subject, data):
     with pytest.raises(UsageError, match=r"found (attack|an adaptive attack) .*expected"):
-        attacked(attack, tiny_subject, data, data.test.take(2), defence_named(defence, "vgg16"))
+        attacked(attack, tiny_subject, data, data.test.take(2), defence_named(defence, VGG16))
 
 
 IMPOSSIBLE = [
@@ -234,14 +237,13 @@ def test_a_gate_before_a_last_exit_counts_what_that_costs(tiny_subject, data, mo
     assert traffic.at(5)._replace(threshold=0.62) == point
 
 
-def test_a_gate_is_evaluated_with_what_the_last_exit_asks_for(tiny_subject, data, tmp_path, monkeypatch):
-    shipped = json.loads((defences.TABLES / "vgg16.json").read_text())
+def test_a_gate_is_evaluated_with_what_the_last_exit_asks_for(tiny_subject, data):
+    shipped = VGG16.content
     all_found = {**shipped["gate"], "level": 0.02, "thresholds": {"5": 0.0, "10": 0.0}, "last_exit": 4}
     none_found = {name: each for name, each in shipped["gate"].items() if name != "weak"}
     table = {**shipped, "gate": {**none_found, "level": 1e6}, "last_exit_gates": {"5": all_found}}
     del all_found["weak"]
-    (tmp_path / "vgg16.json").write_text(json.dumps(table))
-    monkeypatch.setattr(defences, "TABLES", tmp_path)
+    tiny_subject = tiny_subject._replace(table=replace(VGG16, content=table))
     names = ("none@last", "gated", "gated@last")
     rows = evaluate(tiny_subject, data, data.test.take(10), ("clean",), names)
     found = {(each["defence"], each["rad"]): each["exit_histogram"] for each in rows}
@@ -290,13 +292,15 @@ def test_traffic_behind_two_stages_is_what_the_device_would_do(tiny_subject, dat
 def patched(monkeypatch, tiny_subject, gate=True):
     """The reports, on the tiny network under the name of a real one."""
     for module in (paper, comparison, transfer, reports):
-        monkeypatch.setattr(module, "shipped_subject", lambda model, weights=None: tiny_subject._replace(model=model))
+        monkeypatch.setattr(
+            module, "shipped_subject", lambda model: tiny_subject._replace(model=model, table=shipped_table(model))
+        )
     monkeypatch.setattr(subject, "PER_SAMPLE", QUICK)
 
 
 def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, capsys):
     patched(monkeypatch, tiny_subject)
-    ten = data._replace(classes=tuple("abcdefghij"))
+    ten = data._replace(classes=LABELS)
     monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: ten)
     monkeypatch.setattr(comparison, "ADAPTIVE", ("none", "defq", "moving-grid"))
     monkeypatch.setattr(comparison, "times", lambda: {"defq": {"32x32": 20.0, "640x480": 3000.0}})
@@ -387,7 +391,7 @@ def test_a_table_in_markdown():
     ],
 )
 def test_usage_errors_are_one_sentence(options, message, data, monkeypatch, capsys):
-    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
+    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data._replace(classes=LABELS))
     assert cli.main(["evaluate", *options]) == 2
     assert __import__("re").search(message, capsys.readouterr().err)
 
@@ -407,21 +411,28 @@ def test_json_that_cannot_be_written_is_one_sentence(tmp_path):
         write_json(tmp_path / "file" / "out.json", {})
 
 
-def test_gate_writes_into_the_table_and_keeps_the_rest(tmp_path, monkeypatch, tiny_subject, data, capsys):
-    shipped = json.loads((cli.TABLES / "vgg16.json").read_text())
-    (tmp_path / "vgg16.json").write_text(json.dumps({**shipped, "gate": {"level": 9, "thresholds": {}}}))
-    monkeypatch.setattr(cli, "TABLES", tmp_path)
-    monkeypatch.setattr(cli, "shipped_subject", lambda model: tiny_subject)
-    monkeypatch.setattr(cli.datasets, "load", lambda directory: data)
+def test_gate_writes_a_table_of_its_own_and_keeps_the_rest(tmp_path, monkeypatch, tiny_subject, data, capsys):
+    monkeypatch.setattr(
+        model_cli, "calibrated_subject", lambda files, data: tiny_subject._replace(table=own_table(files))
+    )
+    monkeypatch.setattr(datasets, "load", lambda directory: data)
     monkeypatch.setattr(subject, "PER_SAMPLE", QUICK)
+    shipped_text = VGG16.file.read_text()
     assert cli.main(["gate", "--model", "vgg16"]) == 0
-    written = json.loads((tmp_path / "vgg16.json").read_text())
-    assert {**written, "gate": 0} == {**shipped, "gate": 0}
-    assert check_gate(written, (5, 10), "vgg16.json").level < 9
+    made = made_here("vgg16").table
+    said = capsys.readouterr().out
+    assert f"table {shown(VGG16.file)}" in said
+    assert f"wrote {made}" in said
+    written = json.loads(made.read_text())
+    assert {**written, "gate": 0} == {**VGG16.content, "gate": 0}
+    assert written["gate"] != VGG16.content["gate"]
+    assert check_gate(written, (5, 10), "table.json")
     assert written["gate"]["images"] == {"clean": 60, "linf": 60, "l2": 50, "adaptive": 60}
     assert cli.main(["gate", "--model", "vgg16", "--last-exit", "10"]) == 0
-    again = json.loads((tmp_path / "vgg16.json").read_text())
+    assert f"table {made}" in capsys.readouterr().out  # goes on from what the first one wrote
+    again = json.loads(made.read_text())
     gates = again["last_exit_gates"]
     assert gates["10"]["last_exit"] == 4
     assert {**again, "last_exit_gates": 0} == {**written, "last_exit_gates": 0}  # the other gate stays
     assert gates == {**written.get("last_exit_gates", {}), "10": gates["10"]}  # and that of the other RAD
+    assert VGG16.file.read_text() == shipped_text

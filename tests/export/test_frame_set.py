@@ -179,7 +179,7 @@ def test_images_of_other_classes_are_refused(no_data, tmp_path, capsys):
     data = class_folders(tmp_path / "images", ("bolt", "nut"))
     options = ["--frames", "3", "--data", data, "--out", str(tmp_path / "bundle")]
     assert cli.main(["bundle", "--model", "mobilenet", *options]) == 3
-    assert "found the classes bolt, nut in the data; expected airplane, " in capsys.readouterr().err
+    assert "found 2 classes (bolt, nut) in the data; expected the 10 classes (airplane, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

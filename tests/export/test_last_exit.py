@@ -220,7 +220,7 @@ def test_an_attacker_may_aim_at_the_exits_before_one_alone(network, scores, tmp_
     images = Images(tiny.frames(10), scores.classes[3][:10])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
     subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
-    none = defence_named("none", "vgg16")
+    none = defence_named("none")
     aimed = attacked("adaptive:2@3", subject, data, images, none)
     assert torch.equal(aimed, attacked("adaptive:2", up_to_exit(subject, 3), data, images, none))
     assert not torch.equal(aimed, attacked("adaptive:2", subject, data, images, none))

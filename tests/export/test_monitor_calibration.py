@@ -2,13 +2,14 @@ import csv
 import json
 import re
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from device.bundle import load_bundle
 from device.monitor import ExitShares, Monitor
-from export import cli
+from export import cli, datasets, model_cli
 from export.attacks import DeepSlothLinf
 from export.calibration import early_exit, relative_costs, score
 from export.datasets import Dataset, Images
@@ -17,6 +18,8 @@ from export.evaluation import Subject, monitor, monitor_shares, subject
 from export.evaluation import cli as evaluation_cli
 from export.evaluation.monitor import Streams, monitor_report, simulate
 from export.evaluation.monitor_shares import calibrate_monitor
+from export.model_files import made_here, own_table, shipped
+from export.quantization_table import TableFile
 from tests import tiny
 
 TABLE = np.array(tiny.TABLE["table"])
@@ -32,7 +35,8 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def tiny_subject():
     network = tiny.network()
-    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55})
+    table = TableFile(Path("table.json"), tiny.TABLE)
+    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, table=table)
 
 
 @pytest.fixture
@@ -43,28 +47,35 @@ def data(tiny_subject):
 
 
 @pytest.fixture
-def tables(tmp_path, monkeypatch, tiny_subject, data):
-    """A folder of tables with the tiny network's, under the name of a real one, and all commands on it."""
-    folder = tmp_path / "tables"
-    folder.mkdir()
+def table(tmp_path, monkeypatch, tiny_subject, data):
+    """The table of the tiny network, under the name of a real one, and all commands on it."""
+    files = made_here("vgg16")
     content = {"format": "defq-table", "format_version": 1, "model": "vgg16", **tiny.TABLE, "gate": {"level": 9}}
-    (folder / "vgg16.json").write_text(json.dumps(content))
-    for module in (cli, monitor_shares):
-        monkeypatch.setattr(module, "TABLES", folder)
-    for module in (cli, monitor):
-        monkeypatch.setattr(module, "shipped_subject", lambda model: tiny_subject)
-    for module in (cli, subject, monitor_shares):
+    content["weights_sha256"] = shipped("vgg16").sha256
+    files.table.parent.mkdir(parents=True)
+    files.table.write_text(json.dumps(content))
+    tiny_subject = tiny_subject._replace(identity=content["weights_sha256"])
+    monkeypatch.setattr(
+        model_cli, "calibrated_subject", lambda files, data: tiny_subject._replace(table=own_table(files))
+    )
+    monkeypatch.setattr(
+        monitor,
+        "shipped_subject",
+        lambda model: tiny_subject._replace(table=TableFile(files.table, written(files.table))),
+    )
+    for module in (model_cli, subject, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
-    monkeypatch.setattr(cli.datasets, "load", lambda directory: data)
-    return folder
+    monkeypatch.setattr(evaluation_cli, "check_classes", lambda *_: None)  # three classes, under the name of one of ten
+    monkeypatch.setattr(datasets, "load", lambda directory: data)
+    return files.table
 
 
-def written(tables):
-    return json.loads((tables / "vgg16.json").read_text())
+def written(table):
+    return json.loads(table.read_text())
 
 
 def test_shares_are_those_of_the_exit_rule_and_none_is_zero(tiny_subject, data):
-    content = calibrate_monitor(tiny_subject, data, TABLE)
+    content = calibrate_monitor(tiny_subject, data)
     quantised = table_defence("", TABLE).pixels(data.calibration.pixels)
     for name, pixels in (("clean", data.calibration.pixels), ("clean_defq", quantised)):
         exits, _ = early_exit(score(tiny_subject.network, pixels), 0.62)
@@ -80,20 +91,20 @@ def test_shares_are_those_of_the_exit_rule_and_none_is_zero(tiny_subject, data):
         assert sum(shares["attacked"][:3]) < sum(shares["attacked_defq"][:3]) < sum(shares["clean"][:3])
 
 
-def test_the_command_writes_into_the_table_and_the_bundle_has_it(tables, tmp_path, capsys):
-    before = written(tables)
+def test_the_command_writes_into_the_table_and_the_bundle_has_it(table, tmp_path, capsys):
+    before = written(table)
     assert cli.main(["monitor", "--model", "vgg16"]) == 0
     assert re.search(r"RAD 5 %: clean 0\.\d+, attacked 0\.\d+", capsys.readouterr().out)
-    after = written(tables)
+    after = written(table)
     assert {name: each for name, each in after.items() if name != "monitor"} == before
-    assert after["monitor"]["weights_sha256"] == "tiny"
+    assert after["monitor"]["weights_sha256"] == after["weights_sha256"]
     assert after["monitor"]["images"] == {"clean": 60, "linf": 60}
     assert after["monitor"]["attack"] == {"name": "DeepSloth L-inf", **asdict(QUICK["linf"])}
 
     network = tiny.network()
-    table = {**tiny.TABLE, "monitor": after["monitor"]}
+    content = {**tiny.TABLE, "monitor": after["monitor"]}
     settings = tiny.BundleSettings(split=2)
-    tiny.write_bundle("tiny", network, tiny.card(network), table, tmp_path / "bundle", settings, tiny.frames())
+    tiny.write_bundle("tiny", network, tiny.card(network), content, tmp_path / "bundle", settings, tiny.frames())
     bundle = load_bundle(str(tmp_path / "bundle"))
     assert set(bundle.monitor) == {5, 10}
     np.testing.assert_allclose(bundle.monitor[10].attacked, after["monitor"]["shares"]["10"]["attacked"], atol=1e-5)
@@ -101,44 +112,45 @@ def test_the_command_writes_into_the_table_and_the_bundle_has_it(tables, tmp_pat
     assert any(watching.see(0, False) for _ in range(200))  # frames that stay, one after the other
 
 
-def test_gate_and_monitor_keep_each_other_and_a_new_table_drops_both(tables, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "calibrate_gate", lambda *_: {"level": 1})
+def test_gate_and_monitor_keep_each_other_and_a_new_table_drops_both(table, monkeypatch, capsys):
+    monkeypatch.setattr(model_cli, "calibrate_gate", lambda *_: {"level": 1})
     assert cli.main(["monitor", "--model", "vgg16"]) == 0
-    kept = written(tables)["monitor"]
+    kept = written(table)["monitor"]
     assert cli.main(["gate", "--model", "vgg16"]) == 0
-    assert written(tables)["monitor"] == kept
-    assert written(tables)["gate"] == {"level": 1}
+    assert written(table)["monitor"] == kept
+    assert written(table)["gate"] == {"level": 1}
     assert cli.main(["monitor", "--model", "vgg16"]) == 0
-    assert written(tables)["gate"] == {"level": 1}
+    assert written(table)["gate"] == {"level": 1}
 
     network = tiny.network()
-    monkeypatch.setattr(cli, "load_network", lambda model, weights: network)
-    monkeypatch.setattr(cli, "file_sha256", lambda path: "other")
+    monkeypatch.setattr(model_cli, "load_network", lambda model, weights: network)
+    monkeypatch.setattr(model_cli, "check_classes", lambda *_: None)
     assert cli.main(["table", "--model", "vgg16", "--samples", "10"]) == 0
-    assert not {"gate", "monitor"} & set(written(tables))
+    assert not {"gate", "monitor"} & set(written(table))
     said = capsys.readouterr().out
-    assert "its noise gates, its attack monitor and its searched table are gone" in said
+    assert "it has no noise gates, no attack monitor and no searched table yet" in said
     assert "python -m export monitor --model vgg16" in said
 
 
-def test_what_a_report_needs_is_asked_for_in_one_sentence(tables, capsys):
+def test_what_a_report_needs_is_asked_for_in_one_sentence(table, capsys):
     assert cli.main(["evaluate", "--monitor", "--quick", "--model", "vgg16"]) == 2
-    assert "found no monitor in tables/vgg16.json" in capsys.readouterr().err
+    assert f"found no monitor in {table}" in capsys.readouterr().err
     assert cli.main(["monitor", "--model", "vgg16"]) == 0
-    content = written(tables)
+    content = written(table)
     content["monitor"]["weights_sha256"] = "of another network"
-    (tables / "vgg16.json").write_text(json.dumps(content))
+    table.write_text(json.dumps(content))
     assert cli.main(["evaluate", "--monitor", "--quick", "--model", "vgg16"]) == 3
     assert "found a monitor of weights of another " in capsys.readouterr().err
+    content["monitor"]["weights_sha256"] = content["weights_sha256"]
     content["monitor"]["shares"]["5"]["clean"] = [0.5, 0.5]
-    (tables / "vgg16.json").write_text(json.dumps(content))
+    table.write_text(json.dumps(content))
     assert cli.main(["evaluate", "--monitor", "--quick", "--model", "vgg16"]) == 3
     error = capsys.readouterr().err
-    assert "found no usable monitor in tables/vgg16.json" in error
+    assert f"found no usable monitor in {table}" in error
     assert error.count("\n") == 1
 
 
-def test_the_report_of_a_network_holds_every_cell(tables, tmp_path, monkeypatch, capsys):
+def test_the_report_of_a_network_holds_every_cell(table, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluation_cli, "QUICK", evaluation_cli.QUICK._replace(runs=2))
     assert cli.main(["monitor", "--model", "vgg16"]) == 0
     out = tmp_path / "reports"

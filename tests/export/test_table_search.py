@@ -6,6 +6,7 @@ from export.calibration import relative_costs, score
 from export.datasets import Dataset, Images
 from export.evaluation import Subject, subject, table_search
 from export.evaluation.table_search import BOUND, TableSearch, search_table, whole
+from export.model_files import shipped_table
 from tests import tiny
 
 
@@ -17,12 +18,14 @@ def case(tmp_path, monkeypatch):
     pixels = tiny.frames(60)
     images = Images(pixels, score(network, pixels).classes[-1])
     data = Dataset(images, images, images, ("circle", "square", "star"), "made up")
-    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}), data
+    return Subject(
+        "vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, table=shipped_table("vgg16")
+    ), data
 
 
 def test_the_table_found_is_no_worse_than_scaled_q_def_and_keeps_the_bound(case):
     search = TableSearch(*case)
-    scaled = [search.trial(whole(table_search.shipped_table("vgg16") * scale)) for scale in table_search.SCALES]
+    scaled = [search.trial(whole(case[0].table.steps * scale)) for scale in table_search.SCALES]
     within = [each.merit for each in scaled if each.clean_loss <= 0.1]
     table, best = search.run(bound=0.1, passes=1)
     assert table.shape == (8, 8)
