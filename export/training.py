@@ -12,10 +12,14 @@ from tqdm import tqdm
 
 from device.errors import DataError
 from export.calibration import exit_accuracies, relative_costs, score
+from export.checkpoint import Origin, read_checkpoint, write_checkpoint
+from export.classes import check_classes
 from export.datasets import Dataset
 from export.defences.quantiser import BlockQuantiser
+from export.model_card import known_classes
+from export.model_files import beside
 from export.networks import NETWORKS, SDN, strided_depthwise_in_float32
-from export.weights import load_network, to_tensor
+from export.weights import file_sha256, load_network, to_tensor
 
 CROP_PADDING = 4
 FIRST_WEIGHT = 0.01
@@ -51,26 +55,32 @@ RECIPES = {
 def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Path | None = None) -> SDN:
     """Train ``model`` on the training split and return it in evaluation mode.
 
-    After every epoch the whole state goes to ``checkpoint``; a run that finds one goes on from there. ``start`` names
-    safetensors to begin from instead of random weights. Prints one line an epoch with the accuracy on the calibration
-    split (every exit's best, and the final classifier's). With ``start`` the exits are trained already, so that their
-    losses count in full from the first step.
+    After every epoch the whole state goes to ``checkpoint``; a run that finds one of the same data and recipe goes on from
+    there. ``start`` names safetensors to begin from instead of random weights. Prints one line an epoch with the accuracy
+    on the calibration split (every exit's best, and the final classifier's). With ``start`` the exits are trained already,
+    so that their losses count in full from the first step.
+
+    Raises:
+        DataError: a checkpoint of another run, or one that cannot be read; weights to start from of other classes.
+        OutputError: the checkpoint cannot be written.
     """
     torch.manual_seed(recipe.seed)
     network = load_network(model, start) if start else NETWORKS[model](len(data.classes))
+    check_classes(network, data, known_classes(beside(model, start)) if start else ())
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     costs = torch.tensor(relative_costs(network))
     optimiser = torch.optim.SGD(
         _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
     )
     recipe = recipe._replace(batch=min(recipe.batch, len(data.train.labels)))
+    origin = Origin(model, data.sha256(), data.source, file_sha256(start) if start else "", recipe._asdict())
     steps = len(data.train.labels) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=TRAINED_WARM_UP if start else WARM_UP
     )
     done = 0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = read_checkpoint(checkpoint, origin)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
@@ -88,16 +98,12 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
             f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  calibration accuracy: final {accuracies[-1]:.3f}, best exit {max(accuracies):.3f}",
             flush=True,
         )
-        state = {
+        parts = {
             "network": network.state_dict(),
             "optimiser": optimiser.state_dict(),
             "schedule": schedule.state_dict(),
-            "epoch": epoch + 1,
         }
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        partial = checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(checkpoint)
+        write_checkpoint(checkpoint, origin, epoch + 1, parts)
     network.eval()
     return network
 

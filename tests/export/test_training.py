@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from device.errors import DataError
+from device.errors import DataError, OutputError
 from export import training
 from export.datasets import LABELS, Dataset, Images
 from export.networks import strided_depthwise_in_float32
@@ -109,3 +109,73 @@ def test_weights_that_cannot_be_used(tmp_path):
         load_network("resnet56", cut)
     with pytest.raises(DataError, match="another network|could not load"):
         load_network("vgg16", weights_file("resnet56"))
+
+
+def refused(data, recipe, checkpoint, *words):
+    before = checkpoint.read_bytes()
+    with pytest.raises(DataError) as error:
+        train("tiny", data, recipe, checkpoint)
+    assert checkpoint.read_bytes() == before
+    for word in (str(checkpoint), "expected", "--checkpoint", *words):
+        assert word in str(error.value), str(error.value)
+
+
+def test_a_checkpoint_of_other_data_or_another_recipe_is_refused_by_name(data, tmp_path):
+    recipe = Recipe(epochs=1, batch=20, peak_rate=0.01)
+    checkpoint = tmp_path / "c"
+    train("tiny", data, recipe, checkpoint)
+    other = data._replace(train=data.train._replace(pixels=255 - data.train.pixels), source="images in B")
+    refused(
+        other,
+        recipe,
+        checkpoint,
+        f"data {data.sha256()[:12]} there, {other.sha256()[:12]} here",
+        "(test there, images in B here)",
+    )
+    refused(data, recipe._replace(peak_rate=0.02), checkpoint, "peak_rate 0.01 there, 0.02 here;")
+    refused(
+        data, recipe._replace(quantised=0.5, seed=3), checkpoint, "quantised 0.0 there, 0.5 here, seed 0 there, 3 here;"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(training.NETWORKS, "other", lambda classes: tiny.network())
+        with pytest.raises(DataError, match="model tiny there, other here"):
+            train("other", data, recipe, checkpoint)
+    save_network(tiny.network(), tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match="start random weights there, [0-9a-f]{12} here"):
+        train("tiny", data, recipe, checkpoint, tmp_path / "w.safetensors")
+    train("tiny", data._replace(source="the same in another folder"), recipe, checkpoint)
+
+
+def test_epochs_beyond_a_finished_schedule_say_why_not(data, tmp_path):
+    recipe = Recipe(epochs=2, batch=20, peak_rate=0.01)
+    train("tiny", data, recipe, tmp_path / "c")
+    words = ("found a finished run of 2 epochs", "expected --epochs 2", "--start FILE")
+    refused(data, recipe._replace(epochs=5), tmp_path / "c", *words)
+
+
+def test_what_is_no_checkpoint_of_ours_is_one_sentence(data, tmp_path):
+    recipe = Recipe(epochs=1, batch=20, peak_rate=0.01)
+    checkpoint = tmp_path / "c"
+    train("tiny", data, recipe, checkpoint)
+    whole = checkpoint.read_bytes()
+    state = torch.load(checkpoint, weights_only=True)
+    for content in (b"", b"text", whole[:1000], whole[:-500]):
+        checkpoint.write_bytes(content)
+        refused(data, recipe, checkpoint, "could not read the checkpoint")
+    for content in (
+        [1],
+        {"a": 1},
+        {"epoch": 1, "origin": 7},
+    ):
+        torch.save(content, checkpoint)
+        refused(data, recipe, checkpoint, "could not read the checkpoint")
+    torch.save({name: part for name, part in state.items() if name != "origin"}, checkpoint)
+    refused(data, recipe, checkpoint, "does not say of which data and recipe it is, as those of earlier releases")
+
+
+def test_weights_and_checkpoints_that_cannot_be_written_are_one_sentence(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="could not write the checkpoint .*--checkpoint"):
+        train("tiny", data, Recipe(epochs=1, batch=20, peak_rate=0.01), tmp_path / "file" / "c")
+    with pytest.raises(OutputError, match="could not write the weights .*--out"):
+        save_network(tiny.network(), tmp_path / "file" / "w.safetensors")

@@ -1,0 +1,100 @@
+"""Checkpoints of training runs. Each says of which data and recipe it is; a run goes on from its own alone."""
+
+import contextlib
+import pickle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from device.errors import DataError, OutputError
+
+
+class Origin(NamedTuple):
+    """All that a training run follows from.
+
+    data_sha256: of the images (Dataset.sha256). source: where these lie, for people alone. start_sha256: of the weights that
+    the run begins from; empty where these are random. recipe: name and value of every setting.
+    """
+
+    model: str
+    data_sha256: str
+    source: str
+    start_sha256: str
+    recipe: dict[str, Any]
+
+    def described(self) -> dict[str, str]:
+        """What must be the same for a run to go on, as text."""
+        return {
+            "model": self.model,
+            "data": self.data_sha256[:12],
+            "start": self.start_sha256[:12] or "random weights",
+            **{name: str(value) for name, value in self.recipe.items()},
+        }
+
+
+def write_checkpoint(file: Path, origin: Origin, epoch: int, parts: dict[str, Any]) -> None:
+    """Write the state after ``epoch`` epochs, whole or not at all.
+
+    Args:
+        parts: state dicts by name.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    partial = file.with_name(file.name + ".partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"origin": origin.described(), "source": origin.source, "epoch": epoch, **parts}, partial)
+        partial.replace(file)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError where the disk is full
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise OutputError(
+            f"could not write the checkpoint {file} ({error}); expected a file that can be written; name another with "
+            "--checkpoint"
+        ) from error
+
+
+def read_checkpoint(file: Path, origin: Origin) -> dict[str, Any]:
+    """What write_checkpoint wrote: ``parts``, and under ``epoch`` the number of finished epochs.
+
+    Raises:
+        DataError: a checkpoint of another run than ``origin``, or none at all.
+    """
+    elsewhere = "name another file with --checkpoint, or remove this one to begin anew"
+    try:
+        state = torch.load(file, weights_only=True)
+        epoch, of, source = int(state["epoch"]), dict(state.get("origin", {})), str(state.get("source", ""))
+    except (
+        OSError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise DataError(
+            f"could not read the checkpoint {file} ({type(error).__name__}); expected one of python -m export train; {elsewhere}"
+        ) from error
+    if not of:
+        raise DataError(
+            f"found a checkpoint in {file} that does not say of which data and recipe it is, as those of earlier releases; "
+            f"expected one that does; {elsewhere}"
+        )
+    wanted = origin.described()
+    differing = [name for name in wanted if of.get(name) != wanted[name]]
+    if differing == ["epochs"] and str(epoch) == of["epochs"]:
+        raise DataError(
+            f"found a finished run of {epoch} epochs in {file}, whose learning rate has come down to its end; expected --epochs "
+            f"{epoch}; to train on, begin a new run from its weights with --start FILE, and {elsewhere}"
+        )
+    if differing:
+        sources = f" ({source or 'unknown'} there, {origin.source} here)" if "data" in differing else ""
+        listed = ", ".join(f"{name} {of.get(name, 'unknown')} there, {wanted[name]} here" for name in differing)
+        raise DataError(
+            f"found a checkpoint of another run in {file}: {listed}{sources}; expected one of the same data and recipe; {elsewhere}"
+        )
+    return dict(state)
