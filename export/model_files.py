@@ -133,7 +133,7 @@ def own_table(files: ModelFiles) -> TableFile:
     again = f"learn it with: python -m export table {files.option}"
     if not files.table.is_file():
         raise DataError(f"found no table of the weights {files.weights}; expected {files.table}; {again}")
-    table = TableFile(files.table, read_table(files.table))
+    table = TableFile(files.table, read_table(files.table), files.option)
     learned_on = table.content.get("weights_sha256", files.sha256)
     if learned_on != files.sha256:
         raise DataError(
@@ -146,7 +146,7 @@ def own_table(files: ModelFiles) -> TableFile:
 def shipped_table(model: str) -> TableFile:
     """The table that comes with this repository, whatever weights are used."""
     file = shipped(model).table
-    return TableFile(file, read_table(file))
+    return TableFile(file, read_table(file), f"--model {model}")
 
 
 def writable(file: Path) -> Path:

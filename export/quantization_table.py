@@ -102,10 +102,12 @@ class TableFile:
     Args:
         file: where it lies.
         content: what stands in it; ``steps`` has the table, and the methods give the rest.
+        option: what names its network on the command line.
     """
 
     file: Path
     content: dict[str, Any]
+    option: str = "--model NAME"
 
     @property
     def steps(self) -> np.ndarray:
@@ -123,7 +125,7 @@ class TableFile:
         except (KeyError, TypeError, ValueError):
             raise DataError(
                 f"found no mean ratios in {self.file}; expected 8 rows of 8, to bake a table of range {low} to {high} from; "
-                "learn it again with: python -m export table"
+                f"learn it again with: python -m export table {self.option}"
             ) from None
         return table_from_ratios(ratios, low, high)
 
@@ -134,7 +136,7 @@ class TableFile:
             UsageError: nothing. DataError: something that is of other weights than the table.
         """
         found = self.content.get(name)
-        again = f"make it with: python -m export {command}"
+        again = f"make it with: python -m export {command} {self.option}"
         if not isinstance(found, dict):
             raise UsageError(f"found no {name.replace('_', ' ')} in {self.file}; expected one; {again}")
         own = self.content.get("weights_sha256")
@@ -172,7 +174,7 @@ def read_table(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise DataError(f"could not read the table {file} ({error}); bake it with: python -m export table") from error
+        raise DataError(f"could not read the table {file} ({error}); bake it with: python -m export table --model NAME") from error
     check_table_file(content, str(file))
     return content
 

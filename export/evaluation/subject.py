@@ -61,7 +61,7 @@ class Subject(NamedTuple):
         if self.table is None:
             raise DataError(
                 f"found no table of these weights of {self.model}; expected the one that was learned on them; learn it with: "
-                "python -m export table"
+                f"python -m export table --model {self.model}"
             )
         return self.table
 
