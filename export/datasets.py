@@ -20,7 +20,7 @@ import numpy as np
 
 from device.errors import DataError
 from export.download import FOLDER, cache_dir, fetch_archive
-from export.image_folder import SEED, list_images
+from export.image_folder import SEED, list_images, shown
 
 CIFAR10, PHOTOGRAPHS = "CIFAR-10", "images of a folder"
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -224,7 +224,7 @@ def _image_folder(folder: Path, size: tuple[int, int]) -> Dataset:
             try:
                 pixels.append(_read_image(path, size))
             except DataError:
-                bad.append(path.relative_to(folder).as_posix() + ("" if path.stat().st_size else " (empty)"))
+                bad.append(shown(path, folder) + ("" if path.stat().st_size else " (empty)"))
         names = tuple(path.relative_to(folder).as_posix() for path, _ in listed)
         if not bad:
             parts.append(Images(np.stack(pixels), np.array([label for _, label in listed], np.int64), 0, names))

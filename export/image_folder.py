@@ -128,6 +128,12 @@ def _split_folders(folder: Path, listing: _Listing) -> dict[str, Path]:
 
 
 def _check_classes(folder: Path, classes: Sequence[str], listing: _Listing) -> None:
+    unprintable = [name for name in classes if not name.isprintable()]
+    if unprintable:
+        raise DataError(
+            f"found class folders with names that cannot be printed in {folder}: {', '.join(map(ascii, unprintable))}; expected "
+            "names of printable characters, which decisions are told with; rename them"
+        )
     if len(classes) > 1:
         return
     if classes:
@@ -155,6 +161,12 @@ def _check_counts(folder: Path, classes: Sequence[str], found: dict[str, list[li
             + ("one or more of each class in each split" if by_split else f"{LEAST} or more of each class")
             + "; add images, or remove these classes"
         )
+
+
+def shown(file: Path, folder: Path) -> str:
+    """Where a file lies in the folder, fit for a terminal."""
+    name = file.relative_to(folder).as_posix()
+    return name if name.isprintable() else ascii(name)
 
 
 def _mixed(by_class: list[list[Path]]) -> list[tuple[Path, int]]:

@@ -174,7 +174,9 @@ def read_table(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise DataError(f"could not read the table {file} ({error}); bake it with: python -m export table --model NAME") from error
+        raise DataError(
+            f"could not read the table {file} ({error}); bake it with: python -m export table --model NAME"
+        ) from error
     check_table_file(content, str(file))
     return content
 

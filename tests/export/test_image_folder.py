@@ -146,3 +146,14 @@ def test_names_alone_are_looked_at(tmp_path):
         write(tmp_path / name, 10)
         (tmp_path / name / "extra.webp").write_bytes(b"not opened here")
     assert sum(map(len, list_images(tmp_path, {".png", ".webp"}).files)) == 22
+
+
+def test_names_do_not_reach_the_terminal_as_they_are(tmp_path):
+    for name in ("cup", "bowl"):
+        write(tmp_path / name, 10)
+    (tmp_path / "cup" / "a\x1b[31m.png").write_bytes(b"no image")
+    refused(tmp_path, "could not read 1 of 21 images", r"'cup/a\x1b[31m.png'")
+    for name in ("a\nb", b"caf\xe9".decode("utf-8", "surrogateescape")):
+        write(tmp_path / "names" / name, 0)
+        (tmp_path / "names" / name / "0.png").write_bytes(b"")
+    refused(tmp_path / "names", r"names that cannot be printed", r"'a\nb'", r"'caf\udce9'")
