@@ -10,6 +10,7 @@ from device.errors import DataError, UsageError
 from device.gate import Gate
 from device.table_file import check_gate
 from export import cli, datasets, model_cli
+from export import defences as named_defences
 from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
 from export.calibration import early_exit, operating_point, relative_costs, score
 from export.datasets import LABELS, Dataset, Images
@@ -163,9 +164,9 @@ def test_what_cannot_be_combined_is_refused_before_anything_is_crafted(
     attacks, defences_, message, tiny_subject, data, monkeypatch, capsys
 ):
     one_rad = Gate(1.0, {5: 0.5}, np.full((8, 8), 30.0))
-    knows = tiny_subject._replace(last_exits={5: 3} if "without" in message else {5: 3, 10: 3})
+    knows = tiny_subject._replace(last_exits={5: 3} if "without" in message else {5: 3, 10: 3}, table=VGG16)
     monkeypatch.setattr(evaluation_cli, "subject_of", lambda *_: knows)
-    monkeypatch.setitem(defences._FORMS, "gated", lambda name, _model: gated(name, one_rad))
+    monkeypatch.setitem(named_defences._FORMS, "gated", lambda name, _table: gated(name, one_rad))
     monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
     monkeypatch.setattr(grid, "attacked", lambda *_: pytest.fail("crafted"))
     monkeypatch.setattr(grid, "scores_of", lambda *_: pytest.fail("scored"))
@@ -194,6 +195,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_crafted(
 ):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
+    monkeypatch.setattr(evaluation_cli, "check_classes", lambda *_: None)  # the data are not those of the network
     for module in (evaluation_cli, comparison):
         monkeypatch.setattr(module, "evaluate", lambda *_: pytest.fail("crafted"))
     assert cli.main(["evaluate", *options, str(tmp_path / "file" / "inside")]) == DataError.exit_code
