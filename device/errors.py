@@ -21,11 +21,19 @@ import sys
 import traceback
 from typing import Any, Callable
 
+from device.console import never_fails_to_encode, printable
+
 
 class EdgeError(Exception):
-    """Base of all errors here; ``str(error)`` is one sentence for the person at the console."""
+    """Base of all errors here; ``str(error)`` is one sentence for the person at the console.
+
+    Whatever a name or an answer from outside puts into it, it stays one line without escape sequences.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(EdgeError):
@@ -106,6 +114,7 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
     """
     if not isinstance(sys.stderr, Messages):
         sys.stderr = Messages(sys.stderr)  # type: ignore[assignment]
+    sys.stdout = never_fails_to_encode(sys.stdout)
     try:
         return command()
     except EdgeError as error:

@@ -9,9 +9,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from device.errors import UsageError
+from device.pictures import MAX_PIXELS
 from device.systemd import wait_alive
-
-MAX_PIXELS = 64 << 20
 
 
 class Frame(NamedTuple):

@@ -1,0 +1,88 @@
+"""The one place where OpenCV decodes pictures."""
+
+import os
+import re
+import stat
+from typing import List
+
+import cv2
+import numpy as np
+
+from device.errors import DataError
+from device.pictures.bounds import MAX_FILE_BYTES
+from device.pictures.formats import DAMAGED, NAMES, format_of
+from device.pictures.stderr import with_messages
+
+DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "[ERROR:")
+PADDING = re.compile(r"Corrupt JPEG data: [1-3] extraneous bytes before marker 0xd9")  # to a multiple of 4 bytes
+
+
+def decode_picture(content: bytes, grey: bool = False) -> np.ndarray:
+    """The pixels of a whole picture, turned as its EXIF data say.
+
+    Args:
+        content: a file's bytes.
+        grey: leave a picture without colours as it is.
+
+    Returns:
+        uint8 (height, width, 3) in RGB; with ``grey`` also (height, width).
+
+    Raises:
+        ValueError: of no format that is read, too large, cut off, damaged, or nothing that this OpenCV can decode.
+    """
+    kind = format_of(content)
+    if kind is None:
+        raise ValueError("no picture in it" if content else "an empty file")
+    try:
+        width, height = kind.whole(content)
+    except DAMAGED as error:
+        reason = str(error) if type(error) is ValueError else "it is cut off or damaged"
+        raise ValueError("{}: {}".format(kind.name, reason)) from error
+    flags = cv2.IMREAD_ANYCOLOR if grey else cv2.IMREAD_COLOR
+    try:
+        pixels, messages = with_messages(lambda: cv2.imdecode(np.frombuffer(content, np.uint8), flags))
+        if pixels is not None and pixels.ndim == 3:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    except (cv2.error, MemoryError) as error:
+        raise ValueError("{}: OpenCV {} failed on it".format(kind.name, cv2.__version__)) from error
+    damage = _damage(messages)
+    if damage:
+        raise ValueError("{}: it is damaged ({})".format(kind.name, damage))
+    if pixels is None or pixels.shape[:2] not in ((height, width), (width, height)):
+        raise ValueError("{}: OpenCV {} cannot decode it".format(kind.name, cv2.__version__))
+    return pixels
+
+
+def _damage(messages: List[str]) -> str:
+    found = [line for line in messages if line.startswith(DAMAGE) and not PADDING.match(line)]
+    return found[0][:200] if found else ""
+
+
+def read_picture(path: str) -> np.ndarray:
+    """A picture from a file, uint8 (height, width, 3) in RGB.
+
+    Raises:
+        DataError: the file cannot be read, or ``decode_picture`` refuses what is in it.
+    """
+    try:
+        return decode_picture(read_bounded(path, MAX_FILE_BYTES))
+    except (OSError, ValueError, MemoryError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError("could not read {} as an image ({}); expected a whole {} file; replace or remove it".format(
+            path, reason or type(error).__name__, NAMES)) from error  # fmt: skip
+
+
+def read_bounded(path: str, most: int) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is no regular file, or has more than ``most`` bytes.
+    """
+    # without O_NONBLOCK a FIFO of that name would be waited for
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("no regular file")
+        if status.st_size > most:
+            raise ValueError("{} bytes, of which at most {} are read".format(status.st_size, most))
+        return file.read(status.st_size)  # not of the bound: that much memory would be taken at once
