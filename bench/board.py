@@ -15,7 +15,7 @@ import numpy as np
 from bench.head import session
 from bench.measure import interleaved, table
 from device.bundle import Bundle, load_bundle
-from device.cameras.images import ArrayCamera
+from device.cameras.arrays import ArrayCamera
 from device.engines import OnnxRuntimeEngine
 from device.pipeline import Pipeline, Preprocessor
 from device.sinks import JsonLinesSink

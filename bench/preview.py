@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.measure import table
 from device.bundle import Bundle, load_bundle
-from device.cameras.images import ArrayCamera
+from device.cameras.arrays import ArrayCamera
 from device.engines import OnnxRuntimeEngine
 from device.pipeline import Pipeline
 from device.preview.preview import Preview

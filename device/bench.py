@@ -20,7 +20,7 @@ import onnxruntime
 from device import __version__
 from device.board import board_model, temperature_c, throttling
 from device.cameras import Frame
-from device.cameras.images import ArrayCamera
+from device.cameras.arrays import ArrayCamera
 from device.compare import FORMAT, FORMAT_VERSION, compare
 from device.console import aligned
 from device.errors import OutputError, UsageError

@@ -4,21 +4,16 @@
 """
 
 import io
-import os
-import re
-import zipfile
-import zlib
-from typing import Dict, NamedTuple, Optional
+import shlex
+from typing import NamedTuple, Optional
 
 import numpy as np
 
 from device.bundle import Bundle
 from device.errors import BundleError, UsageError
+from device.npz import read_arrays
 
-HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '([|<][iu][1248])', 'fortran_order': (True|False), 'shape': \(([0-9, ]{1,100})\), \} *\n",
-    re.DOTALL,
-)  # what numpy.save writes
+ARRAYS = ("clean", "attacked", "labels", "universal")
 MAX_BYTES = 256 << 20  # unpacked; an .npz may be a small file of large arrays
 
 
@@ -46,19 +41,15 @@ def load_frame_set(bundle: Bundle) -> FrameSet:
     """
     facts = bundle.manifest.get("frames")
     if not isinstance(facts, dict):
-        raise UsageError("found no frame set in bundle {}; expected clean and attacked frames in it; export it again with: "
-                         "python -m export bundle --frames 300".format(bundle.path))  # fmt: skip
+        raise UsageError("found no frame set in bundle {}; expected clean and attacked frames in it; {}".format(
+            bundle.path, _again(bundle)))  # fmt: skip
     content = bundle.read_file(str(facts.get("file")))
     channels, height, width = bundle.input_shape
     shape = (height, width, channels)
     try:
-        arrays = _arrays(content)
-        clean, attacked, labels, universal = (
-            arrays["clean"],
-            arrays["attacked"],
-            arrays["labels"],
-            arrays.get("universal"),
-        )
+        arrays = read_arrays(io.BytesIO(content), ARRAYS, MAX_BYTES)
+        clean, attacked, labels = (arrays[name] for name in ARRAYS[:3])
+        universal = arrays.get(ARRAYS[3])
         for name, array in (("clean", clean), ("attacked", attacked)):
             if array.dtype != np.uint8 or array.shape != (len(labels), *shape) or not len(array):
                 raise ValueError("{} of type {} and shape {}".format(name, array.dtype, array.shape))
@@ -74,44 +65,11 @@ def load_frame_set(bundle: Bundle) -> FrameSet:
         if strength is not None and not 0 <= float(strength) <= 1:
             raise ValueError("universal_t3_er {}".format(strength))
         return FrameSet(clean, attacked, labels, universal, None if strength is None else float(strength))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        TypeError,
-        OverflowError,
-        RuntimeError,
-        MemoryError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise BundleError("found no usable frame set in bundle {} ({}); expected clean and attacked frames uint8 (n, {}, {}, {}) "
-                          "and n labels; export it again with: python -m export bundle --frames 300".format(
-                              bundle.path, str(error)[:200], *shape)) from error  # fmt: skip
+                          "and n labels; {}".format(bundle.path, str(error)[:200], *shape, _again(bundle))) from error  # fmt: skip
 
 
-def _arrays(content: bytes) -> Dict[str, np.ndarray]:
-    """The arrays of whole numbers in an .npz.
-
-    Not by numpy.load: it evaluates the header as Python, and makes an array of whatever size the header claims before it
-    looks for its bytes.
-    """
-    arrays = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = archive.infolist()
-        size = sum(member.file_size for member in members)
-        if size > MAX_BYTES:
-            raise ValueError("{} bytes unpacked; expected at most {}".format(size, MAX_BYTES))
-        for member in members:
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack unboundedly
-                raise ValueError("compression {}".format(member.compress_type))
-            raw = archive.read(member)
-            found = HEADER.match(raw)
-            if found is None:
-                raise ValueError("{!r}, no array of whole numbers".format(member.filename[:80]))
-            shape = tuple(int(each) for each in found.group(3).split(b",") if each.strip())
-            flat = np.frombuffer(raw, found.group(1).decode("ascii"), offset=found.end())
-            array = flat.reshape(shape, order="F" if found.group(2) == b"True" else "C")
-            arrays[os.path.splitext(member.filename)[0]] = array
-    return arrays
+def _again(bundle: Bundle) -> str:
+    name = shlex.quote(bundle.model[:80])
+    return "export it again with: python -m export bundle --model {0} --frames 300 --out build/{0}".format(name)

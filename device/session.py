@@ -11,7 +11,7 @@ from device.access import add_arguments as add_access_arguments
 from device.bundle import Bundle, load_bundle
 from device.cameras import Camera, open_camera
 from device.cameras.base import options, rate_option, whole_option
-from device.cameras.images import ArrayCamera
+from device.cameras.arrays import ArrayCamera
 from device.engines import Engine, open_engine
 from device.errors import HostError, UsageError
 from device.frame_set import load_frame_set
@@ -143,11 +143,14 @@ def open_source(uri: str, bundle: Bundle) -> Camera:
     """As ``open_camera``, and ``bundle:clean`` or ``bundle:attacked?loop=1&rate=15`` for the bundle's frame set.
 
     Raises:
-        UsageError, DataError, CameraError: it cannot be opened; BundleError: the frame set is damaged.
+        UsageError, DataError, CameraError: it cannot be opened, or has labels of other classes than the bundle's.
+        BundleError: the frame set is damaged.
     """
     scheme, _, rest = uri.partition(":")
     if scheme != "bundle":
-        return open_camera(uri)
+        camera = open_camera(uri)
+        camera.check_classes(len(bundle.labels))
+        return camera
     kind, values = options(rest, {"loop": "0", "rate": ""})
     if kind not in ("clean", "attacked"):
         raise UsageError("found --source {}; expected bundle:clean or bundle:attacked".format(uri))

@@ -1,11 +1,14 @@
 """Where frames come from: one file a kind of source, one URI each."""
 
+import os
+import shlex
 from functools import partial
 from typing import Callable, Dict
 
-from device.cameras.base import Camera, Frame
+from device.cameras.arrays import NpzCamera
+from device.cameras.base import Camera, Frame, whole_number
 from device.cameras.csi import CsiCamera
-from device.cameras.images import FolderCamera, NpzCamera
+from device.cameras.folder import FolderCamera
 from device.cameras.photos import PhotosCamera
 from device.cameras.picamera2 import Picamera2Camera
 from device.cameras.rtsp import RtspCamera, masked
@@ -42,6 +45,20 @@ def open_camera(uri: str) -> Camera:
     """
     scheme, colon, rest = uri.partition(":")
     if not colon or scheme not in SOURCES:
-        raise UsageError("found --source {}; expected one of {} followed by a path, as in dir:images".format(
-            masked(uri), ", ".join(name + ":" for name in SOURCES)))  # fmt: skip
+        raise UsageError("found --source {}; expected one of {} and what belongs to it, as in {}".format(
+            masked(uri), ", ".join(name + ":" for name in SOURCES), shlex.quote(_meant(uri))))  # fmt: skip
     return SOURCES[scheme](rest)
+
+
+def _meant(uri: str) -> str:
+    """The URI that was probably meant by a path, or by the number of a camera."""
+    number = whole_number(uri.rpartition(":")[2])
+    if number is not None:
+        return "v4l2:///dev/video{}".format(number)
+    if uri.startswith("/dev/"):
+        return "v4l2://" + uri
+    if os.path.isdir(uri):
+        return "dir:" + uri
+    if os.path.isfile(uri):
+        return ("npz:" if uri.endswith(".npz") else "video:") + uri
+    return "dir:images"

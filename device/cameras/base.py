@@ -1,6 +1,7 @@
 """What every source of frames offers, and how its URI's options are read."""
 
 import os
+import re
 import threading
 import time
 from typing import Dict, NamedTuple, Optional, Tuple
@@ -11,6 +12,9 @@ import numpy as np
 from device.errors import UsageError
 from device.pictures import MAX_PIXELS
 from device.systemd import wait_alive
+
+FILE_OPTIONS = {"loop": "0", "rate": ""}
+"""Options of sources that are files, with their defaults."""
 
 
 class Frame(NamedTuple):
@@ -51,6 +55,13 @@ class Camera:
     def describe(self) -> str:
         """A few words for the console, without passwords."""
         return type(self).__name__
+
+    def check_classes(self, count: int) -> None:
+        """Refuse labels that are none of ``count`` classes, before the first frame.
+
+        Raises:
+            DataError: the source has such a label.
+        """
 
     def close(self) -> None:
         """Let go of the source."""
@@ -125,10 +136,11 @@ def size_option(text: str, name: str = "size") -> Tuple[int, int]:
     Raises:
         UsageError: not two positive numbers.
     """
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit() and 0 < int(width) * int(height) <= MAX_PIXELS):
+    parts = text.split("x")
+    width, height = [whole_number(part) or 0 for part in parts] if len(parts) == 2 else (0, 0)
+    if not 0 < width * height <= MAX_PIXELS:
         raise UsageError("found {0}={1}; expected WIDTHxHEIGHT, as in {0}=640x480".format(name, text))
-    return int(width), int(height)
+    return width, height
 
 
 def whole_option(name: str, text: str, least: int, most: int) -> int:
@@ -137,9 +149,15 @@ def whole_option(name: str, text: str, least: int, most: int) -> int:
     Raises:
         UsageError: anything else.
     """
-    if not text.isdigit() or not least <= int(text) <= most:
+    number = whole_number(text)
+    if number is None or not least <= number <= most:
         raise UsageError("found {}={}; expected a whole number from {} to {}".format(name, text, least, most))
-    return int(text)
+    return number
+
+
+def whole_number(text: str) -> Optional[int]:
+    """The number that some ASCII digits stand for; None for anything else. ``str.isdigit`` takes digits that int() refuses."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def rate_option(text: str) -> Optional[float]:

@@ -1,11 +1,49 @@
-"""Frames of a live camera through cv2.VideoCapture: what v4l2, csi and rtsp share."""
+"""The one place that opens cv2.VideoCapture, and frames of a live camera through it: what v4l2, csi and rtsp share."""
 
+import contextlib
+import os
 import time
+from typing import Iterator, Sequence, Union
 
 import cv2
 
 from device.cameras.clock import exposure_s
 from device.cameras.source import NoFrame, Shot, Source
+
+FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+
+
+def open_capture(name: Union[int, str], api: int, limits: Sequence[int] = ()) -> cv2.VideoCapture:
+    """An open capture, or one that is not open where OpenCV could not.
+
+    Args:
+        name: number of a camera, a pipeline, a URL or a file.
+        api: one of cv2.CAP_*.
+        limits: properties and their values, for OpenCV 4.5.2 and newer.
+    """
+    try:
+        if isinstance(name, str):
+            name.encode("utf-8")  # OpenCV's native code dies of a name that cannot be encoded
+        if not limits:
+            return cv2.VideoCapture(name, api)
+        capture = cv2.VideoCapture()
+        capture.open(name, api, list(limits))
+        return capture
+    except (cv2.error, UnicodeEncodeError):
+        return cv2.VideoCapture()
+
+
+@contextlib.contextmanager
+def ffmpeg_options(text: str) -> Iterator[None]:
+    """Within the block OpenCV opens files and streams with these options of FFmpeg, unless the user has set others."""
+    mine = FFMPEG_OPTIONS not in os.environ
+    if mine:
+        os.environ[FFMPEG_OPTIONS] = text
+    try:
+        yield
+    finally:
+        if mine:
+            os.environ.pop(FFMPEG_OPTIONS, None)  # it holds for everything that OpenCV opens
 
 
 class CaptureSource(Source):

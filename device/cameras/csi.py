@@ -5,7 +5,7 @@ import re
 import cv2
 
 from device.cameras.base import options, size_option, whole_option
-from device.cameras.capture import CaptureSource
+from device.cameras.capture import CaptureSource, open_capture
 from device.cameras.live import LiveCamera
 from device.cameras.source import PATIENCE, Patience
 from device.errors import CameraError, UsageError
@@ -58,7 +58,7 @@ class CsiCamera(LiveCamera):
     def open_source(self) -> CaptureSource:
         if not has_gstreamer():
             raise CameraError(NO_GSTREAMER.format(cv2.__version__))
-        capture = cv2.VideoCapture(self._pipeline, cv2.CAP_GSTREAMER)
+        capture = open_capture(self._pipeline, cv2.CAP_GSTREAMER)
         if not capture.isOpened():
             capture.release()
             raise CameraError("could not open CSI camera {}; expected a camera on that connector and a mode that it has; check its "

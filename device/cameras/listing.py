@@ -3,6 +3,7 @@
 import os
 from typing import List, NamedTuple, Tuple
 
+from device.cameras.base import whole_number
 from device.cameras.csi import has_gstreamer
 from device.cameras.picamera2 import import_picamera2
 from device.errors import CameraError
@@ -42,9 +43,9 @@ def _nodes(sysfs: str) -> List[Tuple[int, str]]:
     """Number and name of every node that is the first of its device; the others carry metadata (V4L2: attribute index)."""
     nodes = []
     for entry in os.listdir(sysfs) if os.path.isdir(sysfs) else []:
-        number = entry[len("video") :]
-        if entry.startswith("video") and number.isdigit() and _text(sysfs, entry, "index") in ("", "0"):
-            nodes.append((int(number), _text(sysfs, entry, "name")))
+        number = whole_number(entry[len("video") :]) if entry.startswith("video") else None
+        if number is not None and _text(sysfs, entry, "index") in ("", "0"):
+            nodes.append((number, _text(sysfs, entry, "name")))
     return sorted(nodes)
 
 

@@ -9,8 +9,9 @@ from typing import List, Optional
 import cv2
 import numpy as np
 
-from device.cameras.base import Camera, Frame, Pacer, options, rate_option, size_option
-from device.errors import DataError, UsageError
+from device.cameras.base import Camera, Frame, Pacer, options, rate_option, size_option, whole_option
+from device.errors import DataError
+from device.pictures import read_picture
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "color.png")
 FRAMES_A_PHOTO = 50
@@ -30,9 +31,7 @@ class PhotosCamera(Camera):
         super().__init__()
         _, values = options(rest, {"size": "640x480", "seed": "0", "rate": ""})
         self._width, self._height = size_option(values["size"])
-        if not values["seed"].isdigit():
-            raise UsageError("found seed={}; expected a whole number".format(values["seed"]))
-        self._seed = int(values["seed"])
+        self._seed = whole_option("seed", values["seed"], 0, (1 << 32) - 1)
         self._pacer = Pacer(rate_option(values["rate"]))
         self._photos = _photographs()
         self._next = 0
@@ -64,8 +63,7 @@ def _photographs() -> List[np.ndarray]:
     spec = importlib.util.find_spec("skimage")
     folders = [os.path.join(place, "data") for place in (spec.submodule_search_locations or [])] if spec else []
     files = [os.path.join(folder, name) for folder in folders for name in PHOTOS]
-    found = [cv2.imread(name, cv2.IMREAD_COLOR) for name in files if os.path.isfile(name)]
-    photos = [cv2.cvtColor(photo, cv2.COLOR_BGR2RGB) for photo in found if photo is not None]
+    photos = [read_picture(name) for name in files if os.path.isfile(name)]
     if not photos:
         raise DataError("found no photographs for the source photos:; expected the package scikit-image; install it with: "
                         "pip install scikit-image")  # fmt: skip

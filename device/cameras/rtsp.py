@@ -1,19 +1,18 @@
 """Network cameras over RTSP, through OpenCV's FFmpeg."""
 
-import os
 import re
 import socket
+from typing import List
 from urllib.parse import urlsplit
 
 import cv2
 
 from device.cameras.base import whole_option
-from device.cameras.capture import CaptureSource
+from device.cameras.capture import CaptureSource, ffmpeg_options, open_capture
 from device.cameras.live import LiveCamera
 from device.cameras.source import Patience
 from device.errors import CameraError, UsageError
 
-VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 PORTS = {"rtsp": 554, "rtsps": 322}
 CONNECT_S = 5.0
 PATIENCE = Patience(open_s=30.0, stall_s=10.0)  # key frames may be seconds apart
@@ -59,22 +58,16 @@ class RtspCamera(LiveCamera):
         except OSError as error:
             raise CameraError("could not reach {} ({}); expected a camera that listens on {}:{}; check that it is on and its "
                               "address".format(self._shown, error, *self._address)) from error  # fmt: skip
-        capture = cv2.VideoCapture()
-        mine = VARIABLE not in os.environ
-        if mine:
-            os.environ[VARIABLE] = "rtsp_transport;{}|fflags;nobuffer|flags;low_delay|stimeout;{}".format(
-                "tcp" if self._tcp else "udp", self._read_ms * 1000
-            )
-        try:
-            if hasattr(cv2, "CAP_PROP_OPEN_TIMEOUT_MSEC"):
-                limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, self._open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._read_ms]
-                opened = capture.open(self._url, cv2.CAP_FFMPEG, limits)
-            else:  # before OpenCV 4.5.2: 30 s, built in; the TCP connection has its own limit above (stimeout)
-                opened = capture.open(self._url, cv2.CAP_FFMPEG)
-        finally:
-            if mine:
-                os.environ.pop(VARIABLE, None)  # it holds for every file that OpenCV opens
-        if not opened:
+        options = "rtsp_transport;{}|fflags;nobuffer|flags;low_delay|stimeout;{}".format(
+            "tcp" if self._tcp else "udp", self._read_ms * 1000
+        )
+        limits: List[int] = []
+        if hasattr(cv2, "CAP_PROP_OPEN_TIMEOUT_MSEC"):
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, self._open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._read_ms]
+        # else OpenCV is older than 4.5.2: 30 s, built in; the TCP connection has its own limit in the options (stimeout)
+        with ffmpeg_options(options):
+            capture = open_capture(self._url, cv2.CAP_FFMPEG, limits)
+        if not capture.isOpened():
             capture.release()
             raise CameraError("could not open {}, though its port answers; expected video there for this user; check path, user and "
                               "password".format(self._shown))  # fmt: skip

@@ -1,18 +1,31 @@
-"""Frames of a video file, through OpenCV."""
+"""Frames from a video file: raw MJPEG by ourselves, everything else through OpenCV."""
 
+import math
 import os
+import stat
 import time
-from typing import Optional
+from typing import BinaryIO, Optional, Tuple
 
 import cv2
 import numpy as np
 
 from device.cameras.base import Camera, Frame
+from device.cameras.capture import ffmpeg_options, open_capture
+from device.cameras.mjpeg import START, MjpegReader
+from device.console import printable, warn
 from device.errors import DataError
+from device.pictures import MAX_PIXELS
+
+PATIENCE = 256  # reads in a row that fail: the video has ended
+COUNTED = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (0, b"RIFF"))  # containers that count their frames exactly
+WHOLE_PACKETS = "fflags;discardcorrupt"  # without it FFmpeg makes up the rest of a frame that was cut off
 
 
 class VideoCamera(Camera):
-    """``video:FILE``: every frame of a video file.
+    """``video:FILE``: every frame of a video file, with the number that it has there.
+
+    Frames that cannot be decoded are passed over and counted, those behind the end of a file that was cut off too, as far
+    as the container says how many there should be. At the end they are told.
 
     Raises:
         DataError: absent, or nothing that OpenCV can decode.
@@ -21,29 +34,114 @@ class VideoCamera(Camera):
     def __init__(self, path: str) -> None:
         super().__init__()
         self._path = path
-        if not os.path.isfile(path):
+        try:
+            # without O_NONBLOCK a FIFO of that name would be waited for
+            file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        except OSError as error:
+            raise DataError("could not open {} ({}); expected a video; name another with --source video:FILE".format(
+                path, error.strerror)) from error  # fmt: skip
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
             raise DataError("found no file {}; expected a video; name another with --source video:FILE".format(path))
-        self._capture = cv2.VideoCapture(path)
-        self._next = 0
-        self._first = self._decode()
+        start = file.peek(12)[:12]
+        self._frames = MjpegReader(file) if start.startswith(START) else ContainerReader(file, path, start)
+        self._told = 0
+        self._first = self._frames.read()
         if self._first is None:
-            self._capture.release()
+            self._frames.close()
             raise DataError("could not decode a frame of {}; expected a video that OpenCV can read, such as MP4 or AVI; "
                             "convert it".format(path))  # fmt: skip
 
     def describe(self) -> str:
-        return "video {}".format(self._path)
-
-    def _decode(self) -> Optional[np.ndarray]:
-        worked, pixels = self._capture.read()
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if worked and pixels is not None else None
+        return "video {}".format(printable(self._path))
 
     def read(self) -> Optional[Frame]:
-        pixels, self._first = (self._first, None) if self._next == 0 else (self._decode(), None)
-        if pixels is None:
+        found, self._first = self._first or self._frames.read(), None
+        self.skipped = self._frames.lost
+        if found is None:
+            if self.skipped > self._told:
+                warn("lost {} frames of {}, which are damaged or missing; they are skipped".format(self.skipped, self._path))
+                self._told = self.skipped
             return None
-        self._next += 1
-        return Frame(self._next - 1, pixels, None, time.monotonic())
+        return Frame(found[0], found[1], None, time.monotonic())
+
+    def close(self) -> None:
+        self._frames.close()
+
+
+class ContainerReader:
+    """Frames of a container such as MP4, AVI or Matroska.
+
+    OpenCV says of a frame that cannot be decoded what it says at the end of the video. So the end is where many reads in
+    a row fail. A frame's number follows from the reads before it; where the container does not count its frames (Matroska,
+    MPEG-TS), also from its time stamp, as long as the video keeps a steady rate.
+
+    Args:
+        file: open; it is closed by ``close``.
+        path: its name.
+        start: its first bytes.
+    """
+
+    def __init__(self, file: BinaryIO, path: str, start: bytes) -> None:
+        self.lost = 0
+        self._file = file
+        self._next = 0
+        with ffmpeg_options(WHOLE_PACKETS):
+            self._capture = open_capture(_safe_name(path, file), cv2.CAP_ANY)
+        self._exact = any(start[place:].startswith(mark) for place, mark in COUNTED)
+        count, rate = (self._capture.get(each) for each in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
+        self._count = int(count) if 0 < count < 1 << 40 else 0
+        self._rate = rate if math.isfinite(rate) and 0 < rate <= 1000 else 0.0
+        self._start_ms: Optional[float] = None
+        self._steady = not self._exact and self._rate > 0
+        size = [self._capture.get(each) for each in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+        self._ended = not self._capture.isOpened() or size[0] * size[1] > MAX_PIXELS
+
+    def read(self) -> Optional[Tuple[int, np.ndarray]]:
+        """The next frame that can be decoded, uint8 (height, width, 3) in RGB, and its number; None at the end."""
+        for failed in range(0 if self._ended else PATIENCE):
+            try:
+                worked, pixels = self._capture.read()
+                if worked and pixels is not None and pixels.size:
+                    pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+                    index = self._number(failed)
+                    self.lost += index - self._next
+                    self._next = index + 1
+                    return index, pixels
+            except cv2.error:
+                pass  # as one that cannot be decoded
+        if not self._ended:
+            self._ended = True
+            missing = self._count - self._next
+            if missing > (0 if self._exact else max(1, self._count // 100)):  # the others are estimated from the duration
+                self.lost += missing
+        return None
+
+    def _number(self, failed: int) -> int:
+        """The number of the frame that was just decoded, after ``failed`` reads that gave none."""
+        counted = self._next + failed
+        if not self._steady:
+            return counted
+        now_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        if self._start_ms is None:
+            self._start_ms = now_ms - counted / self._rate * 1e3
+        place = (now_ms - self._start_ms) * self._rate / 1e3
+        if not math.isfinite(place) or abs(place - round(place)) > 0.25 or not counted <= round(place) < self._count:
+            self._steady = False
+            return counted
+        return int(round(place))
 
     def close(self) -> None:
         self._capture.release()
+        self._file.close()
+
+
+def _safe_name(path: str, file: BinaryIO) -> str:
+    """A name of the open file that FFmpeg and OpenCV take for nothing else.
+
+    A relative name with a colon would be a protocol to FFmpeg; one that is not UTF-8 ends the process in OpenCV's code.
+    """
+    try:
+        return os.fsencode(os.path.abspath(path)).decode("utf-8")
+    except UnicodeDecodeError:
+        return "/proc/self/fd/{}".format(file.fileno())

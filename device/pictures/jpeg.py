@@ -9,8 +9,29 @@ from device.pictures.bounds import check_size
 START, END, SCAN = 0xD8, 0xD9, 0xDA
 WITH_SIZE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}  # have no length
+WITH_PICTURES = frozenset(range(0xE0, 0xF0)) | {0xFE}  # of the camera and of comments: may hold a small picture
 # in compressed data 0xFF is followed by 0 or is a restart marker; anything else ends the scan
 SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+
+
+class CutOffError(ValueError):
+    """The bytes end before the picture does."""
+
+    def __init__(self) -> None:
+        super().__init__("it is cut off")
+
+
+class DamagedError(ValueError):
+    """Something is where nothing of that kind belongs.
+
+    Args:
+        words: what it is.
+        place: its offset.
+    """
+
+    def __init__(self, words: str, place: int) -> None:
+        super().__init__(words)
+        self.place = place
 
 
 class Extent(NamedTuple):
@@ -26,26 +47,33 @@ def extent(content: bytes, start: int = 0) -> Extent:
     """Follow the markers of the picture that begins at ``start``.
 
     Raises:
-        ValueError: it is cut off, or is none.
+        CutOffError, DamagedError: it is not whole. ValueError: it has too many pixels.
     """
     place, width, height, scans = start + 2, 0, 0, 0
     while True:
         if content[place : place + 1] not in (b"\xff", b""):
-            raise ValueError("other bytes where a marker belongs")
+            raise DamagedError("other bytes where a marker belongs", place)
         while content[place : place + 2] == b"\xff\xff":  # fill bytes
             place += 1
-        marker = _byte(content, place + 1)
+        if len(content) < place + 2:
+            raise CutOffError
+        marker = content[place + 1]
+        if marker == START:
+            raise DamagedError("another picture begins before its end", place)
         place += 2
         if marker == END:
             break
         if marker in ALONE:
             continue
         length = _number(content, place)
-        if length < 2 or len(content) < place + length:
-            raise ValueError("it is cut off")
+        if length < 2 or (marker in WITH_SIZE and (width or length < 8)):
+            raise DamagedError("its header is damaged", place)
+        begins = content.find(b"\xff\xd8\xff", place, place + length)
+        if begins >= 0 and marker not in WITH_PICTURES:
+            raise DamagedError("another picture begins before its end", begins)
+        if len(content) < place + length:
+            raise CutOffError
         if marker in WITH_SIZE:
-            if width:
-                raise ValueError("two sizes in one picture")
             height, width = _number(content, place + 3), _number(content, place + 5)
             check_size(width, height)
         place += length
@@ -53,20 +81,14 @@ def extent(content: bytes, start: int = 0) -> Extent:
             scans += 1
             end = SCAN_END.search(content, place)
             if end is None:
-                raise ValueError("it is cut off")
+                raise CutOffError
             place = end.end() - 2
     if not width or not scans:
-        raise ValueError("no pixels in it")
+        raise DamagedError("no pixels in it", place)
     return Extent(width, height, place)
-
-
-def _byte(content: bytes, place: int) -> int:
-    if place >= len(content):
-        raise ValueError("it is cut off")
-    return content[place]
 
 
 def _number(content: bytes, place: int) -> int:
     if place + 2 > len(content):
-        raise ValueError("it is cut off")
+        raise CutOffError
     return int(struct.unpack_from(">H", content, place)[0])

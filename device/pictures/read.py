@@ -36,7 +36,7 @@ def decode_picture(content: bytes, grey: bool = False) -> np.ndarray:
     try:
         width, height = kind.whole(content)
     except DAMAGED as error:
-        reason = str(error) if type(error) is ValueError else "it is cut off or damaged"
+        reason = str(error) if isinstance(error, ValueError) else "it is cut off or damaged"
         raise ValueError("{}: {}".format(kind.name, reason)) from error
     flags = cv2.IMREAD_ANYCOLOR if grey else cv2.IMREAD_COLOR
     try:

@@ -3,7 +3,6 @@
 import email
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,8 +10,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from device.errors import DataError
+from device.zip_file import open_member, open_zip
 from export.kit.boards import Board
 
+MAX_METADATA_BYTES = 1 << 20
 Download = Callable[[Board, Sequence[str], Path], None]
 """Puts the wheels of some pins into a folder."""
 
@@ -94,12 +95,15 @@ def check_complete(board: Board, wheels: Sequence[Path]) -> None:
 
 def _needs(wheel: Path) -> list[str]:
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-            return email.message_from_bytes(archive.read(name)).get_all("Requires-Dist") or []
-    except (OSError, zipfile.BadZipFile, StopIteration) as error:
+        with open_zip(wheel) as archive:
+            members = [member for member in archive.infolist() if member.filename.endswith(".dist-info/METADATA")]
+            if not members:
+                raise ValueError("no METADATA in it")
+            with open_member(archive, members[0], MAX_METADATA_BYTES) as stream:
+                return email.message_from_bytes(stream.read()).get_all("Requires-Dist") or []
+    except ValueError as error:
         raise DataError(
-            f"could not read {wheel} as a wheel ({type(error).__name__}); expected a complete one; remove it and run again"
+            f"could not read {wheel} as a wheel ({error}); expected a complete one; remove it and run again"
         ) from error
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from device.cameras import Frame, open_camera, photos
 from device.cameras.base import Pacer
-from device.cameras.images import ArrayCamera
+from device.cameras.arrays import ArrayCamera
 from device.errors import DataError, UsageError
 
 

@@ -18,7 +18,7 @@ DATA = ROOT / "tests" / "device" / "data"
 BUNDLE = DATA / "tiny_bundle"
 # The frames of a file wait for the host; a camera's do not. This makes a file a camera, and changes nothing else.
 AS_CAMERA = (
-    "import sys; from device.cameras.images import ArrayCamera; ArrayCamera.live = True; "
+    "import sys; from device.cameras.arrays import ArrayCamera; ArrayCamera.live = True; "
     "from device.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 

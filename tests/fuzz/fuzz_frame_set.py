@@ -19,7 +19,7 @@ class Holder:
     """As much of a bundle as load_frame_set looks at; its one file is ``content``, and its hash is right."""
 
     def __init__(self, base: Bundle) -> None:
-        self.path, self.labels, self.input_shape = "fuzz", base.labels, base.input_shape
+        self.path, self.labels, self.input_shape, self.model = "fuzz", base.labels, base.input_shape, base.model
         self.manifest = {"frames": {"file": "frames.npz", "universal_t3_er": 0.5}}
         self.content = b""
 
