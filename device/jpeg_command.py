@@ -16,6 +16,7 @@ from device.engines import Engine, open_engine
 from device.errors import DataError, OutputError, UsageError
 from device.jpeg import DC_RULES, JpegEncoder
 from device.json_text import read_json
+from device.pictures import decode_picture
 from device.pipeline import Preprocessor
 from device.quantization import DefQ
 from device.session import SOURCES_HELP, check_bounds, open_source, stop_on_signals
@@ -83,6 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
             spent_s = time.perf_counter() - started_s
             _write(os.path.join(arguments.out, "frame-{:06d}.jpg".format(number)), content)
             comparison.add(pixels, content, spent_s * 1e3)
+        if camera.skipped and not comparison.count:
+            raise DataError("found no frame that could be used in {}, and skipped {}; expected pictures in RGB or grey; see the "
+                            "warnings above, and choose another --source".format(camera.describe(), camera.skipped))  # fmt: skip
     print(comparison.text(), flush=True)
     return 0
 
@@ -111,6 +115,11 @@ class _Comparison:
         self._differing, self._sum, self._largest = 0, 0, 0
         self._answers: Dict[str, List[List[int]]] = {"no quantisation": [], "DefQ": [], "JPEG": []}
 
+    @property
+    def count(self) -> int:
+        """Frames so far."""
+        return len(self._ms)
+
     def add(self, pixels: np.ndarray, content: bytes, ms: float) -> None:
         """Compare one frame, uint8 (h, w, 3), (h, w, 1) or (h, w), with its file, which took ``ms`` to encode."""
         quantised = self._defq(pixels)
@@ -128,7 +137,7 @@ class _Comparison:
 
     def text(self) -> str:
         """The figures for the console."""
-        count = len(self._ms)
+        count = self.count
         if not count:
             return "no frame was written"
         rows = [
@@ -159,11 +168,11 @@ def decode(content: bytes) -> np.ndarray:
     Raises:
         DataError: it cannot decode it.
     """
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise DataError("OpenCV {} could not decode the JPEG file; expected one built with JPEG; install opencv-python or "
-                        "opencv-python-headless from a wheel".format(cv2.__version__))  # fmt: skip
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if pixels.ndim == 3 else pixels
+    try:
+        return decode_picture(content, grey=True)
+    except ValueError as error:
+        raise DataError("could not decode the JPEG file that was just written ({}); expected an OpenCV built with JPEG; install "
+                        "opencv-python or opencv-python-headless from a wheel".format(error)) from error  # fmt: skip
 
 
 def _open(uri: Optional[str], bundle: Optional[Bundle]) -> Camera:

@@ -4,7 +4,6 @@ Not by numpy.load: that evaluates the header as Python, and takes the memory for
 looks for the bytes.
 """
 
-import os
 import re
 import struct
 from typing import IO, Dict, Iterable, Tuple, Union
@@ -32,12 +31,14 @@ def read_arrays(file: Union[str, IO[bytes]], names: Iterable[str], most: int) ->
     """
     arrays = {}
     with open_zip(file) as archive:
-        for member in archive.infolist():
-            name, suffix = os.path.splitext(member.filename)
-            if name in names and suffix == ".npy":
-                with open_member(archive, member, most) as stream:
-                    arrays[name] = _array(stream, member.file_size, name)
-                most -= member.file_size
+        members = {member.filename: member for member in archive.infolist()}
+        found = {name: members[name + ".npy"] for name in names if name + ".npy" in members}
+        size = sum(member.file_size for member in found.values())
+        if size > most:
+            raise ValueError("{} bytes unpacked; expected at most {}".format(size, most))
+        for name, member in found.items():
+            with open_member(archive, member, size) as stream:
+                arrays[name] = _array(stream, member.file_size, name)
     return arrays
 
 
@@ -48,9 +49,11 @@ def _array(stream: IO[bytes], size: int, name: str) -> np.ndarray:
     for length in shape:
         count *= length
     if offset + count * dtype.itemsize != size:
-        raise ValueError("array {} claims shape {} of type {}, but has {} bytes".format(name, shape, dtype, size - offset))
+        raise ValueError(
+            "array {} claims shape {} of type {}, but has {} bytes".format(name, shape, dtype, size - offset)
+        )
     flat = np.empty(count, dtype)
-    left = memoryview(flat.view(np.uint8))
+    left = memoryview(flat.view(np.uint8))  # type: ignore[arg-type]
     while len(left):
         done = stream.readinto(left)  # type: ignore[attr-defined]
         if not done:

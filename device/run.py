@@ -5,10 +5,12 @@ import json
 import sys
 from typing import Any, Dict
 
-from device.errors import OutputError
+from device.cameras import Camera
+from device.errors import DataError, OutputError
 from device.session import add_arguments as add_session_arguments
 from device.session import add_camera_arguments, gate_of, monitor_of, open_session, open_source, stop_on_signals
 from device.sinks import JsonLinesSink, Sink
+from device.summary import Summary
 from device.systemd import notify
 
 
@@ -52,9 +54,21 @@ def run(arguments: argparse.Namespace) -> int:
                         _write_summary(arguments.summary, figures)
                 finally:
                     sink.close()
+            _check_used(pipeline.summary, camera)
     finally:
         session.close()
     return 0
+
+
+def _check_used(summary: Summary, camera: Camera) -> None:
+    """A run that could use none of its frames has failed.
+
+    Raises:
+        DataError: frames were skipped, and no other was decided on.
+    """
+    if summary.skipped and not summary.to_dict()["frames"]:
+        raise DataError("found no frame that could be used in {}, and skipped {}; expected pictures in RGB or grey; see the "
+                        "warnings above, and choose another --source".format(camera.describe(), summary.skipped))  # fmt: skip
 
 
 def _write_summary(name: str, figures: Dict[str, Any]) -> None:

@@ -10,8 +10,8 @@ from device.access import access_of
 from device.access import add_arguments as add_access_arguments
 from device.bundle import Bundle, load_bundle
 from device.cameras import Camera, open_camera
-from device.cameras.base import options, rate_option, whole_option
 from device.cameras.arrays import ArrayCamera
+from device.cameras.base import options, rate_option, whole_option
 from device.engines import Engine, open_engine
 from device.errors import HostError, UsageError
 from device.frame_set import load_frame_set

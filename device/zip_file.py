@@ -2,11 +2,12 @@
 
 import contextlib
 import os
-import stat
 import struct
 import zipfile
 import zlib
 from typing import IO, Any, Iterator, Union
+
+from device.files import open_regular
 
 STORED_OR_DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks the others without a bound
 MAX_RATIO = 1100  # unpacked / packed; deflate cannot do better than 1032
@@ -29,10 +30,11 @@ def open_zip(file: Union[str, "os.PathLike[str]", IO[bytes]]) -> Iterator[zipfil
         ValueError: it cannot be read, here or within the block; says why in a few words.
     """
     try:
-        if isinstance(file, (str, os.PathLike)) and not stat.S_ISREG(os.stat(file).st_mode):  # a FIFO would be waited for
-            raise ValueError("no regular file")
-        with zipfile.ZipFile(file) as archive:
-            yield archive
+        with contextlib.ExitStack() as opened:
+            stream = (
+                opened.enter_context(open_regular(os.fspath(file))) if isinstance(file, (str, os.PathLike)) else file
+            )
+            yield opened.enter_context(zipfile.ZipFile(stream))
     except FAILURES as error:
         raise ValueError(_words(error)) from error
 
@@ -52,7 +54,9 @@ def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) ->
         raise ValueError("{} has compression {}, of which only 0 (stored) and 8 (deflated) are read".format(
             member.filename[:80], member.compress_type))  # fmt: skip
     if member.file_size > most:
-        raise ValueError("{} has {} bytes unpacked; expected at most {}".format(member.filename[:80], member.file_size, most))
+        raise ValueError(
+            "{} has {} bytes unpacked; expected at most {}".format(member.filename[:80], member.file_size, most)
+        )
     if member.file_size > MAX_RATIO * member.compress_size:
         raise ValueError("{} claims {} bytes, packed into {}".format(
             member.filename[:80], member.file_size, member.compress_size))  # fmt: skip

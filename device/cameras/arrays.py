@@ -12,7 +12,9 @@ from device.errors import DataError
 from device.npz import read_arrays
 from device.pictures import MAX_PIXELS
 
-ARRAYS = "expected frames uint8 (n, height, width, 3) in RGB or (n, height, width) in grey and, if known, labels int (n,)"
+ARRAYS = (
+    "expected frames uint8 (n, height, width, 3) in RGB or (n, height, width) in grey and, if known, labels int (n,)"
+)
 COLOURS = (1, 3)
 
 
@@ -83,12 +85,16 @@ def _check_frames(frames: np.ndarray, where: str) -> None:
     if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or 0 in shape:
         raise DataError("{}; {}".format(found, ARRAYS))
     if frames.ndim == 3 and shape[2] <= 4:
-        raise DataError("{}, which looks like one picture without the axis of frames; {}; save frames[None]".format(found, ARRAYS))
+        raise DataError(
+            "{}, which looks like one picture without the axis of frames; {}; save frames[None]".format(found, ARRAYS)
+        )
     if frames.ndim == 4 and shape[3] not in COLOURS:
         advice = "save frames.transpose(0, 2, 3, 1)" if shape[1] in COLOURS else "save frames[..., :3]"
         raise DataError("{}, whose last axis is not that of the colours; {}; {}".format(found, ARRAYS, advice))
     if shape[1] * shape[2] > MAX_PIXELS:
-        raise DataError("{}; expected at most {} million pixels a frame; shrink them".format(found, MAX_PIXELS // 1000000))
+        raise DataError(
+            "{}; expected at most {} million pixels a frame; shrink them".format(found, MAX_PIXELS // 1000000)
+        )
 
 
 class NpzCamera(ArrayCamera):

@@ -38,7 +38,9 @@ class FolderCamera(Camera):
             raise DataError("found no image in {}{}; expected files whose names end with {}; name another folder with "
                             "--source dir:PATH".format(path, listing.ignored(", but "), ", ".join(SUFFIXES)))  # fmt: skip
         if listing.ignored():
-            warn("found in {}, beside {} images, {}; they are ignored".format(path, len(self._files), listing.ignored()))
+            warn(
+                "found in {}, beside {} images, {}; they are ignored".format(path, len(self._files), listing.ignored())
+            )
         self._next = 0
 
     def describe(self) -> str:

@@ -2,7 +2,6 @@
 
 import math
 import os
-import stat
 import time
 from typing import BinaryIO, Optional, Tuple
 
@@ -14,10 +13,17 @@ from device.cameras.capture import ffmpeg_options, open_capture
 from device.cameras.mjpeg import START, MjpegReader
 from device.console import printable, warn
 from device.errors import DataError
+from device.files import open_regular
 from device.pictures import MAX_PIXELS
 
 PATIENCE = 256  # reads in a row that fail: the video has ended
-COUNTED = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (0, b"RIFF"))  # containers that count their frames exactly
+COUNTED = (
+    (4, b"ftyp"),
+    (4, b"moov"),
+    (4, b"mdat"),
+    (4, b"wide"),
+    (0, b"RIFF"),
+)  # containers that count their frames exactly
 WHOLE_PACKETS = "fflags;discardcorrupt"  # without it FFmpeg makes up the rest of a frame that was cut off
 
 
@@ -35,15 +41,12 @@ class VideoCamera(Camera):
         super().__init__()
         self._path = path
         try:
-            # without O_NONBLOCK a FIFO of that name would be waited for
-            file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+            file = open_regular(path)
         except OSError as error:
-            raise DataError("could not open {} ({}); expected a video; name another with --source video:FILE".format(
-                path, error.strerror)) from error  # fmt: skip
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.close()
-            raise DataError("found no file {}; expected a video; name another with --source video:FILE".format(path))
-        start = file.peek(12)[:12]
+            raise DataError("found no file {} that can be read ({}); expected a video; name another with --source "
+                            "video:FILE".format(path, error.strerror)) from error  # fmt: skip
+        start = file.read(12)
+        file.seek(0)
         self._frames = MjpegReader(file) if start.startswith(START) else ContainerReader(file, path, start)
         self._told = 0
         self._first = self._frames.read()
@@ -60,7 +63,11 @@ class VideoCamera(Camera):
         self.skipped = self._frames.lost
         if found is None:
             if self.skipped > self._told:
-                warn("lost {} frames of {}, which are damaged or missing; they are skipped".format(self.skipped, self._path))
+                warn(
+                    "lost {} frames of {}, which are damaged or missing; they are skipped".format(
+                        self.skipped, self._path
+                    )
+                )
                 self._told = self.skipped
             return None
         return Frame(found[0], found[1], None, time.monotonic())
@@ -113,7 +120,9 @@ class ContainerReader:
         if not self._ended:
             self._ended = True
             missing = self._count - self._next
-            if missing > (0 if self._exact else max(1, self._count // 100)):  # the others are estimated from the duration
+            if missing > (
+                0 if self._exact else max(1, self._count // 100)
+            ):  # the others are estimated from the duration
                 self.lost += missing
         return None
 
@@ -129,7 +138,7 @@ class ContainerReader:
         if not math.isfinite(place) or abs(place - round(place)) > 0.25 or not counted <= round(place) < self._count:
             self._steady = False
             return counted
-        return int(round(place))
+        return round(place)
 
     def close(self) -> None:
         self._capture.release()

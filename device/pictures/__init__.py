@@ -2,6 +2,6 @@
 
 from device.pictures.bounds import MAX_PIXELS
 from device.pictures.formats import NAMES, SUFFIXES
-from device.pictures.read import decode_picture, read_bounded, read_picture
+from device.pictures.read import decode_picture, read_picture
 
-__all__ = ["MAX_PIXELS", "NAMES", "SUFFIXES", "decode_picture", "read_bounded", "read_picture"]
+__all__ = ["MAX_PIXELS", "NAMES", "SUFFIXES", "decode_picture", "read_picture"]

@@ -1,14 +1,13 @@
 """The one place where OpenCV decodes pictures."""
 
-import os
 import re
-import stat
 from typing import List
 
 import cv2
 import numpy as np
 
 from device.errors import DataError
+from device.files import read_bounded
 from device.pictures.bounds import MAX_FILE_BYTES
 from device.pictures.formats import DAMAGED, NAMES, format_of
 from device.pictures.stderr import with_messages
@@ -70,19 +69,3 @@ def read_picture(path: str) -> np.ndarray:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise DataError("could not read {} as an image ({}); expected a whole {} file; replace or remove it".format(
             path, reason or type(error).__name__, NAMES)) from error  # fmt: skip
-
-
-def read_bounded(path: str, most: int) -> bytes:
-    """The bytes of a regular file.
-
-    Raises:
-        OSError: it cannot be read. ValueError: it is no regular file, or has more than ``most`` bytes.
-    """
-    # without O_NONBLOCK a FIFO of that name would be waited for
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("no regular file")
-        if status.st_size > most:
-            raise ValueError("{} bytes, of which at most {} are read".format(status.st_size, most))
-        return file.read(status.st_size)  # not of the bound: that much memory would be taken at once

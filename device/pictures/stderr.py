@@ -8,7 +8,16 @@ from typing import BinaryIO, Callable, List, Tuple, TypeVar
 
 Result = TypeVar("Result")
 MOST_BYTES = 64 << 10  # of what is kept; the rest is noise
-LIBRARIES = ("Corrupt JPEG data", "Premature end of JPEG", "Invalid ", "libpng ", "[ERROR:", "[ WARN:", "imdecode_(", "OpenCV(")
+LIBRARIES = (
+    "Corrupt JPEG data",
+    "Premature end of JPEG",
+    "Invalid ",
+    "libpng ",
+    "[ERROR:",
+    "[ WARN:",
+    "imdecode_(",
+    "OpenCV(",
+)
 """How the lines of OpenCV and its decoders begin."""
 _lock = threading.Lock()
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from device.cameras import Frame, open_camera, photos
-from device.cameras.base import Pacer
 from device.cameras.arrays import ArrayCamera
+from device.cameras.base import Pacer
 from device.errors import DataError, UsageError
 
 

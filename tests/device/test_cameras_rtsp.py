@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from device.cameras import open_camera, rtsp
+from device.cameras.capture import FFMPEG_OPTIONS
 from device.cameras.rtsp import RtspCamera, masked
 from device.cameras.source import Patience
 from device.errors import CameraError
@@ -157,7 +158,7 @@ def test_frames_by_tcp(server, capfd):
         time.sleep(0.2)
         camera.read()
         assert camera.dropped > 0
-    assert rtsp.VARIABLE not in os.environ
+    assert FFMPEG_OPTIONS not in os.environ
     assert "s3cret" not in "".join(capfd.readouterr())
 
 
@@ -169,11 +170,11 @@ def test_frames_by_udp_when_asked_for(server, capfd):
 
 
 def test_options_that_the_user_set_are_kept(server, monkeypatch):
-    monkeypatch.setenv(rtsp.VARIABLE, "rtsp_transport;udp")
+    monkeypatch.setenv(FFMPEG_OPTIONS, "rtsp_transport;udp")
     with pytest.raises(CameraError, match="could not open"):
         RtspCamera("rtsp", at(server), QUICK)
     assert "client_port" in server.transports[0]
-    assert os.environ[rtsp.VARIABLE] == "rtsp_transport;udp"
+    assert os.environ[FFMPEG_OPTIONS] == "rtsp_transport;udp"
 
 
 @pytest.mark.parametrize("mode", ["silent", "hangs_up"])
@@ -228,8 +229,10 @@ def test_an_old_opencv_without_time_outs(server, monkeypatch):
     given = []
 
     class Capture:
-        def open(self, *arguments):
-            given.append((arguments, os.environ[rtsp.VARIABLE]))
+        def __init__(self, *arguments):
+            given.append((arguments, os.environ[FFMPEG_OPTIONS]))
+
+        def isOpened(self):
             return False
 
         def release(self):
