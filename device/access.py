@@ -106,11 +106,11 @@ def read_token(name: str) -> str:
         with open(name, encoding="ascii") as file:
             token = file.read(1024).strip()
     except (OSError, ValueError) as error:
-        raise UsageError("could not read the token in {} ({}); expected a file with one line, made by: python -m host keys".format(
+        raise UsageError("could not read the token in {} ({}); expected a file with one line, as python -m host keys makes it".format(
             name, getattr(error, "strerror", None) or "it is not ASCII text")) from error  # fmt: skip
     if not TOKEN.fullmatch(token):
         raise UsageError("found no token in {}; expected one line of 16 to 512 letters, digits and . _ ~ + / = -, "
-                         "made by: python -m host keys".format(name))  # fmt: skip
+                         "as python -m host keys makes it".format(name))  # fmt: skip
     return token
 
 
@@ -141,7 +141,7 @@ class Tls:
                 # without this an encrypted key would ask for its password on the terminal
                 self._context.load_cert_chain(access.cert_file, access.key_file, password=lambda: "")
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise UsageError("could not use {} {} ({}); expected a PEM file made by: python -m host keys, a key without a "
+            raise UsageError("could not use {} {} ({}); expected a PEM file as python -m host keys makes it, a key without a "
                              "password and one that fits its certificate".format(
                                  what, name, getattr(error, "reason", None) or getattr(error, "strerror", None) or error)) from error  # fmt: skip
 
@@ -189,7 +189,7 @@ def explained(error: Exception, url: str, host: str, access: Access) -> Optional
 
 def _wanted(access: Access) -> str:
     if access.cert_file:
-        return "expected one that its --client-ca signed and that is valid today; make it with: python -m host keys"
+        return "expected one that its --client-ca signed and that is valid today; make it, as in: python -m host keys --out keys --name edge.example --device cam-1"
     return "use --cert-file and --key-file"
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any, Dict, List, Optional
 
-from device.console import aligned
+from device.console import aligned, printable
 from device.errors import DataError
 
 FORMAT = "sdn-edge-bench"
@@ -24,11 +24,11 @@ def read_report(name: str) -> Dict[str, Any]:
         for figures in report["conditions"].values():
             _figures(figures)
     except OSError as error:
-        raise DataError("could not read {} ({}); expected a report of: python -m device bench --json FILE".format(
+        raise DataError("could not read {} ({}); expected a report; make one with: python -m device bench --bundle DIR --json FILE".format(
             name, error.strerror)) from error  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError("found no bench report in {} ({}: {}); expected what this release writes: python -m device bench "
-                        "--json FILE".format(name, type(error).__name__, error)) from error  # fmt: skip
+        raise DataError("found no bench report in {} ({}: {}); expected what this release writes; make one with: python -m "
+                        "device bench --bundle DIR --json FILE".format(name, type(error).__name__, error)) from error  # fmt: skip
     return dict(report)
 
 
@@ -56,7 +56,7 @@ def compare(first: str, second: str) -> str:
     reports = [read_report(name) for name in (first, second)]
     both = [name for name in reports[0]["conditions"] if name in reports[1]["conditions"]]
     if not both:
-        raise DataError("found no condition in both {} and {}; expected two reports of: python -m device bench --json".format(
+        raise DataError("found no condition in both {} and {}; expected two reports; make them with: python -m device bench --bundle DIR --json FILE".format(
             first, second))  # fmt: skip
     lines: List[str] = []
     for name in ("bundle", "engine", "rad", "host", "rate"):
@@ -76,4 +76,5 @@ def compare(first: str, second: str) -> str:
             cells = ["unavailable" if each is None else "{:.4g}".format(each) for each in (before, after)]
             ratio = "-" if before is None or after is None or not before else "{:.2f}".format(after / before)
             table.append([name, figure, *cells, ratio])
-    return "\n".join(["A: {}".format(first), "B: {}".format(second), *lines, "", aligned(table)])
+    text = "\n".join(["A: {}".format(first), "B: {}".format(second), *lines, "", aligned(table)])
+    return "\n".join(map(printable, text.split("\n")))  # names and values that others wrote

@@ -17,6 +17,7 @@ Command lines print that one sentence and leave with ``exit_code``:
     +-- HostError            5  the host is absent, answers late or answers garbage
 """
 
+import re
 import sys
 import traceback
 from typing import Any, Callable
@@ -84,15 +85,21 @@ class HostError(EdgeError):
     exit_code = 5
 
 
+BETWEEN_LINES = re.compile(r"[^\n\r\t]+")  # a progress bar goes back to the start of its line
+
+
 class Messages:
-    """A stream for stderr that drops what cannot be written: a full disk under the log must not stop a camera or a host."""
+    """A stream for stderr that drops what cannot be written: a full disk under the log must not stop a camera or a host.
+
+    Whatever a message holds, no escape sequence reaches the terminal.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         try:
-            self._stream.write(text)
+            self._stream.write(BETWEEN_LINES.sub(lambda line: printable(line.group()), text))
         except OSError:
             pass
         return len(text)

@@ -41,8 +41,8 @@ def load_frame_set(bundle: Bundle) -> FrameSet:
     """
     facts = bundle.manifest.get("frames")
     if not isinstance(facts, dict):
-        raise UsageError("found no frame set in bundle {}; expected clean and attacked frames in it; {}".format(
-            bundle.path, _again(bundle)))  # fmt: skip
+        raise UsageError("found no frame set in bundle {}; expected clean and attacked frames in it; export it again with: {}".format(
+            bundle.path, export_with_frames(bundle.model)))  # fmt: skip
     content = bundle.read_file(str(facts.get("file")))
     channels, height, width = bundle.input_shape
     shape = (height, width, channels)
@@ -67,9 +67,10 @@ def load_frame_set(bundle: Bundle) -> FrameSet:
         return FrameSet(clean, attacked, labels, universal, None if strength is None else float(strength))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise BundleError("found no usable frame set in bundle {} ({}); expected clean and attacked frames uint8 (n, {}, {}, {}) "
-                          "and n labels; {}".format(bundle.path, str(error)[:200], *shape, _again(bundle))) from error  # fmt: skip
+                          "and n labels; export it again with: {}".format(
+                              bundle.path, str(error)[:200], *shape, export_with_frames(bundle.model))) from error  # fmt: skip
 
 
-def _again(bundle: Bundle) -> str:
-    name = shlex.quote(bundle.model[:80])
-    return "export it again with: python -m export bundle --model {0} --frames 300 --out build/{0}".format(name)
+def export_with_frames(model: str) -> str:
+    """The command that exports a bundle of ``model`` with a frame set."""
+    return "python -m export bundle --model {0} --frames 300 --out build/{0}".format(shlex.quote(model))

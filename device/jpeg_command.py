@@ -11,7 +11,7 @@ import numpy as np
 
 from device.bundle import Bundle, load_bundle
 from device.cameras import Camera, open_camera
-from device.console import aligned
+from device.console import aligned, printable
 from device.engines import Engine, open_engine
 from device.errors import DataError, OutputError, UsageError
 from device.jpeg import DC_RULES, JpegEncoder
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--bundle",
         metavar="DIR",
-        help="folder or .tar.gz made by: python -m export bundle; its table and its head are used",
+        help="folder or .tar.gz made by python -m export bundle; its table and its head are used",
     )
     add(
         "--table", metavar="FILE", help="instead: a table alone, as in tables/vgg16.json; frames keep the camera's size"
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     stop = stop_on_signals()
     with _open(arguments.source, bundle) as camera:
         print("{}, DC rule {}, {}, to {}".format(
-            arguments.bundle or arguments.table, arguments.dc, camera.describe(), arguments.out), flush=True)  # fmt: skip
+            printable(arguments.bundle or arguments.table), arguments.dc, camera.describe(), printable(arguments.out)), flush=True)  # fmt: skip
         camera.stop_event = stop
         for number in range(arguments.frames):
             frame = camera.read()
@@ -182,7 +182,7 @@ def _open(uri: Optional[str], bundle: Optional[Bundle]) -> Camera:
 
 
 def _read_table(name: str) -> np.ndarray:
-    advice = "expected a table.json; bake one with: python -m export table"
+    advice = "expected a table.json; bake one, as in: python -m export table --model mobilenet --out table.json"
     try:
         with open(name, "rb") as file:
             content: Any = read_json(file.read(MAX_TABLE_BYTES))

@@ -37,7 +37,7 @@ BOUNDS = {
 def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True) -> None:
     """Options of every command that decides on frames, but for the source."""
     add = parser.add_argument
-    add("--bundle", required=bundle_required, metavar="DIR", help="folder or .tar.gz made by: python -m export bundle")
+    add("--bundle", required=bundle_required, metavar="DIR", help="folder or .tar.gz made by python -m export bundle")
     add("--host", metavar="URL", help="http://HOST:PORT of python -m host serve; without it the device answers alone")
     add("--require-host", action="store_true", help="stop with exit code 5 when the host is absent at the start")
     add("--rad", type=int, metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)")

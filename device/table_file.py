@@ -9,7 +9,7 @@ from device.gate import Gate
 from device.monitor import ExitShares, check_shares
 from device.quantization import check_table
 
-EXPORT_AGAIN = "export it again with: python -m export bundle"
+EXPORT_AGAIN = "export it again, as in: python -m export bundle --model mobilenet --out build/mobilenet"
 
 
 def check_table_file(content: Dict[str, Any], name: str) -> np.ndarray:
@@ -21,8 +21,8 @@ def check_table_file(content: Dict[str, Any], name: str) -> np.ndarray:
     try:
         return check_table(np.array(content["table"]))
     except (KeyError, TypeError, ValueError, DataError) as error:
-        raise DataError("found no usable table in {} ({}); expected \"table\": 8 rows of 8 steps; bake one with: "
-                        "python -m export table".format(name, str(error)[:200])) from error  # fmt: skip
+        raise DataError("found no usable table in {} ({}); expected \"table\": 8 rows of 8 steps; bake one, as in: "
+                        "python -m export table --model mobilenet --out table.json".format(name, str(error)[:200])) from error  # fmt: skip
 
 
 def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optional[Gate]:
@@ -42,7 +42,7 @@ def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optio
             gate = gate._replace(weak=weak)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, DataError) as error:
         raise DataError("found no usable gate in {} ({}: {}); expected a level from 0 on, a threshold from 0 to 1 for each "
-                        "RAD and a table; calibrate it with: python -m export gate, and {}".format(
+                        "RAD and a table; calibrate it, as in: python -m export gate --model mobilenet; and {}".format(
                             name, type(error).__name__, str(error)[:200], EXPORT_AGAIN)) from error  # fmt: skip
     return gate
 
@@ -74,6 +74,6 @@ def check_monitor(content: Dict[str, Any], exits: int, rads: Iterable[int], name
     try:
         return {rad: check_shares(content["monitor"]["shares"][str(rad)], exits) for rad in rads}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise DataError("found no usable monitor in {} ({}: {}); expected the shares of {} exits for each RAD; calibrate it "
-                        "with: python -m export monitor, and {}".format(
+        raise DataError("found no usable monitor in {} ({}: {}); expected the shares of {} exits for each RAD; calibrate it, "
+                        "as in: python -m export monitor --model mobilenet; and {}".format(
                             name, type(error).__name__, str(error)[:200], exits, EXPORT_AGAIN)) from error  # fmt: skip

@@ -91,7 +91,7 @@ class Uplink:
         try:
             self._ask_forms(time.perf_counter() + self.timeout_s)
         except (OSError, http.client.HTTPException) as error:
-            raise HostError("found no host at {} ({}); expected one to be started with: python -m host serve".format(
+            raise HostError("found no host at {} ({}); expected one; start it there, as in: python -m host serve --bundle build/mobilenet".format(
                 self.url, reason_of(error))) from error  # fmt: skip
 
     def _ask_forms(self, deadline_s: float) -> List[str]:

@@ -92,7 +92,7 @@ def table_until(table: dict[str, Any], rad: int, last: int) -> dict[str, Any]:
     except AttributeError:
         raise DataError(
             f"found no usable last_exit_gates in a table; expected a gate for RAD {rad}, or none; make it again with: "
-            f"python -m export gate --last-exit {rad} --model {table.get('model', 'NAME')}"
+            f"python -m export gate --last-exit {rad} --model {table.get('model', 'mobilenet')}"
         ) from None
     rest = {name: each for name, each in table.items() if name != "last_exit_gates"}
     return {**rest, "gate": gate} if its_exit == last else rest
@@ -111,7 +111,7 @@ def shortened(
     if last is None:
         raise DataError(
             f"found a calibration without a last exit for RAD {rad}; expected one; make it again with: "
-            f"python -m export calibrate --model {card.get('model', 'NAME')}"
+            f"python -m export calibrate --model {card.get('model', 'mobilenet')}"
         )
     if last == len(card["relative_costs"]):
         return network, card, table

@@ -175,7 +175,7 @@ def read_table(file: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise DataError(
-            f"could not read the table {file} ({error}); bake it with: python -m export table --model NAME"
+            f"could not read the table {file} ({error}); bake one, as in: python -m export table --model mobilenet --out table.json"
         ) from error
     check_table_file(content, str(file))
     return content

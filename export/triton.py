@@ -6,6 +6,7 @@ shape (n,), come back as (n, 1) (the guide's section "Reshape"); a device takes 
 """
 
 import argparse
+import shlex
 from pathlib import Path
 
 import onnx
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     bundle = load_bundle(arguments.bundle)
     model = write_repository(bundle, arguments.out, arguments.max_batch, arguments.max_wait_ms)
-    print(f"wrote {model}; serve it with: tritonserver --model-repository {arguments.out}")
+    print(f"wrote {model}; serve it with: tritonserver --model-repository {shlex.quote(str(arguments.out))}")
     return 0
 
 

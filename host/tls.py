@@ -9,7 +9,7 @@ from typing import Any
 
 from device.errors import DataError, UsageError
 
-KEYS = "python -m host keys"
+KEYS = "python -m host keys --out keys --name edge.example --device cam-1"
 SOON_S = 14 * 86400.0  # before its end a certificate is worth a warning
 
 
@@ -42,7 +42,7 @@ class Certificates:
         if os.name == "posix" and os.stat(key_file).st_mode & 0o006:
             warn(f"found that every user of this machine may read or change {key_file}; expected its owner alone; run: chmod o-rw {key_file}")  # fmt: skip
         if self.ends_s - time.time() < SOON_S:
-            warn(f"found that the certificate in {cert_file} ends on {_day(self.ends_s)}; expected it to last longer than {SOON_S / 86400:.0f} days; renew it with: {KEYS}")  # fmt: skip
+            warn(f"found that the certificate in {cert_file} ends on {_day(self.ends_s)}; expected it to last longer than {SOON_S / 86400:.0f} days; renew it, as in: {KEYS} --renew")  # fmt: skip
 
     def refresh(self) -> None:
         """Take the certificate and its key anew if their files have changed, for connections from now on. What cannot be
@@ -71,7 +71,7 @@ class Certificates:
                 sentence = f"found that the key in {self._key_file} does not belong to the certificate in {self._cert_file}; expected --tls-key and --tls-cert of one pair"
             else:
                 sentence = f"could not use the key in --tls-key {self._key_file} ({reason}); expected a PEM key without a password"
-            raise DataError(f"{sentence}; make both with: {KEYS}") from error
+            raise DataError(f"{sentence}; make both, as in: {KEYS}") from error
         return ends_s
 
 
@@ -88,7 +88,7 @@ def _read(option: str, file: str) -> bytes:
             return opened.read(1 << 22)
     except OSError as error:
         raise UsageError(
-            f"could not read {option} {file} ({error.strerror}); expected a PEM file that this user may read; make it with: {KEYS}"
+            f"could not read {option} {file} ({error.strerror}); expected a PEM file that this user may read; make it, as in: {KEYS}"
         ) from error
 
 
@@ -102,7 +102,7 @@ def _certificates(option: str, file: str) -> list[Any]:
     try:
         return x509.load_pem_x509_certificates(_read(option, file))
     except ValueError as error:
-        raise DataError(f"found no certificate in {option} {file}; expected PEM text that begins with -----BEGIN CERTIFICATE-----; make it with: {KEYS}") from error  # fmt: skip
+        raise DataError(f"found no certificate in {option} {file}; expected PEM text that begins with -----BEGIN CERTIFICATE-----; make it, as in: {KEYS}") from error  # fmt: skip
 
 
 def _valid(certificates: list[Any], option: str, file: str) -> float:
@@ -112,7 +112,7 @@ def _valid(certificates: list[Any], option: str, file: str) -> float:
         start, end = certificates[0].not_valid_before_utc, certificates[0].not_valid_after_utc
         raise DataError(
             f"found a certificate in {option} {file} that is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}; expected one that is valid on {now:%Y-%m-%d}, the date of this machine; "
-            f"renew it with: {KEYS}, or set the clock"
+            f"set the clock, or renew it, as in: {KEYS} --renew"
         )
     return max(float(each.not_valid_after_utc.timestamp()) for each in certificates)
 

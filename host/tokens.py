@@ -115,19 +115,21 @@ def parse_tokens(content: bytes, source: str) -> list[_Known]:
         match = LINE.fullmatch(line)
         if not match:
             raise UsageError(f"found something else than a token in line {number} of {source}; expected NAME: TOKEN, or a token "
-                             "alone, of letters, digits and . _ ~ + / = -; make one with: python -m host keys")  # fmt: skip
+                             "alone, of letters, digits and . _ ~ + / = -; make one, as in: python -m host keys --out keys --name edge.example --device cam-1")  # fmt: skip
         name, token = match.groups()
         if not SHORTEST <= len(token) <= LONGEST:
             raise UsageError(f"found a token of {len(token)} characters in line {number} of {source}; expected {SHORTEST} to {LONGEST}; "
-                             "make one with: python -m host keys")  # fmt: skip
+                             "make one, as in: python -m host keys --out keys --name edge.example --device cam-1")  # fmt: skip
         found.append(_Known(name or hashlib.sha256(token.encode()).hexdigest()[:8], token.encode()))
     if not found:
-        raise UsageError(f"found no token in {source}; expected one a line; make one with: python -m host keys")
+        raise UsageError(
+            f"found no token in {source}; expected one a line; make one, as in: python -m host keys --out keys --name edge.example --device cam-1"
+        )
     return found
 
 
 def _unreadable(file: Path, error: OSError) -> str:
-    return f"could not read the tokens in {file} ({error.strerror}); expected a file with one token a line; make one with: python -m host keys"
+    return f"could not read the tokens in {file} ({error.strerror}); expected a file with one token a line; make one, as in: python -m host keys --out keys --name edge.example --device cam-1"
 
 
 def _print(sentence: str) -> None:

@@ -16,6 +16,7 @@ from device import __version__
 from device.access import access_of
 from device.access import add_arguments as add_access_arguments
 from device.board import board_model
+from device.console import printable
 from device.doctor import machine, parts, wheels
 from device.doctor.check import FAILED, OK, SKIPPED, WARNING, Check, guarded, isolated
 from device.errors import EdgeError, HardwareError, HostError, InputError, UsageError
@@ -143,8 +144,8 @@ def text(check: Check, colour: bool = False) -> str:
     word = WORDS[check.status].ljust(7)
     if colour:
         word = "\033[{}m{}\033[0m".format(COLOURS[check.status], word)
-    line = "{}  {}  {}".format(check.name.ljust(11), word, check.found)
-    return line + ("\n" + " " * 13 + "fix: " + check.fix if check.fix else "")
+    line = "{}  {}  {}".format(check.name.ljust(11), word, printable(check.found))
+    return line + ("\n" + " " * 13 + "fix: " + printable(check.fix) if check.fix else "")
 
 
 def _print(check: Check) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shlex
 import statistics
 import time
 from typing import TYPE_CHECKING, Any, Callable, List, Optional
@@ -12,9 +13,10 @@ from device.board import board_model
 from device.doctor.check import FAILED, OK, WARNING, Check, sentence_and_fix
 from device.doctor.machine import free_space
 from device.doctor.wheels import is_jetson
-from device.errors import CameraError, EngineError, HardwareError, HostError
+from device.errors import BundleError, CameraError, EngineError, HardwareError, HostError
 
 if TYPE_CHECKING:
+    from device.bundle import Bundle
     from device.cameras import Camera
     from device.cameras.listing import Found
 
@@ -30,7 +32,7 @@ NEVER = 2.0  # a threshold that no confidence reaches
 def check_bundle(path: str) -> Check:
     """Every file against its SHA-256, and what the bundle was calibrated for."""
     from device.bundle import load_bundle
-    from device.frame_set import load_frame_set
+    from device.frame_set import export_with_frames, load_frame_set
 
     bundle = load_bundle(path)
     names = sorted(bundle.manifest["files"])
@@ -39,7 +41,7 @@ def check_bundle(path: str) -> Check:
         bundle.id, len(names), size / 1e6, bundle.split, len(bundle.relative_costs),
         " and ".join(str(rad) for rad in sorted(bundle.thresholds)))  # fmt: skip
     if bundle.manifest.get("frames") is None:
-        found += ", no frame set (bench needs one: python -m export bundle --frames 300)"
+        found += ", no frame set (bench needs one; put it in with: {})".format(export_with_frames(bundle.model))
     else:
         found += ", {} frames of each kind".format(len(load_frame_set(bundle).labels))
     optional = (("gate", "gated", bundle.gate), ("monitor", "auto", bundle.monitor))
@@ -49,7 +51,8 @@ def check_bundle(path: str) -> Check:
         return Check("bundle", OK, found)
     found += "".join(", no {} (for --defq {})".format(name, option) for name, option in missing)
     commands = ["python -m export {} --model {}".format(name, bundle.model) for name, _ in missing]
-    return Check("bundle", WARNING, found, "{}, and export the bundle again".format(", ".join(commands)))
+    return Check("bundle", WARNING, found, "{}; then export the bundle again with: {}".format(
+        ", ".join(commands), export_with_frames(bundle.model)))  # fmt: skip
 
 
 def check_engine(bundle_path: Optional[str]) -> Check:
@@ -70,7 +73,7 @@ def check_engine(bundle_path: Optional[str]) -> Check:
     best = max(usable, key=PREFERENCE.index)
     if best in BUILDERS and not usable[best].endswith(BUILT):
         return Check("engine", WARNING, "{}: {}".format(best, usable[best]), "let it be built now: python -m device run --bundle {} "
-                     "--engine {} --source SOURCE --frames 1".format(bundle_path, best))  # fmt: skip
+                     "--engine {} --source {} --frames 1".format(shlex.quote(bundle_path), best, _own_source(bundle)))  # fmt: skip
     with contextlib.redirect_stderr(io.StringIO()) as said:  # told there when it gives way to the CPU
         engine = open_engine(bundle, best)
     image = np.zeros((1, *bundle.input_shape), np.float32)
@@ -85,6 +88,10 @@ def check_engine(bundle_path: Optional[str]) -> Check:
     if others:
         found += "; not here: {}".format(", ".join(others))
     return Check("engine", OK, found)
+
+
+def _own_source(bundle: "Bundle") -> str:
+    return "photos:" if bundle.manifest.get("frames") is None else "bundle:clean"
 
 
 def _back_ends() -> Check:
@@ -145,10 +152,8 @@ def cameras_line(cameras: "List[Found]", board: str) -> Check:
 
 def check_source(uri: str, bundle_path: Optional[str]) -> Check:
     """Open a source and read one frame."""
-    from device.cameras import open_camera
-
     started_s = time.monotonic()
-    with _from_bundle(uri, bundle_path) if bundle_path and uri.startswith("bundle:") else open_camera(uri) as camera:
+    with _opened(uri, bundle_path) as camera:
         frame = camera.read()
         now_s = time.monotonic()
         if frame is None:
@@ -162,11 +167,18 @@ def check_source(uri: str, bundle_path: Optional[str]) -> Check:
     return Check("source", OK, found)
 
 
-def _from_bundle(uri: str, bundle_path: str) -> "Camera":
+def _opened(uri: str, bundle_path: Optional[str]) -> "Camera":
     from device.bundle import load_bundle
+    from device.cameras import open_camera
     from device.session import open_source
 
-    return open_source(uri, load_bundle(bundle_path))
+    if bundle_path:
+        try:
+            return open_source(uri, load_bundle(bundle_path))
+        except BundleError:  # its own line says so
+            if uri.startswith("bundle:"):
+                raise
+    return open_camera(uri)
 
 
 def check_host(url: str, bundle_path: str, access: Access = NO_ACCESS) -> Check:
@@ -175,8 +187,9 @@ def check_host(url: str, bundle_path: str, access: Access = NO_ACCESS) -> Check:
         return Check("host", OK, "{} serves this bundle: {}".format(url, _round_trips(url, bundle_path, access)))
     except HostError as error:
         found = str(error).partition("; ")[0]
-        return Check("host", FAILED, found, "start it where this board can reach it: python -m host serve --bundle DIR --address "
-                     "0.0.0.0 --port 8000; see what it printed; check address, cable and firewall", error.exit_code)  # fmt: skip
+        return Check("host", FAILED, found, "start it where this board can reach it: python -m host serve --bundle {} --address "
+                     "0.0.0.0 --port 8000; see what it printed; check address, cable and firewall".format(
+                         shlex.quote(bundle_path)), error.exit_code)  # fmt: skip
 
 
 def _round_trips(url: str, bundle_path: str, access: Access) -> str:

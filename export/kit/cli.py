@@ -1,6 +1,7 @@
 """python -m export kit: one archive with all that a board needs to run a bundle without a network."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from device.bundle import load_bundle
@@ -12,7 +13,7 @@ from export.kit.wheels import fetch_wheels
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--bundle", required=True, metavar="DIR", help="folder or .tar.gz made by: python -m export bundle"
+        "--bundle", required=True, metavar="DIR", help="folder or .tar.gz made by python -m export bundle"
     )
     parser.add_argument("--board", required=True, metavar="NAME", help=", ".join(BOARDS))
     parser.add_argument(
@@ -42,5 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
     wheels = fetch_wheels(board, arguments.wheels or Path("build/wheels") / board.name)
     write_kit(kit_files(arguments.bundle, board, wheels), name, out)
     print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) for {board.title}")
-    print(f"on the board: tar -xzf {out.name} && sudo ./{name}/install.sh")
+    print(f"on the board: tar -xzf {shlex.quote(out.name)} && sudo ./{name}/install.sh")
     return 0

@@ -119,7 +119,7 @@ def test_a_gate_for_the_last_exit_takes_the_place_of_the_other(network, card):
 
 @pytest.mark.parametrize("gates", [None, 7, [], {"5": 1.0}])
 def test_gates_that_are_none_are_one_sentence(gates):
-    with pytest.raises(DataError, match="found no usable last_exit_gates .* gate --last-exit 5"):
+    with pytest.raises(DataError, match="found no usable last_exit_gates .* gate --model mobilenet --last-exit 5"):
         table_until({**tiny.TABLE, "last_exit_gates": gates}, 5, 4)
 
 

@@ -23,7 +23,10 @@ def test_bundle(bundle_folder, gated_folder):
     )
     assert "no frame set" in check.found
     assert ", gate, no monitor (for --defq auto)" in check.found
-    assert check.fix == "python -m export monitor --model tiny, and export the bundle again"
+    assert check.fix == (
+        "python -m export monitor --model tiny; then export the bundle again with: python -m export bundle --model tiny "
+        "--frames 300 --out build/tiny"
+    )
 
 
 def test_bundle_with_nothing_missing(bundle_folder, monkeypatch):

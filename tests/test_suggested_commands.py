@@ -1,0 +1,90 @@
+"""Every command that a message tells people to run can be run as it stands: its own parser takes it.
+
+The text of a message says ``...: python -m PROGRAM COMMAND options``; without the colon it only names the command. What is
+filled in later is replaced by a value that fits.
+"""
+
+import argparse
+import ast
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import device.cli
+import export.cli
+import host.cli
+
+ROOT = Path(__file__).parent.parent
+SUGGESTED = re.compile(r"(?:^|: |&& |, |\n\s*)(python3? -m (?:device|export|host) (?:[^;,`()\n]|,(?=\S))*)")
+VALUES = {
+    "export": "gate",
+    "--last-exit": "5",
+    "--rad": "5",
+    "--split": "3",
+    "--name": "edge.example",
+    "--port": "8000",
+}
+
+
+def texts(tree: ast.Module) -> Iterator[str]:
+    """The literal texts of a module but for its docstrings; {} stands for what is filled in."""
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
+            skipped.add(node.body[0].value)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # of a field
+            skipped.add(node.value)
+        if isinstance(node, ast.JoinedStr):
+            skipped.update(node.values)
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(each.value) if isinstance(each, ast.Constant) else "{}" for each in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def suggestions() -> list[tuple[str, str]]:
+    found = []
+    for folder in ("device", "export", "host"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            for text in texts(ast.parse(file.read_text())):
+                text = re.sub(r"\{[^{}]*\}", "{}", text)
+                found += [(str(file.relative_to(ROOT)), match.strip()) for match in SUGGESTED.findall(text)]
+    return found
+
+
+def filled_in(command: str) -> list[str]:
+    words = shlex.split(command.replace("'{}'", "{}").partition(" && ")[0].partition(", and ")[0])
+    given = ["", *words]
+    return [
+        word.replace("{}", VALUES.get(before, "vgg16"))
+        for before, word in zip(given, words, strict=False)
+        if word != "{}" or before.startswith("--") or before in VALUES  # else options that are filled in, or none
+    ]
+
+
+def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    program, command, *options = words[2:]
+    if program == "export":
+        monkeypatch.setattr(export.cli, "COMMANDS", dict.fromkeys(export.cli.COMMANDS, lambda arguments: 0))
+        assert export.cli.main([command, *options]) == 0
+        return
+    known = {"device": device.cli, "host": host.cli}[program].COMMANDS
+    parser = argparse.ArgumentParser()
+    importlib.import_module(known[command][0]).add_arguments(parser)
+    parser.parse_args(options)
+
+
+def test_there_are_commands_to_check():
+    assert len(suggestions()) > 20
+
+
+@pytest.mark.parametrize(("file", "command"), sorted(set(suggestions())))
+def test_a_suggested_command_runs_as_it_stands(file, command, monkeypatch):
+    parse(filled_in(command), monkeypatch)
