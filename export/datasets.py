@@ -8,6 +8,7 @@ files are mixed already, images of a folder are mixed here (export/image_folder.
 import codecs
 import hashlib
 import importlib
+import io
 import os
 import pickle
 import sys
@@ -19,6 +20,8 @@ import cv2
 import numpy as np
 
 from device.errors import DataError
+from device.files import read_bounded
+from device.pictures import SUFFIXES, read_picture
 from export.download import FOLDER, cache_dir, fetch_archive
 from export.image_folder import SEED, list_images, shown
 
@@ -29,7 +32,7 @@ CALIBRATION = slice(43_000, 47_000)
 
 RECORD_BYTES = 1 + 3 * 32 * 32
 BAD_SHOWN = 40  # names of unreadable images in one message
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm"}
+MAX_FILE_BYTES = 1 << 30
 
 
 class Images(NamedTuple):
@@ -153,7 +156,7 @@ def _cifar10(folder: Path, suffix: str, reader: Callable[[Path], tuple[np.ndarra
 
 def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """One file of the binary layout: records of a label byte and 3 x 1024 bytes of red, green and blue."""
-    raw = np.fromfile(path, np.uint8)
+    raw = np.frombuffer(_read_file(path), np.uint8)
     if raw.size == 0 or raw.size % RECORD_BYTES:
         raise DataError(
             f"found {raw.size} bytes in {path}; expected a multiple of {RECORD_BYTES} (a label and 3 x 32 x 32 pixels); the file is cut off: copy it again"
@@ -180,9 +183,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 def _read_python(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """One file of the python layout, read without running anything the file might carry."""
+    raw = _read_file(path)
     try:
-        with path.open("rb") as file:
-            content = _ArrayUnpickler(file, encoding="bytes").load()
+        content = _ArrayUnpickler(io.BytesIO(raw), encoding="bytes").load()
         pixels, labels = np.asarray(content[b"data"]), np.asarray(content[b"labels"])
     except Exception as error:
         raise DataError(
@@ -192,17 +195,29 @@ def _read_python(path: Path) -> tuple[np.ndarray, np.ndarray]:
         pixels.dtype != np.uint8
         or pixels.ndim != 2
         or pixels.shape[1] != RECORD_BYTES - 1
-        or len(pixels) != len(labels)
+        or not len(pixels)
+        or labels.dtype.kind not in "iu"
+        or labels.shape != (len(pixels),)
     ):
         raise DataError(
-            f"found {pixels.dtype} {pixels.shape} and {len(labels)} labels in {path}; expected uint8 (n, 3072) and n labels; unpack the official archive again"
+            f"found {pixels.dtype} {pixels.shape} and labels {labels.dtype} {labels.shape} in {path}; expected uint8 (n, 3072) and n whole numbers; unpack the official archive again"
         )
     return _checked(pixels, labels, path)
 
 
+def _read_file(path: Path) -> bytes:
+    try:
+        return read_bounded(str(path), MAX_FILE_BYTES)
+    except OSError as error:
+        raise DataError(
+            f"could not read {path} ({error.strerror}); expected a file of the official CIFAR-10 archive; unpack it again"
+        ) from error
+
+
 def _checked(planes: np.ndarray, labels: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    if labels.max() >= len(LABELS):
-        raise DataError(f"found label {labels.max()} in {path}; expected 0..9; is this CIFAR-100?")
+    if labels.max() >= len(LABELS) or labels.min() < 0:
+        wrong = labels.max() if labels.max() >= len(LABELS) else labels.min()
+        raise DataError(f"found label {wrong} in {path}; expected 0..9; is this CIFAR-100?")
     pixels = np.ascontiguousarray(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     return pixels, labels.astype(np.int64)
 
@@ -213,7 +228,7 @@ def _image_folder(folder: Path, size: tuple[int, int]) -> Dataset:
     Raises:
         DataError: another layout, or images that cannot be read, all of which are named.
     """
-    found = list_images(folder, IMAGE_SUFFIXES)
+    found = list_images(folder, SUFFIXES)
     if found.ignored:
         print(f"passed over in {folder}: {'; '.join(found.ignored)}", file=sys.stderr)
     bad: list[str] = []
@@ -240,7 +255,4 @@ def _image_folder(folder: Path, size: tuple[int, int]) -> Dataset:
 
 
 def _read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DataError(f"could not read {path} as an image; expected PNG or JPEG; remove or replace it")
-    return cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return cv2.resize(read_picture(str(path)), (size[1], size[0]), interpolation=cv2.INTER_AREA)
