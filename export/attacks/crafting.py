@@ -81,7 +81,13 @@ def cached(identity: str, images: Tensor, build: Callable[[int], Tensor], cache:
     file = (cache or attack_cache()) / f"{key}.npy"
     try:
         return torch.from_numpy(np.load(file, allow_pickle=False))
-    except (OSError, ValueError, EOFError, MemoryError, OverflowError):  # none there, or a damaged one, which is then made again
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        OverflowError,
+    ):  # none there, or a damaged one, which is then made again
         made = build(int(key[:8], 16)).contiguous()
     _write(file, made.numpy())
     return made

@@ -1,13 +1,17 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
+from device.cameras import Camera, open_camera
 from device.cli import main
+from device.errors import UsageError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -151,6 +155,19 @@ def pickled(tmp_path):
     return {"source": "npz:" + str(tmp_path / "p.npz")}
 
 
+def npz(shape, labels=None):
+    """Frames of a shape, with labels that all frames have in turn."""
+
+    def make(tmp_path):
+        arrays = {"frames": np.zeros(shape, np.uint8)}
+        if labels is not None:
+            arrays["labels"] = np.resize(labels, shape[0])
+        np.savez(str(tmp_path / "f.npz"), **arrays)
+        return {"source": "npz:" + str(tmp_path / "f.npz")}
+
+    return make
+
+
 def swapped_head(tmp_path):
     data = os.path.join(ROOT, "tests", "device", "data", "tiny_bundle")
     shutil.copytree(data, str(tmp_path / "b"))
@@ -168,6 +185,14 @@ BAD = {
     "no image in the folder": (broken_image, [], 3, "could not read any"),
     "no npz": (lambda tmp: {"source": "npz:" + str(tmp / "absent")}, [], 3, "could not read frames"),
     "pickled npz": (pickled, [], 3, "could not read frames"),
+    "channels first": (npz((4, 3, 16, 16)), [], 3, "save frames.transpose(0, 2, 3, 1)"),
+    "RGBA": (npz((4, 16, 16, 4)), [], 3, "save frames[..., :3]"),
+    "a height of 0": (npz((4, 0, 16, 3)), [], 3, "shape (4, 0, 16, 3)"),
+    "no frames in an array": (npz((0, 16, 16, 3)), [], 3, "shape (0, 16, 16, 3)"),
+    "one picture": (npz((16, 16, 3)), [], 3, "save frames[None]"),
+    "one plane": (npz((16, 16)), [], 3, "shape (16, 16)"),
+    "labels beyond the classes": (npz((4, 16, 16, 3), [0, 99]), [], 3, "found label 99"),
+    "labels below 0": (npz((4, 16, 16, 3), [0, -1]), [], 3, "found label -1"),
     "no video": (lambda tmp: {"source": "video:" + str(tmp / "absent")}, [], 3, "found no file"),
     "no camera": (lambda tmp: {"source": "v4l2:///dev/video987"}, [], 4, "found no /dev/video987"),
     "unknown rad": (lambda tmp: {}, ["--rad", "7"], 2, "expected 5 or 10"),
@@ -188,6 +213,47 @@ def test_bad_input_gives_one_sentence_and_its_exit_code(run, tmp_path, capsys, c
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert words in errors[0]
+
+
+@pytest.mark.parametrize("command", ["run", "jpeg"])
+def test_a_source_of_which_nothing_can_be_used_is_exit_3(
+    command, bundle_folder, frames_file, tmp_path, monkeypatch, capsys
+):
+    class Empty(Camera):
+        def read(self):
+            self.skipped = 5
+
+        def describe(self):
+            return "an empty camera"
+
+    for name in ("device.run", "device.jpeg_command"):
+        monkeypatch.setattr(name + ".stop_on_signals", threading.Event)
+        monkeypatch.setattr(name + ".open_source", lambda *_: Empty())
+    out = ["--out", str(tmp_path / "out")] if command == "jpeg" else []
+    assert main([command, "--bundle", bundle_folder, "--source", "dir:x", *out]) == 3
+    assert "error: found no frame that could be used in an empty camera, and skipped 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("uri", "meant"),
+    [
+        ("/dev/video0", "v4l2:///dev/video0"),
+        ("/dev/v4l/by-id/usb-cam", "v4l2:///dev/v4l/by-id/usb-cam"),
+        ("0", "v4l2:///dev/video0"),
+        ("webcam:1", "v4l2:///dev/video1"),
+        (".", "dir:."),
+        ("a b.npz", "'npz:a b.npz'"),
+        ("v.mp4", "video:v.mp4"),
+        ("\u00b2", "dir:images"),
+        ("elsewhere", "dir:images"),
+    ],
+)
+def test_a_source_without_its_kind_is_told_which_was_meant(uri, meant, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b.npz", "v.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UsageError, match=re.escape("as in " + meant) + "$"):
+        open_camera(uri)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -91,7 +91,10 @@ def test_the_first_picture_of_a_gif_where_this_opencv_can():
 @pytest.mark.parametrize("name", ["jpeg", "grey jpeg", "progressive jpeg", "jpeg with restarts"])
 def test_compressed_data_that_ends_early_is_a_damaged_picture(name):
     content = WHOLE[name]()
-    for missing in (content[: len(content) // 2] + b"\xff\xd9", content[: len(content) // 2] + content[len(content) // 2 + 150 :]):
+    for missing in (
+        content[: len(content) // 2] + b"\xff\xd9",
+        content[: len(content) // 2] + content[len(content) // 2 + 150 :],
+    ):
         with pytest.raises(ValueError, match="JPEG: .*damaged"):
             pictures.decode_picture(missing)
 
@@ -125,7 +128,12 @@ def test_a_header_beyond_the_bound_is_refused_before_anything_is_decoded(name, m
 
 def test_formats_that_nobody_checked_do_not_reach_opencv(monkeypatch):
     monkeypatch.setattr(read.cv2, "imdecode", None)
-    for content in (b"#?RADIANCE\n\n-Y 1 +X 1\n\1\1\1\1", b"\x76\x2f\x31\x01" + b"\0" * 50, b"text", b"Pf\n1 1\n-1\n\0\0\0\0"):
+    for content in (
+        b"#?RADIANCE\n\n-Y 1 +X 1\n\1\1\1\1",
+        b"\x76\x2f\x31\x01" + b"\0" * 50,
+        b"text",
+        b"Pf\n1 1\n-1\n\0\0\0\0",
+    ):
         with pytest.raises(ValueError, match="no picture in it"):
             pictures.decode_picture(content)
 
@@ -138,7 +146,9 @@ def test_a_picture_is_turned_as_the_camera_was():
     assert pictures.decode_picture(turned).shape == (61, 45, 3)
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.png", b"colon:.png", b"\x1b[2J.png", "\u732b.png".encode("utf-8"), b"100%d.png"])
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.png", b"colon:.png", b"\x1b[2J.png", "\u732b.png".encode("utf-8"), b"100%d.png"]
+)
 def test_no_name_reaches_opencv(name, tmp_path):
     path = os.path.join(os.fsencode(str(tmp_path)), name)
     with open(path, "wb") as file:
@@ -193,6 +203,17 @@ def test_without_stderr_pictures_are_read_all_the_same(monkeypatch):
 
 
 def test_every_suffix_has_a_format():
-    assert set(pictures.SUFFIXES) >= {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".ppm", ".webp", ".gif", ".tif", ".tiff"}
+    assert set(pictures.SUFFIXES) >= {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".bmp",
+        ".ppm",
+        ".webp",
+        ".gif",
+        ".tif",
+        ".tiff",
+    }
     assert len(FORMATS) == 7
     assert bounds.MAX_PIXELS == pictures.MAX_PIXELS

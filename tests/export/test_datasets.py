@@ -83,6 +83,46 @@ def test_a_pickle_that_would_run_something_is_refused_unrun(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "labels",
+    [
+        ["cat"] * 4,
+        [b"cat"] * 4,
+        [0, 1, 2, -1],
+        [0, 1, 2, 99],
+        [0.0, 1.0, 2.0, 3.0],
+        [[0], [1], [2], [3]],
+        [0, 1, 2],
+        None,
+        "cats",
+    ],
+)
+def test_labels_that_are_no_classes_give_one_sentence(tmp_path, labels):
+    content = {b"data": np.zeros((4, 3072), np.uint8), b"labels": labels}
+    for name in ("data_batch_1", "test_batch"):
+        (tmp_path / name).write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(DataError, match=r"data_batch_1.*expected"):
+        datasets.load(tmp_path)
+
+
+def test_a_batch_that_cannot_be_read_gives_one_sentence(tmp_path, monkeypatch):
+    write_binary(tmp_path)
+    monkeypatch.setattr(datasets, "MAX_FILE_BYTES", 100)
+    with pytest.raises(DataError, match=r"could not read .*data_batch_1\.bin .*at most 100"):
+        datasets.load(tmp_path)
+
+
+def test_images_whose_names_are_no_text_and_one_that_is_cut_off(tmp_path):
+    for name in ("cup", "bowl"):
+        write_images(tmp_path / name, 20)
+        os.rename(tmp_path / name / "07.png", os.fsencode(tmp_path / name) + b"/caf\xe9.png")
+    assert len(datasets.load(tmp_path).train.labels) == 32
+    cut = tmp_path / "cup" / "03.png"
+    cut.write_bytes(cut.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"could not read .*03\.png as an image .PNG: it is cut off"):
+        datasets.load(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (lambda folder: (folder / "data_batch_1.bin").write_bytes(b"x" * 5000), "multiple of 3073"),

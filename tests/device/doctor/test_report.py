@@ -94,6 +94,13 @@ def test_colour_on_a_terminal_alone(monkeypatch):
         assert b"48 ?C" in raw.getvalue()  # the locale of a service
 
 
+def test_a_camera_that_calls_itself_an_escape_sequence():
+    line = doctor.text(Check("cameras", OK, "\x1b]0;mine\x07 (USB\n)", "try \x1b[2J"))
+    assert "\x1b" not in line
+    assert "\\x1b]0;mine\\x07 (USB\\n)" in line
+    assert len(line.splitlines()) == 2
+
+
 def test_jobs_know_what_was_not_asked_for():
     lines = {job.name: job for job in doctor.jobs(argparse.Namespace(bundle=None, host=None, source=None))}
     for name in ("bundle", "source", "host"):

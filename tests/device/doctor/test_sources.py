@@ -52,6 +52,24 @@ def test_source_of_files(frames_file):
     assert "old" not in check.found
 
 
+@pytest.mark.parametrize(
+    ("shape", "labels", "words"),
+    [((4, 3, 16, 16), None, "not that of the colours"), ((4, 16, 16, 3), [0, 1, 2, 99], "found label 99")],
+)
+def test_source_of_arrays_that_a_run_would_refuse(shape, labels, words, bundle_folder, tmp_path):
+    arrays = {"frames": np.zeros(shape, np.uint8)}
+    if labels is not None:
+        arrays["labels"] = np.array(labels)
+    np.savez(str(tmp_path / "f.npz"), **arrays)
+    check = guarded("source", lambda: parts.check_source("npz:" + str(tmp_path / "f.npz"), bundle_folder), 4)
+    assert (check.status, check.exit_code) == (FAILED, 3)
+    assert words in check.found
+
+
+def test_a_source_is_checked_although_the_bundle_is_broken(frames_file, tmp_path):
+    assert parts.check_source("npz:" + frames_file, str(tmp_path)).status == OK
+
+
 class FakeCamera:
     live = True
     frame = argparse.Namespace(pixels=np.zeros((480, 640), np.uint8), timestamp_s=0.0)
