@@ -62,17 +62,18 @@ class VideoCamera(Camera):
         found, self._first = self._first or self._frames.read(), None
         self.skipped = self._frames.lost
         if found is None:
-            if self.skipped > self._told:
-                warn(
-                    "lost {} frames of {}, which are damaged or missing; they are skipped".format(
-                        self.skipped, self._path
-                    )
-                )
-                self._told = self.skipped
+            self._tell()
             return None
         return Frame(found[0], found[1], None, time.monotonic())
 
+    def _tell(self) -> None:
+        """Say once what was lost."""
+        if self.skipped > self._told:
+            self._told = self.skipped
+            warn("lost {} frames of {}, which are damaged or missing; they are skipped".format(self._told, self._path))
+
     def close(self) -> None:
+        self._tell()  # a run may end before the video does
         self._frames.close()
 
 

@@ -12,6 +12,8 @@ LIBRARIES = (
     "Corrupt JPEG data",
     "Premature end of JPEG",
     "Invalid ",
+    "Warning: ",
+    "> ",
     "libpng ",
     "[ERROR:",
     "[ WARN:",

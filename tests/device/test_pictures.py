@@ -126,6 +126,19 @@ def test_a_header_beyond_the_bound_is_refused_before_anything_is_decoded(name, m
         pictures.decode_picture(bytes(content))
 
 
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_a_changed_picture_is_decoded_or_refused_and_nothing_else(name):
+    content, random = WHOLE[name](), np.random.RandomState(1)
+    for _ in range(60):
+        changed = bytearray(content)
+        for place in random.randint(0, min(len(content), random.choice([40, 300, 1 << 20])), random.choice([1, 2, 8])):
+            changed[place] = random.choice([0, 1, 127, 255, random.randint(256)])
+        try:
+            assert pictures.decode_picture(bytes(changed)).dtype == np.uint8
+        except ValueError as error:
+            assert len(str(error)) < 400
+
+
 def test_formats_that_nobody_checked_do_not_reach_opencv(monkeypatch):
     monkeypatch.setattr(read.cv2, "imdecode", None)
     for content in (
