@@ -1,13 +1,15 @@
 """python -m device bench --compare A.json B.json: two reports side by side."""
 
-import json
 from typing import Any, Dict, List, Optional
 
 from device.console import aligned, printable
 from device.errors import DataError
+from device.files import read_bounded
+from device.json_text import read_json, shown
 
 FORMAT = "sdn-edge-bench"
 FORMAT_VERSION = 1
+MAX_BYTES = 16 << 20
 
 
 def read_report(name: str) -> Dict[str, Any]:
@@ -17,16 +19,17 @@ def read_report(name: str) -> Dict[str, Any]:
         DataError: absent, or something else.
     """
     try:
-        with open(name) as file:
-            report = json.load(file)
+        report = read_json(read_bounded(name, MAX_BYTES))
         if report["format"] != FORMAT or report["format_version"] != FORMAT_VERSION:
             raise ValueError("found format {} version {}".format(report["format"], report["format_version"]))
         for figures in report["conditions"].values():
             _figures(figures)
+        if not isinstance(report["machine"], dict):
+            raise ValueError("found machine {}".format(shown(report["machine"])))
     except OSError as error:
         raise DataError("could not read {} ({}); expected a report; make one with: python -m device bench --bundle DIR --json FILE".format(
             name, error.strerror)) from error  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError("found no bench report in {} ({}: {}); expected what this release writes; make one with: python -m "
                         "device bench --bundle DIR --json FILE".format(name, type(error).__name__, error)) from error  # fmt: skip
     return dict(report)
@@ -76,5 +79,6 @@ def compare(first: str, second: str) -> str:
             cells = ["unavailable" if each is None else "{:.4g}".format(each) for each in (before, after)]
             ratio = "-" if before is None or after is None or not before else "{:.2f}".format(after / before)
             table.append([name, figure, *cells, ratio])
-    text = "\n".join(["A: {}".format(first), "B: {}".format(second), *lines, "", aligned(table)])
-    return "\n".join(map(printable, text.split("\n")))  # names and values that others wrote
+    heading = ["A: {}".format(first), "B: {}".format(second), *lines]  # names and values that others wrote
+    shown_table = [[printable(cell) for cell in row] for row in table]
+    return "\n".join([*map(printable, heading), "", aligned(shown_table)])

@@ -14,6 +14,7 @@ from device.cameras import Camera, open_camera
 from device.console import aligned, printable
 from device.engines import Engine, open_engine
 from device.errors import DataError, OutputError, UsageError
+from device.files import read_bounded
 from device.jpeg import DC_RULES, JpegEncoder
 from device.json_text import read_json
 from device.pictures import decode_picture
@@ -184,8 +185,7 @@ def _open(uri: Optional[str], bundle: Optional[Bundle]) -> Camera:
 def _read_table(name: str) -> np.ndarray:
     advice = "expected a table.json; bake one, as in: python -m export table --model mobilenet --out table.json"
     try:
-        with open(name, "rb") as file:
-            content: Any = read_json(file.read(MAX_TABLE_BYTES))
+        content: Any = read_json(read_bounded(name, MAX_TABLE_BYTES))
     except OSError as error:
         raise DataError("could not read {} ({}); {}".format(name, error.strerror, advice)) from error
     except ValueError as error:

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from device.errors import DataError, OutputError, UsageError
+from device.files import read_bounded
 from device.gate import Gate
+from device.json_text import read_json
 from device.quantization import BLOCK, dct_matrix
 from device.table_file import check_gate, check_table_file
 from export.attacks import PerSampleAttack
@@ -20,6 +22,7 @@ from export.weights import to_tensor
 
 ATTACK_NAMES = {"DeepSlothLinf": "DeepSloth L-inf", "DeepSlothL2": "DeepSloth L2", "DeepSlothL1": "DeepSloth L1"}
 TABLES = Path(__file__).resolve().parent.parent / "tables"
+MAX_FILE_BYTES = 16 << 20
 
 
 class TableSettings(NamedTuple):
@@ -172,7 +175,7 @@ class TableFile:
 def read_table(file: Path) -> dict[str, Any]:
     """A table of tables/, checked."""
     try:
-        content: dict[str, Any] = json.loads(file.read_text())
+        content: dict[str, Any] = read_json(read_bounded(str(file), MAX_FILE_BYTES))
     except (OSError, ValueError) as error:
         raise DataError(
             f"could not read the table {file} ({error}); bake one, as in: python -m export table --model mobilenet --out table.json"

@@ -13,7 +13,8 @@ from device.pictures.formats import DAMAGED, NAMES, format_of
 from device.pictures.stderr import with_messages
 
 DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "[ERROR:")
-PADDING = re.compile(r"Corrupt JPEG data: [1-3] extraneous bytes before marker 0xd9")  # to a multiple of 4 bytes
+# padding, which many USB cameras write; all pixels before the marker are there
+PADDING = re.compile(r"Corrupt JPEG data: [1-3] extraneous bytes before marker 0xd[0-9]")
 
 
 def decode_picture(content: bytes, grey: bool = False) -> np.ndarray:

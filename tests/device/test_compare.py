@@ -47,11 +47,20 @@ def test_only_conditions_of_both_are_compared(write):
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", json.dumps({"format": "other", "format_version": 1}), json.dumps(dict(report(), format_version=9)),
-     json.dumps(dict(report(), conditions={"clean": {}})), json.dumps(dict(report(), conditions=None))],
+     json.dumps(dict(report(), conditions={"clean": {}})), json.dumps(dict(report(), conditions=None)), "[" * 100000,
+     json.dumps(dict(report(), machine=None)), json.dumps(report()).replace('"frames": 200', '"frames": 0'),
+     json.dumps(report()).replace('"accuracy": 0.9', '"accuracy": 1' + "0" * 400)],
 )  # fmt: skip
 def test_another_file_is_one_sentence(write, content):
     with pytest.raises(DataError, match="found no bench report"):
         compare(write("a.json", content), write("b.json", report()))
+
+
+def test_what_a_report_says_does_not_reach_the_terminal_as_an_escape_sequence(write):
+    other = dict(report(engine="\x1b[2J"), machine={"board": "\x1b]0;x\x07", "cores": 4}, bundle="a\nb")
+    text = compare(write("a.json", report()), write("b.json", other))
+    assert "\x1b" not in text
+    assert "\\x1b[2J" in text
 
 
 def test_an_absent_file_is_one_sentence(write, tmp_path):

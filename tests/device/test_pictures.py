@@ -99,6 +99,14 @@ def test_compressed_data_that_ends_early_is_a_damaged_picture(name):
             pictures.decode_picture(missing)
 
 
+def test_padding_before_a_marker_is_no_damage(capfd):
+    content = WHOLE["jpeg with restarts"]()
+    restart = content.index(b"\xff\xd1")
+    padded = content[:restart] + b"\0\0" + content[restart:-2] + b"\0" + content[-2:]
+    np.testing.assert_array_equal(pictures.decode_picture(padded), pictures.decode_picture(content))
+    assert capfd.readouterr().err == ""
+
+
 def test_checksums_of_a_png_are_compared():
     content = bytearray(WHOLE["png"]())
     content[len(content) // 2] ^= 1
