@@ -31,15 +31,19 @@ def encoded(suffix, *settings, grey=False):
     return content
 
 
-def interlaced_png():
-    """3 x 2 pixels in grey, in the three of the seven passes that have pixels at this size."""
+def png(rows, interlaced):
+    """3 x 2 pixels in grey; every checksum is right."""
 
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    rows = b"\0\x10" + b"\0\x20" + b"\0\x30" + b"\0\x40\x50\x60"
-    header = struct.pack(">IIBBBBB", 3, 2, 8, 0, 0, 0, 1)
+    header = struct.pack(">IIBBBBB", 3, 2, 8, 0, 0, 0, interlaced)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def interlaced_png():
+    """In the four of the seven passes that have pixels at this size."""
+    return png(b"\0\x10" + b"\0\x20" + b"\0\x30" + b"\0\x40\x50\x60", 1)
 
 
 WHOLE = {
@@ -112,6 +116,13 @@ def test_checksums_of_a_png_are_compared():
     content[len(content) // 2] ^= 1
     with pytest.raises(ValueError, match="PNG: a checksum is wrong"):
         pictures.decode_picture(bytes(content))
+
+
+@pytest.mark.parametrize(("rows", "interlaced"), [(b"\0abc", 0), (b"\0abc\0d", 0), (b"", 0), (b"\0a\0b", 1)])
+def test_a_png_with_fewer_rows_than_its_header_says_is_refused(rows, interlaced):
+    assert pictures.decode_picture(png(b"\0abc\0def", 0)).shape == (2, 3, 3)
+    with pytest.raises(ValueError, match="PNG: OpenCV .* cannot decode it"):
+        pictures.decode_picture(png(rows, interlaced))
 
 
 SIZE = {
