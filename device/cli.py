@@ -1,11 +1,11 @@
 """python -m device: run | bench | preview | doctor | jpeg."""
 
-import argparse
 import importlib
 import sys
 from typing import Dict, List, Optional, Tuple
 
-from device.errors import run_command
+from device.console import open_streams, run_command
+from device.options import Parser
 
 COMMANDS = {
     "run": ("device.run", "Decide on the frames of a camera or of files."),
@@ -30,17 +30,20 @@ def dispatch(
         known: name -> module with add_arguments(parser) and run(arguments), and what it does.
         argv: default: those of this process.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    open_streams()  # before a command's libraries open files of their own
+    given = sys.argv[1:] if argv is None else argv
+    return run_command(lambda: _run(program, description, known, given), "--debug" in given)
+
+
+def _run(program: str, description: str, known: Dict[str, Tuple[str, str]], argv: List[str]) -> int:
     if not argv or argv[0] not in known:
-        parser = argparse.ArgumentParser(prog=program, description=description)
+        parser = Parser(prog=program, description=description)
         commands = parser.add_subparsers(dest="command", metavar="COMMAND")
         for name, (_, text) in known.items():
             commands.add_parser(name, help=text)
         parser.parse_args(argv)
         parser.error("expected a command: {}".format(", ".join(known)))  # Python 3.6 has no required sub-commands
-    name, text = argv[0], known[argv[0]][1]
-    command = importlib.import_module(known[name][0])
-    parser = argparse.ArgumentParser(prog=program + " " + name, description=text)
+    parser = Parser(prog="{} {}".format(program, argv[0]), description=known[argv[0]][1])
+    command = importlib.import_module(known[argv[0]][0])
     command.add_arguments(parser)
-    arguments = parser.parse_args(argv[1:])
-    return run_command(lambda: int(command.run(arguments)), arguments.debug)
+    return int(command.run(parser.parse_args(argv[1:])))

@@ -2,10 +2,11 @@
 
 from typing import Any, Dict, List, Optional
 
-from device.console import aligned, printable
+from device.console import aligned
 from device.errors import DataError
 from device.files import read_bounded
 from device.json_text import read_json, shown
+from device.printable import printable
 
 FORMAT = "sdn-edge-bench"
 FORMAT_VERSION = 1

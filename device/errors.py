@@ -17,12 +17,7 @@ Command lines print that one sentence and leave with ``exit_code``:
     +-- HostError            5  the host is absent, answers late or answers garbage
 """
 
-import re
-import sys
-import traceback
-from typing import Any, Callable
-
-from device.console import never_fails_to_encode, printable
+from device.printable import printable
 
 
 class EdgeError(Exception):
@@ -83,54 +78,3 @@ class EngineError(HardwareError):
 
 class HostError(EdgeError):
     exit_code = 5
-
-
-BETWEEN_LINES = re.compile(r"[^\n\r\t]+")  # a progress bar goes back to the start of its line
-
-
-class Messages:
-    """A stream for stderr that drops what cannot be written: a full disk under the log must not stop a camera or a host.
-
-    Whatever a message holds, no escape sequence reaches the terminal.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        try:
-            self._stream.write(BETWEEN_LINES.sub(lambda line: printable(line.group()), text))
-        except OSError:
-            pass
-        return len(text)
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except OSError:
-            pass
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def run_command(command: Callable[[], int], debug: bool = False) -> int:
-    """Run a command line's body; turn an EdgeError into one sentence on stderr and its exit code.
-
-    Ctrl-C gives 130, a closed pipe on stdout gives 0. With ``debug`` the traceback is printed as well.
-    """
-    if not isinstance(sys.stderr, Messages):
-        sys.stderr = Messages(sys.stderr)  # type: ignore[assignment]
-    sys.stdout = never_fails_to_encode(sys.stdout)
-    try:
-        return command()
-    except EdgeError as error:
-        if debug:
-            traceback.print_exc()
-        print("error: {}".format(error), file=sys.stderr, flush=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # Python would complain once more while it flushes the closed pipe
-        return 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from device.bundle import Bundle, load_bundle
 from device.cameras import Camera, open_camera
-from device.console import aligned, printable
+from device.console import aligned
 from device.engines import Engine, open_engine
 from device.errors import DataError, OutputError, UsageError
 from device.files import read_bounded
@@ -19,6 +19,7 @@ from device.jpeg import DC_RULES, JpegEncoder
 from device.json_text import read_json
 from device.pictures import decode_picture
 from device.pipeline import Preprocessor
+from device.printable import printable
 from device.quantization import DefQ
 from device.session import SOURCES_HELP, check_bounds, open_source, stop_on_signals
 from device.table_file import check_table_file

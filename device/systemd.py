@@ -7,11 +7,13 @@ READY=1, WATCHDOG=1, STOPPING=1, STATUS=text. Source: sd_notify(3), sd_watchdog_
 
 import math
 import os
+import re
 import socket
 import time
 from typing import Callable, Dict, Mapping, Optional
 
 LONGEST_WAIT_S = 3600.0  # systems have different ideas of the longest time-out
+WATCHDOG_USEC = re.compile("[0-9]{1,18}")
 
 
 class Notifier:
@@ -25,7 +27,7 @@ class Notifier:
         # a name without a file starts with a zero byte, which an environment variable cannot hold
         self._address = "\0" + address[1:] if address.startswith("@") else address
         length_us = environment.get("WATCHDOG_USEC", "")
-        self._pause_s = int(length_us) / 4e6 if length_us.isdigit() else 1.0
+        self._pause_s = int(length_us) / 4e6 if WATCHDOG_USEC.fullmatch(length_us) else 1.0
         self._clock = clock
         self._sent_s: Dict[str, float] = {}
         self._socket: Optional[socket.socket] = None

@@ -1,5 +1,9 @@
 import sys
 
-from export.cli import main
+from device.console import open_streams
+
+open_streams()  # before libraries open files of their own
+
+from export.cli import main  # noqa: E402
 
 sys.exit(main())

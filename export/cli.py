@@ -1,11 +1,13 @@
 """python -m export: train | calibrate | table | gate | monitor | search | attack | bundle | evaluate | triton | kit | demo."""
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from device.errors import UsageError, run_command
+from device.console import run_command
+from device.options import Parser, whole
 from export import model_cli, triton
 from export.attacks import cli as attack
 from export.bundle import BundleSettings, export_bundle
@@ -16,10 +18,14 @@ from export.model_files import WEIGHTS_HELP, find
 from export.networks import NETWORKS
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m export", description="Train, calibrate, attack and export early-exit networks."
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if argv is None else argv
+    return run_command(lambda: _run(given), "--debug" in given)
+
+
+def make_parser() -> Parser:
+    """The parser of all commands."""
+    parser = Parser(prog="python -m export", description="Train, calibrate, attack and export early-exit networks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, text: str, model: bool = True, data: bool = True) -> argparse.ArgumentParser:
@@ -45,12 +51,14 @@ def main(argv: list[str] | None = None) -> int:
 
     sub = command("bundle", "Export head, tail, thresholds and table for a device and its host.")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
-    sub.add_argument("--split", type=int, default=3, help="exits on the device (default 3)")
-    sub.add_argument("--rad", type=int, choices=(5, 10), default=5, help="default relative accuracy drop in percent")
+    sub.add_argument("--split", type=whole(1, 1000), default=3, help="exits on the device (default 3)")
+    sub.add_argument(
+        "--rad", type=whole(0, 100), choices=(5, 10), default=5, help="default relative accuracy drop in percent"
+    )
     sub.add_argument("--fuse-defq", action="store_true", help="put DefQ into the head graph")
     sub.add_argument("--table", type=Path, metavar="FILE", help="default: the one that belongs to the weights")
     sub.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
-    sub.add_argument("--frames", type=int, metavar="N",
+    sub.add_argument("--frames", type=whole(1), metavar="N",
         help="put the first N test images, of all classes, into it, clean and attacked, for device bench and preview")  # fmt: skip
     sub.add_argument("--archive", action="store_true", help="also write DIR.tar.gz")
     sub.add_argument(
@@ -68,16 +76,18 @@ def main(argv: list[str] | None = None) -> int:
 
     sub = command("demo", "Export, attack, serve and run: the whole story in one table.", model=False)
     sub.add_argument("--model", choices=sorted(NETWORKS), default="vgg16")
-    sub.add_argument("--frames", type=int, default=300)
+    sub.add_argument("--frames", type=whole(1), default=300)
     sub.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
 
-    arguments = parser.parse_args(argv)
-    return run_command(lambda: COMMANDS[arguments.command](arguments), arguments.debug)
+    return parser
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = make_parser().parse_args(argv)
+    return COMMANDS[arguments.command](arguments)
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
-    if arguments.frames is not None and arguments.frames < 1:
-        raise UsageError(f"found --frames {arguments.frames}; expected 1 or more")
     settings = BundleSettings(
         arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive, arguments.last_exit
     )

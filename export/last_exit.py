@@ -6,6 +6,7 @@ nothing and bounds what any attacker can make of a frame, whatever they know. Wh
 the device, or make answers right.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,9 @@ def ending_at(network: SDN, last: int) -> SDN:
 
 def last_exits(card: dict[str, Any]) -> dict[int, int]:
     """The last exit of each RAD, from 1; of none where the card was made before there was one for each."""
-    return {int(rad): each["exit"] for rad, each in card.get("last_exit", {}).items() if rad.isdigit()}
+    return {
+        int(rad): each["exit"] for rad, each in card.get("last_exit", {}).items() if re.fullmatch("[0-9]{1,2}", rad)
+    }
 
 
 def table_until(table: dict[str, Any], rad: int, last: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from device.errors import UsageError
+from device.options import decimal, whole
 from export import datasets
 from export.classes import check_classes
 from export.datasets import Dataset
@@ -24,12 +25,12 @@ from export.weights import file_sha256, load_network, save_network
 def add_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """command: makes the parser of a command from its name and its help, with --model and --data."""
     sub = command("train", "Train a network; goes on from its checkpoint after a kill.")
-    sub.add_argument("--epochs", type=int)
-    sub.add_argument("--peak-rate", type=float, help="highest learning rate of the one-cycle schedule")
-    sub.add_argument("--batch", type=int, help="images a step (default 256)")
+    sub.add_argument("--epochs", type=whole(1, 100_000))
+    sub.add_argument("--peak-rate", type=decimal(1e-9, 1000), help="highest learning rate of the one-cycle schedule")
+    sub.add_argument("--batch", type=whole(2, 1 << 20), help="images a step (default 256)")
     sub.add_argument("--start", type=Path, metavar="FILE", help="safetensors to begin from instead of random weights")
     sub.add_argument(
-        "--quantised", type=float, metavar="SHARE", help="of a batch to show quantised, 0 to 1 (default 0)"
+        "--quantised", type=decimal(0, 1), metavar="SHARE", help="of a batch to show quantised, 0 to 1 (default 0)"
     )
     sub.add_argument("--out", type=Path, metavar="FILE", help="default: build/models/MODEL/weights.safetensors")
     sub.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: build/train/MODEL.checkpoint")
@@ -45,11 +46,16 @@ def add_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None
 
     of_weights("calibrate", "Measure costs, accuracies and thresholds; write the model card.", "card")
     sub = of_weights("table", "Learn Q_def by Algorithm 1 from DeepSloth L-inf.", "table")
-    sub.add_argument("--samples", type=int, default=1000, help="calibration images (default 1000)")
+    sub.add_argument("--samples", type=whole(1), default=1000, help="calibration images (default 1000)")
     sub.add_argument(
-        "--range", type=int, nargs=2, default=(20, 60), metavar=("LOW", "HIGH"), help="of the steps (default 20 60)"
+        "--range",
+        type=whole(1, 255),
+        nargs=2,
+        default=(20, 60),
+        metavar=("LOW", "HIGH"),
+        help="of the steps (default 20 60)",
     )
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--seed", type=whole(0), default=0)
     sub.add_argument(
         "--attack", choices=sorted(PER_SAMPLE), default="linf", help="whose traces to learn (default linf)"
     )
@@ -60,7 +66,7 @@ def add_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None
         help="expect no attacker who knows the defence: attacked frames leave later, and more of them right",
     )  # fmt: skip
     sub.add_argument(
-        "--last-exit", type=int, choices=(5, 10), metavar="RAD",
+        "--last-exit", type=whole(0, 100), choices=(5, 10), metavar="RAD",
         help="another one, for bundles that end at the last exit for this RAD (bundle --last-exit)",
     )  # fmt: skip
     of_weights("monitor", "Calibrate the attack monitor of a table.", "table")

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from device.bundle import Bundle, load_bundle
 from device.errors import EngineError, HostError, UsageError
+from device.options import decimal
 from host import options
 from host.app import HostSettings
 from host.replica import APPLICATION, CALLBACK, DEPLOYMENT, MAX_BODY, deployment
@@ -77,11 +78,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="an existing Ray cluster, or auto (default: start Ray here, on 127.0.0.1)",
     )
     parser.add_argument(
-        "--upscale-delay-s", type=float, default=3, metavar="S", help="of load before a replica is added (default 3)"
+        "--upscale-delay-s",
+        type=decimal(0, 86400),
+        default=3,
+        metavar="S",
+        help="of load before a replica is added (default 3)",
     )
     parser.add_argument(
         "--downscale-delay-s",
-        type=float,
+        type=decimal(0, 86400),
         default=60,
         metavar="S",
         help="of quiet before one is taken away (default 60)",
@@ -104,8 +109,6 @@ def run(arguments: argparse.Namespace) -> int:
             )
     host = options.settings_of(arguments)
     delays = (arguments.upscale_delay_s, arguments.downscale_delay_s)
-    if not all(0 <= each < math.inf for each in delays):
-        raise UsageError("found --upscale-delay-s or --downscale-delay-s out of range; expected seconds of at least 0")
     threads = arguments.threads or 1
     settings = ClusterSettings(_replicas(arguments.replicas, arguments.ray_address, threads), threads, *delays)
     bundle = load_bundle(arguments.bundle)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from device.errors import UsageError
+from device.options import decimal, whole
 from host.connections import ConnectionLimits, Refused, bounded_protocol, network_of
 from host.tokens import Tokens
 
@@ -196,11 +197,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of who may ask, and how much."""
     add = parser.add_argument
     add("--token-file", metavar="FILE", help="answer only clients with a token of this file: NAME: TOKEN, one a line (default: all)")  # fmt: skip
-    add("--rate", type=float, metavar="HZ", help="requests a second that one client may send (default: no limit)")
-    add("--burst", type=int, metavar="N", help="requests at once within --rate (default: those of one second)")
-    add("--client-requests", type=int, default=256, metavar="N", help="of one client at the same time (default 256)")
-    add("--max-connections", type=int, default=4096, metavar="N", help="open at the same time (default 4096)")
-    add("--client-connections", type=int, default=256, metavar="N", help="of one address at the same time (default 256)")  # fmt: skip
+    add(
+        "--rate",
+        type=decimal(0.001, 1e6),
+        metavar="HZ",
+        help="requests a second that one client may send (default: no limit)",
+    )
+    add("--burst", type=whole(1), metavar="N", help="requests at once within --rate (default: those of one second)")
+    add(
+        "--client-requests",
+        type=whole(1),
+        default=256,
+        metavar="N",
+        help="of one client at the same time (default 256)",
+    )
+    add("--max-connections", type=whole(1), default=4096, metavar="N", help="open at the same time (default 4096)")
+    add("--client-connections", type=whole(1), default=256, metavar="N", help="of one address at the same time (default 256)")  # fmt: skip
 
 
 def guard_of(arguments: argparse.Namespace, warn: Callable[[str], None] | None = None) -> Guarding:

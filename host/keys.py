@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from device.errors import InputError, UsageError
+from device.options import whole
 from host.secret_files import locked, make_folder, read, write
 from host.token_file import add_token, retire, revoke, rotate
 
@@ -42,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, metavar="DIR", help="folder of the keys; what is there stays, and is used")
     add("--name", action="append", default=[], metavar="HOSTNAME|IP", help="by which devices reach the host; may be repeated")  # fmt: skip
     add("--device", action="append", default=[], metavar="NAME", help="make a certificate and a token for it; may be repeated")  # fmt: skip
-    add("--days", type=int, default=825, metavar="N", help="until the new certificates end (default 825)")
+    add(
+        "--days", type=whole(1, MAX_DAYS), default=825, metavar="N", help="until the new certificates end (default 825)"
+    )
     add("--renew", action="store_true", help="replace the certificate of the host, or of each --device")
     add("--rotate", action="append", default=[], metavar="NAME", help="give a device one more token; the old one stays valid")  # fmt: skip
     add("--retire", action="append", default=[], metavar="NAME", help="take all tokens of a device but the newest")
@@ -63,8 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
         list(dict.fromkeys(map(device_name, each)))
         for each in (arguments.device, arguments.rotate, arguments.retire, arguments.revoke)
     )
-    if not 1 <= arguments.days <= MAX_DAYS:
-        raise UsageError(f"found --days {arguments.days}; expected 1 to {MAX_DAYS}")
     plan = _Plan(names, devices, arguments.days, arguments.renew)
     tokens_alone = any(changes) and not (names or devices or plan.renew)
     folder = Path(arguments.out)

@@ -22,7 +22,8 @@ from bench.fleet.search import LIMIT_MS, MAX_LAG_MS, Step, from_json, search, ve
 from bench.fleet.trace import Trace, record, save
 from bench.measure import machine
 from device.bundle import Bundle, load_bundle
-from device.errors import DataError, EdgeError, UsageError, run_command
+from device.console import run_command
+from device.errors import DataError, EdgeError, UsageError
 from device.payload import FORMS, FP32
 from export.bundle import BundleSettings, export_bundle
 from export.demo import CONDITIONS, host_process

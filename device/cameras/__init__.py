@@ -1,12 +1,13 @@
 """Where frames come from: one file a kind of source, one URI each."""
 
 import os
+import re
 import shlex
 from functools import partial
 from typing import Callable, Dict
 
 from device.cameras.arrays import NpzCamera
-from device.cameras.base import Camera, Frame, whole_number
+from device.cameras.base import Camera, Frame
 from device.cameras.csi import CsiCamera
 from device.cameras.folder import FolderCamera
 from device.cameras.photos import PhotosCamera
@@ -52,9 +53,9 @@ def open_camera(uri: str) -> Camera:
 
 def _meant(uri: str) -> str:
     """The URI that was probably meant by a path, or by the number of a camera."""
-    number = whole_number(uri.rpartition(":")[2])
-    if number is not None:
-        return "v4l2:///dev/video{}".format(number)
+    number = uri.rpartition(":")[2]
+    if re.fullmatch("[0-9]{1,9}", number):
+        return "v4l2:///dev/video{}".format(int(number))
     if uri.startswith("/dev/"):
         return "v4l2://" + uri
     if os.path.isdir(uri):

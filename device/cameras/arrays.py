@@ -7,10 +7,10 @@ from typing import Optional
 import numpy as np
 
 from device.cameras.base import FILE_OPTIONS, Camera, Frame, Pacer, file_options, rate_option, whole_option
-from device.console import printable
 from device.errors import DataError
 from device.npz import read_arrays
 from device.pictures import MAX_PIXELS
+from device.printable import printable
 
 ARRAYS = (
     "expected frames uint8 (n, height, width, 3) in RGB or (n, height, width) in grey and, if known, labels int (n,)"

@@ -1,7 +1,6 @@
 """What every source of frames offers, and how its URI's options are read."""
 
 import os
-import re
 import threading
 import time
 from typing import Dict, NamedTuple, Optional, Tuple
@@ -10,6 +9,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from device.errors import UsageError
+from device.options import decimal_number, whole_number
 from device.pictures import MAX_PIXELS
 from device.systemd import wait_alive
 
@@ -136,10 +136,13 @@ def size_option(text: str, name: str = "size") -> Tuple[int, int]:
     Raises:
         UsageError: not two positive numbers.
     """
-    parts = text.split("x")
-    width, height = [whole_number(part) or 0 for part in parts] if len(parts) == 2 else (0, 0)
-    if not 0 < width * height <= MAX_PIXELS:
-        raise UsageError("found {0}={1}; expected WIDTHxHEIGHT, as in {0}=640x480".format(name, text))
+    try:
+        width, height = (whole_number(each, 1, MAX_PIXELS) for each in text.split("x"))
+        if width * height > MAX_PIXELS:
+            raise ValueError("too many pixels")
+    except ValueError:
+        raise UsageError("found {0}={1}; expected WIDTHxHEIGHT of at most {2} pixels, as in {0}=640x480".format(
+            name, text, MAX_PIXELS)) from None  # fmt: skip
     return width, height
 
 
@@ -149,15 +152,10 @@ def whole_option(name: str, text: str, least: int, most: int) -> int:
     Raises:
         UsageError: anything else.
     """
-    number = whole_number(text)
-    if number is None or not least <= number <= most:
-        raise UsageError("found {}={}; expected a whole number from {} to {}".format(name, text, least, most))
-    return number
-
-
-def whole_number(text: str) -> Optional[int]:
-    """The number that some ASCII digits stand for; None for anything else. ``str.isdigit`` takes digits that int() refuses."""
-    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+    try:
+        return whole_number(text, least, most)
+    except ValueError:
+        raise UsageError("found {}={}; expected a whole number from {} to {}".format(name, text, least, most)) from None
 
 
 def rate_option(text: str) -> Optional[float]:
@@ -166,12 +164,12 @@ def rate_option(text: str) -> Optional[float]:
     Raises:
         UsageError: anything else.
     """
+    if not text:
+        return None
     try:
-        rate = float(text) if text else None
+        rate = decimal_number(text, 0, 1000)
+        if rate > 0:
+            return rate
     except ValueError:
-        rate = -1.0
-    if rate is not None and not 0 < rate <= 1000:  # false for NaN too
-        raise UsageError(
-            "found rate={}; expected frames a second, above 0 and at most 1000, as in rate=15".format(text)
-        )
-    return rate
+        pass
+    raise UsageError("found rate={}; expected frames a second, above 0 and at most 1000, as in rate=15".format(text))

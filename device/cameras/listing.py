@@ -1,9 +1,9 @@
 """Which cameras this machine seems to have. Nothing is opened."""
 
 import os
+import re
 from typing import List, NamedTuple, Tuple
 
-from device.cameras.base import whole_number
 from device.cameras.csi import has_gstreamer
 from device.cameras.picamera2 import import_picamera2
 from device.errors import CameraError
@@ -43,9 +43,13 @@ def _nodes(sysfs: str) -> List[Tuple[int, str]]:
     """Number and name of every node that is the first of its device; the others carry metadata (V4L2: attribute index)."""
     nodes = []
     for entry in os.listdir(sysfs) if os.path.isdir(sysfs) else []:
-        number = whole_number(entry[len("video") :]) if entry.startswith("video") else None
-        if number is not None and _text(sysfs, entry, "index") in ("", "0"):
-            nodes.append((number, _text(sysfs, entry, "name")))
+        number = entry[len("video") :]
+        if (
+            entry.startswith("video")
+            and re.fullmatch("[0-9]{1,9}", number)
+            and _text(sysfs, entry, "index") in ("", "0")
+        ):
+            nodes.append((int(number), _text(sysfs, entry, "name")))
     return sorted(nodes)
 
 

@@ -15,6 +15,7 @@ from device.pictures import read_picture
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "color.png")
 FRAMES_A_PHOTO = 50
+MOST_SEEDS = 10**15
 
 
 class PhotosCamera(Camera):
@@ -31,7 +32,7 @@ class PhotosCamera(Camera):
         super().__init__()
         _, values = options(rest, {"size": "640x480", "seed": "0", "rate": ""})
         self._width, self._height = size_option(values["size"])
-        self._seed = whole_option("seed", values["seed"], 0, (1 << 32) - 1)
+        self._seed = whole_option("seed", values["seed"], 0, MOST_SEEDS)
         self._pacer = Pacer(rate_option(values["rate"]))
         self._photos = _photographs()
         self._next = 0

@@ -1,11 +1,12 @@
 """USB cameras through Video4Linux."""
 
 import os
+import re
 import sys
 
 import cv2
 
-from device.cameras.base import options, size_option, whole_number, whole_option
+from device.cameras.base import options, size_option, whole_option
 from device.cameras.capture import CaptureSource, open_capture
 from device.cameras.live import LiveCamera
 from device.cameras.source import PATIENCE, Patience
@@ -38,8 +39,8 @@ class V4L2Camera(LiveCamera):
         os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "4")
         # a number where there is one: not every OpenCV build takes a path for this back end
         node = os.path.realpath(self._device)
-        number = whole_number(node[len("/dev/video") :]) if node.startswith("/dev/video") else None
-        capture = open_capture(node if number is None else number, cv2.CAP_V4L2)
+        number = node[len("/dev/video") :] if node.startswith("/dev/video") else ""
+        capture = open_capture(int(number) if re.fullmatch("[0-9]{1,9}", number) else node, cv2.CAP_V4L2)
         if not capture.isOpened():
             capture.release()
             raise CameraError("could not open {}; expected a camera that no other program uses; list what is there with: "

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import signal
 import struct
 import subprocess
@@ -141,7 +142,7 @@ def _numbers(version: str) -> Tuple[int, ...]:
     """``1.19.5`` -> (1, 19, 5); ends at the first part that is no number."""
     numbers = []
     for part in version.split("."):
-        if not part.isdigit():
+        if not re.fullmatch("[0-9]{1,9}", part):
             break
         numbers.append(int(part))
     return tuple(numbers)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from device.errors import UsageError
+from device.options import whole
 from export import datasets
 from export.attacks import DeepSlothLinf, UniversalLinf
 from export.attacks.server import serve
@@ -16,21 +17,21 @@ from export.weights import load_network, to_tensor
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
-    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--images", type=whole(1), default=300)
     parser.add_argument("--form", choices=("linf", "universal"), default="linf")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--out", type=Path, metavar="DIR", help="gets clean.npz and attacked.npz")
     parser.add_argument(
         "--serve", action="store_true", help="attack frames of a device's preview instead, as they come"
     )
-    parser.add_argument("--split", type=int, default=3, help="serve: exits on the device (default 3)")
-    parser.add_argument("--steps", type=int, default=10, help="serve: gradient steps a frame (default 10)")
+    parser.add_argument("--split", type=whole(1, 1000), default=3, help="serve: exits on the device (default 3)")
+    parser.add_argument("--steps", type=whole(1, 100), default=10, help="serve: gradient steps a frame (default 10)")
     parser.add_argument(
         "--address", default="127.0.0.1", help="serve: to listen on (default 127.0.0.1: this machine alone)"
     )
-    parser.add_argument("--port", type=int, default=8090, help="serve: 0 = any free one (default 8090)")
+    parser.add_argument("--port", type=whole(0, 65535), default=8090, help="serve: 0 = any free one (default 8090)")
     parser.add_argument("--token", help="serve: that a device needs (default beyond this machine: made up and printed)")
-    parser.add_argument("--threads", type=int, default=1, help="serve: of PyTorch (default 1)")
+    parser.add_argument("--threads", type=whole(1, 64), default=1, help="serve: of PyTorch (default 1)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -177,7 +177,7 @@ class _Routes:
             return bytes(parts)
 
         length = request.headers.get("content-length", "")
-        if not length.isdigit() or int(length) > self._limit:
+        if not re.fullmatch("[0-9]{1,12}", length) or int(length) > self._limit:
             raise HTTPException(413, f"found a body of {length[:20] or 'unknown'} bytes; expected at most {self._limit}",
                                 {"Connection": "close"})  # fmt: skip
         try:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from device.errors import UsageError
 from device.gate import Gate
+from device.options import decimal_number
 from device.quantization import DefQ
 from export.defences import frames
 from export.defences.quantiser import BlockQuantiser
@@ -21,7 +22,7 @@ __all__ = ["BlockQuantiser", "Defence", "defence_named", "gated", "gated_until",
 
 FORMS = (
     "none, defq, gated, searched, defq:LOW-HIGH, flat, transposed, flat:STEP, defq*SCALE, moving-grid, moving-grid+scale, "
-    "distillation, jpeg:QUALITY, bits:BITS, median, gaussian:SIGMA, resizing"
+    "distillation, jpeg:QUALITY, bits:BITS, median, gaussian:SIGMA, resizing, resizing:SHARE"
 )
 SPREAD = 0.5  # moving-grid+scale: all steps times 1/1.5 to 1.5
 
@@ -131,8 +132,31 @@ def gated_until(name: str, table: TableFile, rad: int, last: int) -> Defence:
     return gated(name, replace(table, content=table_until(table.content, rad, last)).gate())
 
 
-def _number(build: Callable[[float], frames.FrameDefence]) -> Callable[..., Defence]:
-    return lambda name, _table, value: Defence(name, build(float(value)), identity=name)
+def _in(name: str, text: str, least: float, most: float) -> float:
+    """The number in a defence's name.
+
+    Raises:
+        UsageError: it is none, or out of range.
+    """
+    try:
+        return decimal_number(text, least, most)
+    except ValueError as error:
+        raise UsageError(f"{error} in the defence {name!r}") from error
+
+
+def _number(build: Callable[[float], frames.FrameDefence], least: float, most: float) -> Callable[..., Defence]:
+    return lambda name, _table, value: Defence(name, build(_in(name, value, least, most)), identity=name)
+
+
+def _scaled(name: str, steps: np.ndarray, scale: str) -> Defence:
+    return table_defence(name, np.maximum(steps * _in(name, scale, 0.01, 100), 1))
+
+
+def _baked(name: str, table: TableFile, low: str, high: str) -> Defence:
+    least, most = (int(_in(name, each, 1, 255)) for each in (low, high))
+    if least >= most:
+        raise UsageError(f"found defence {name!r}; expected LOW below HIGH")
+    return table_defence(name, table.baked(least, most))
 
 
 _FORMS: dict[str, Callable[..., Defence]] = {
@@ -140,22 +164,18 @@ _FORMS: dict[str, Callable[..., Defence]] = {
     "defq": _learned(lambda name, table: table_defence(name, table.steps)),
     "gated": _learned(lambda name, table: gated(name, table.gate())),
     "searched": _learned(lambda name, table: table_defence(name, np.array(table.part("searched", "search")["table"]))),
-    r"defq:(\d+)-(\d+)": _learned(lambda name, table, *ends: table_defence(name, table.baked(*map(int, ends)))),
-    r"defq\*([\d.]+)": _learned(
-        lambda name, table, scale: table_defence(name, np.maximum(table.steps * float(scale), 1))
-    ),
+    r"defq:([0-9]+)-([0-9]+)": _learned(_baked),
+    r"defq\*(.+)": _learned(lambda name, table, scale: _scaled(name, table.steps, scale)),
     "flat": _learned(lambda name, table: table_defence(name, np.full((8, 8), table.steps.mean()))),
-    r"flat:(\d+)": lambda name, _table, step: table_defence(name, np.full((8, 8), float(step))),
+    r"flat:([0-9]+)": lambda name, _table, step: table_defence(name, np.full((8, 8), _in(name, step, 1, 255))),
     "transposed": _learned(lambda name, table: table_defence(name, table.steps.T.copy())),
     r"moving-grid(\+scale)?": _learned(_moving_grid),
     "distillation": lambda name, _table: table_defence(name, frames.DISTILLATION_TABLE),
-    r"distillation\*([\d.]+)": lambda name, _table, scale: table_defence(
-        name, frames.DISTILLATION_TABLE * float(scale)
-    ),
-    r"jpeg:(\d+)": _number(lambda quality: frames.jpeg(int(quality))),
-    r"bits:([1-7])": _number(lambda bits: frames.bit_depth(int(bits))),
+    r"distillation\*(.+)": lambda name, _table, scale: _scaled(name, frames.DISTILLATION_TABLE, scale),
+    r"jpeg:([0-9]+)": _number(lambda quality: frames.jpeg(int(quality)), 1, 100),
+    r"bits:([0-9]+)": _number(lambda bits: frames.bit_depth(int(bits)), 1, 7),
     "median": lambda name, _table: Defence(name, frames.median(3), identity=name),
-    r"gaussian:([\d.]+)": _number(frames.gaussian),
+    r"gaussian:(.+)": _number(frames.gaussian, 0.01, 100),
     "resizing": lambda name, _table: Defence(name, frames.random_resizing(0.8), identity=name),
-    r"resizing:([\d.]+)": _number(frames.random_resizing),
+    r"resizing:(.+)": _number(frames.random_resizing, 0.05, 1),
 }

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from device.errors import UsageError
+from device.options import MANY, whole, whole_number
 from export import datasets
 from export.classes import check_classes
 from export.defences import FORMS as DEFENCES
@@ -29,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
     parser.add_argument(
-        "--images", type=int, metavar="N", help="the first N test images, of all classes (default: all)"
+        "--images", type=whole(1), metavar="N", help="the first N test images, of all classes (default: all)"
     )
-    parser.add_argument("--l2-images", type=int, metavar="N", help="reports: the first N for L2")
-    parser.add_argument("--l1-images", type=int, metavar="N", help="reports: the first N for L1")
+    parser.add_argument("--l2-images", type=whole(1), metavar="N", help="reports: the first N for L2")
+    parser.add_argument("--l1-images", type=whole(1), metavar="N", help="reports: the first N for L1")
     parser.add_argument(
         "--adaptive-steps",
         metavar="STEPS:N,...",
@@ -62,10 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    for name in ("images", "l2_images", "l1_images"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise UsageError(f"found --{name.replace('_', '-')} {value}; expected 1 or more")
     names = [name for name in REPORTS if getattr(arguments, name)]
     if names:
         if arguments.weights or arguments.json:
@@ -111,19 +108,20 @@ def _rads(arguments: argparse.Namespace, subject: Subject) -> tuple[int, ...]:
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:
     try:
-        return tuple(int(each) for each in text.split(","))
+        return tuple(whole_number(each, 0, 100) for each in text.split(","))
     except ValueError:
         raise UsageError(f"found {option} {text}; expected whole numbers, divided by commas") from None
 
 
 def _by_steps(text: str) -> dict[int, int]:
     """Images by number of steps."""
-    pairs = [part.split(":") for part in text.split(",")]
-    if not all(len(pair) == 2 and all(each.isdecimal() and int(each) for each in pair) for pair in pairs):
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        return {whole_number(steps, 1, 100_000): whole_number(images, 1, MANY) for steps, images in pairs}
+    except ValueError:
         raise UsageError(
             f"found --adaptive-steps {text}; expected numbers of steps, each with a number of images, as in 30:1000,100:200"
-        )
-    return {int(steps): int(images) for steps, images in pairs}
+        ) from None
 
 
 def _reports(arguments: argparse.Namespace, names: list[str]) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from device import jpeg_command
-from device.errors import DataError, FrameError, UsageError, run_command
+from device.console import run_command
+from device.errors import DataError, FrameError, UsageError
 from device.jpeg import AC_COUNTS, AC_SYMBOLS, DC_COUNTS, DC_RULES, DC_SYMBOLS, JpegEncoder, huffman_codes
 from device.jpeg_command import decode
 from device.quantization import ZIGZAG, DefQ, block_dct_matrix

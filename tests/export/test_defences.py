@@ -1,4 +1,5 @@
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from device.errors import DataError, UsageError
 from device.gate import Gate
 from device.quantization import DefQ
-from export.defences import BlockQuantiser, defence_named, gated, table_defence
+from export.defences import FORMS, BlockQuantiser, defence_named, gated, table_defence
 from export.defences import frames as frame_defences
 from export.frames import to_pixels
 from export.model_files import shipped_table
@@ -45,7 +46,27 @@ def test_every_defence_gives_frames_of_the_same_kind_and_repeats_itself(name):
     assert torch.equal(defence(to_tensor(images)), to_tensor(defended))
 
 
-@pytest.mark.parametrize("name", ["", "defq:", "jpeg", "bits:9", "unheard of", "defq*"])
+NUMBERS = ("-1", "0", "1..2", "nan", "inf", "1e999", "²", "٣", "1_0", "9" * 5000)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("form", [form for form in FORMS.split(", ") if re.search(":|[*]", form)])
+def test_a_number_that_cannot_work_is_one_sentence(form, number):
+    name = re.sub("[A-Z]+", number, form)
+    with pytest.raises(UsageError, match="expected"):
+        defence_named(name, VGG16)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resizing:1.5", "jpeg:101", "bits:8", "flat:256", "defq:60-20", "defq:20-20", "defq:20-256", "gaussian:1e3"],
+)
+def test_a_number_out_of_range_is_one_sentence(name):
+    with pytest.raises(UsageError, match=r"found .*; expected"):
+        defence_named(name, VGG16)
+
+
+@pytest.mark.parametrize("name", ["", "defq:", "jpeg", "bits:x", "unheard of", "defq*"])
 def test_an_unknown_defence_is_one_sentence(name):
     with pytest.raises(UsageError, match=r"found defence .*; expected one of: none, defq"):
         defence_named(name, VGG16)

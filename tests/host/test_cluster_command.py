@@ -51,7 +51,7 @@ def test_replicas(monkeypatch, text, address, cores, threads, expected):
 def test_options_out_of_range(capsys, options):
     code, error = refused(capsys, *options)
     assert code == 2
-    assert "out of range" in error
+    assert "found {} {}; expected a ".format(*options) in error
 
 
 @pytest.mark.parametrize("option", cluster.OF_SERVE)

@@ -1,6 +1,5 @@
 """Guard and the protocol of host/connections.py, with real sockets against uvicorn on both event loops."""
 
-import argparse
 import asyncio
 import contextlib
 import http.client
@@ -15,6 +14,7 @@ import pytest
 import uvicorn
 
 from device.errors import UsageError
+from device.options import Parser
 from host import guard, tokens
 from host.connections import ConnectionLimits, bounded_protocol, network_of
 from host.guard import Guard, Guarding, GuardSettings, add_arguments, guard_of
@@ -561,7 +561,7 @@ def test_stopping_does_not_wait_for_a_handshake(secure):
 
 
 def options(*given):
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_arguments(parser)
     return guard_of(parser.parse_args(given))
 

@@ -1,6 +1,5 @@
 """What ``python -m host keys`` makes, by the eyes of both sides of TLS, of OpenSSL's own program and of the file system."""
 
-import argparse
 import fcntl
 import json
 import os
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from device.access import read_token
 from device.errors import InputError, OutputError, UsageError
+from device.options import Parser
 from host import certificates, keys, secret_files
 from host.tokens import Tokens
 
@@ -31,7 +31,7 @@ DATA = ROOT / "tests" / "device" / "data"
 
 
 def make(folder, *options):
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     keys.add_arguments(parser)
     return keys.run(parser.parse_args(["--out", str(folder), *options]))
 
@@ -412,7 +412,7 @@ def test_bad_device_names(own, name):
 
 @pytest.mark.parametrize("days", ["0", "-1", "3651", "1000000000000"])
 def test_absurd_days(tmp_path, days):
-    with pytest.raises(UsageError, match=f"found --days {days}; expected 1 to 3650"):
+    with pytest.raises(UsageError, match=f"found --days {days}; expected a whole number from 1 to 3650"):
         make(tmp_path / "keys", "--name", "localhost", "--days", days)
     assert not (tmp_path / "keys").exists()
 
