@@ -10,6 +10,7 @@ import io
 import json
 import os
 import platform
+import sys
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -23,14 +24,17 @@ from device.cameras import Frame
 from device.cameras.arrays import ArrayCamera
 from device.compare import FORMAT, FORMAT_VERSION, compare
 from device.console import aligned
-from device.errors import OutputError, UsageError
+from device.errors import UsageError
+from device.files import write_file
 from device.frame_set import load_frame_set
+from device.options import decimal
 from device.power import Meter, open_sensor
 from device.session import Session, open_session, stop_on_signals
 from device.session import add_arguments as add_session_arguments
 from device.sinks import Decision, Sink
 
 PERCENTILES = (50, 90, 99)
+LEAST_RATE = 0.001  # frames a second
 
 
 class Condition(NamedTuple):
@@ -52,13 +56,18 @@ CONDITIONS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session_arguments(parser, bundle_required=False)
     add = parser.add_argument
-    add("--seconds", type=float, default=10, metavar="S", help="of a condition's window (default 10)")
-    add("--warm-up", type=float, default=2, metavar="S", help="before each window (default 2)")
-    add("--rate", type=float, metavar="FPS", help="show this many frames a second (default: as many as it can)")
+    add("--seconds", type=decimal(0.1, 3600), default=10, metavar="S", help="of a condition's window (default 10)")
+    add("--warm-up", type=decimal(0, 3600), default=2, metavar="S", help="before each window (default 2)")
+    add(
+        "--rate",
+        type=decimal(LEAST_RATE, 1000),
+        metavar="FPS",
+        help="show this many frames a second (default: as many as it can)",
+    )
     add("--power", default="auto", metavar="SENSOR",
         help="auto, none, ina3221, pmic, ina2xx, ina2xx:ADDRESS, rapl or csv:FILE (default auto)")  # fmt: skip
-    add("--json", metavar="FILE", help="write the figures as JSON, for --compare")
-    add("--csv", metavar="FILE", help="write the figures as CSV")
+    add("--json", metavar="FILE", help="write the figures as JSON, for --compare; - for stdout")
+    add("--csv", metavar="FILE", help="write the figures as CSV; - for stdout")
     add("--compare", nargs=2, metavar="FILE", help="do not measure: show two reports of --json side by side")
 
 
@@ -89,22 +98,17 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if not arguments.bundle:
         raise UsageError("found no --bundle; expected a bundle with a frame set, or --compare A.json B.json")
-    for name, least in (("seconds", 0.1), ("warm_up", 0.0)):
-        value = getattr(arguments, name)
-        if not least <= value <= 3600:
-            raise UsageError("found --{} {}; expected {} to 3600 seconds".format(name.replace("_", "-"), value, least))
-    if arguments.rate is not None and not 0 < arguments.rate <= 1000:
-        raise UsageError("found --rate {}; expected frames a second, above 0 and at most 1000".format(arguments.rate))
     session = open_session(arguments)
     try:
         report = measure(session, arguments)
     finally:
         session.close()
-    print(text(report), flush=True)
+    # what goes to stdout for another program stands there alone
+    print(text(report), file=sys.stderr if "-" in (arguments.json, arguments.csv) else sys.stdout, flush=True)
     if arguments.json:
-        _write(arguments.json, json.dumps(report, indent=1) + "\n", "--json")
+        write_file(arguments.json, (json.dumps(report, indent=1) + "\n").encode("ascii"), "--json")
     if arguments.csv:
-        _write(arguments.csv, to_csv(report), "--csv")
+        write_file(arguments.csv, to_csv(report).encode("utf-8"), "--csv")
     return 0
 
 
@@ -114,10 +118,10 @@ def measure(session: Session, arguments: argparse.Namespace) -> Dict[str, Any]:
     sensor = open_sensor(arguments.power)
     stop = stop_on_signals()
     print("{} on {}; {} frames of each kind; power: {}".format(
-        session.bundle.id, session.engine.name, len(frames.labels), sensor.name), flush=True)  # fmt: skip
+        session.bundle.id, session.engine.name, len(frames.labels), sensor.name), file=sys.stderr, flush=True)  # fmt: skip
     idle_w = None
     if sensor.kind != "none":
-        print("measuring idle power for {:.0f} s".format(arguments.seconds), flush=True)
+        print("measuring idle power for {:.0f} s".format(arguments.seconds), file=sys.stderr, flush=True)
         with Meter(sensor) as meter:
             stop.wait(arguments.seconds)
         idle_w = meter.reading.mean_w
@@ -130,7 +134,7 @@ def measure(session: Session, arguments: argparse.Namespace) -> Dict[str, Any]:
     for condition in CONDITIONS:
         if stop.is_set():
             break
-        print("{}: {:.0f} s".format(condition.name, arguments.seconds), flush=True)
+        print("{}: {:.0f} s".format(condition.name, arguments.seconds), file=sys.stderr, flush=True)
         pixels = frames.attacked if condition.attacked else frames.clean
         _window(session, pixels, frames.labels, condition, arguments.warm_up, arguments.rate, stop)
         started_c = temperature_c()
@@ -237,12 +241,3 @@ def to_csv(report: Dict[str, Any]) -> str:
     out = io.StringIO()
     csv.writer(out).writerows(rows(report))
     return out.getvalue()
-
-
-def _write(name: str, content: str, option: str) -> None:
-    try:
-        with open(name, "w", encoding="utf-8") as file:
-            file.write(content)
-    except OSError as error:
-        raise OutputError("could not write {} ({}); expected a file that can be written; choose another {}".format(
-            name, error.strerror, option)) from error  # fmt: skip

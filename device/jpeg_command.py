@@ -1,7 +1,6 @@
 """python -m device jpeg: a source's frames as JPEG files that carry Q_def, and how far their pixels are from DefQ's."""
 
 import argparse
-import contextlib
 import os
 import time
 from typing import Any, Callable, Dict, List, Optional
@@ -14,14 +13,15 @@ from device.cameras import Camera, open_camera
 from device.console import aligned
 from device.engines import Engine, open_engine
 from device.errors import DataError, OutputError, UsageError
-from device.files import read_bounded
+from device.files import read_bounded, write_file
 from device.jpeg import DC_RULES, JpegEncoder
 from device.json_text import read_json
+from device.options import whole
 from device.pictures import decode_picture
 from device.pipeline import Preprocessor
 from device.printable import printable
 from device.quantization import DefQ
-from device.session import SOURCES_HELP, check_bounds, open_source, stop_on_signals
+from device.session import SOURCES_HELP, open_source, stop_on_signals
 from device.table_file import check_table_file
 
 MAX_TABLE_BYTES = 16 << 20
@@ -42,31 +42,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URI",
         help=SOURCES_HELP + " (default: bundle:clean where the bundle has a frame set, else photos:)",
     )
-    add("--frames", type=int, default=100, metavar="N", help="stop after N frames (default 100)")
+    add("--frames", type=whole(1), default=100, metavar="N", help="stop after N frames (default 100)")
     add("--out", required=True, metavar="FOLDER", help="for frame-000000.jpg and so on; made if it is not there")
     add("--full-size", action="store_true", help="keep the camera's size (default: the network's)")
     add("--dc", choices=tuple(DC_RULES), default="nearest",
         help="; ".join("{}: {}".format(*rule) for rule in DC_RULES.items()) + " (default nearest)")  # fmt: skip
-    add("--rad", type=int, metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)")
+    add("--rad", type=whole(0, 100), metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)")
     add("--engine", default="auto", metavar="NAME",
         help="auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt (default auto: the best that works)")  # fmt: skip
-    add("--threads", type=int, default=0, metavar="N", help="of ONNX Runtime (default: cores, at most 4)")
+    add("--threads", type=whole(0, 1024), default=0, metavar="N", help="of ONNX Runtime (default: cores, at most 4)")
     add("--debug", action="store_true", help="print the traceback of an error")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and print the comparison."""
-    check_bounds(arguments)
     if bool(arguments.bundle) == bool(arguments.table):
         raise UsageError("found {} of --bundle and --table; expected one of them".format(
             "both" if arguments.bundle else "none"))  # fmt: skip
     bundle = load_bundle(arguments.bundle) if arguments.bundle else None
     table = bundle.table if bundle is not None else _read_table(arguments.table)
     encoder = JpegEncoder(table, arguments.dc)
-    head = None
-    if bundle is not None:
-        threshold = bundle.threshold(bundle.default_rad if arguments.rad is None else arguments.rad)
-        head = _Head(bundle, open_engine(bundle, arguments.engine, arguments.threads), threshold)
+    if bundle is None:
+        return _write_frames(arguments, None, encoder, table, None)
+    threshold = bundle.threshold(bundle.default_rad if arguments.rad is None else arguments.rad)
+    engine = open_engine(bundle, arguments.engine, arguments.threads)
+    try:
+        return _write_frames(arguments, bundle, encoder, table, _Head(bundle, engine, threshold))
+    finally:
+        engine.close()
+
+
+def _write_frames(
+    arguments: argparse.Namespace,
+    bundle: Optional[Bundle],
+    encoder: JpegEncoder,
+    table: np.ndarray,
+    head: "Optional[_Head]",
+) -> int:
     _prepare_folder(arguments.out)
     comparison = _Comparison(table, head)
     stop = stop_on_signals()
@@ -84,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
             started_s = time.perf_counter()
             content = encoder.encode(pixels)
             spent_s = time.perf_counter() - started_s
-            _write(os.path.join(arguments.out, "frame-{:06d}.jpg".format(number)), content)
+            write_file(os.path.join(arguments.out, "frame-{:06d}.jpg".format(number)), content, "--out", sync=False)
             comparison.add(pixels, content, spent_s * 1e3)
         if camera.skipped and not comparison.count:
             raise DataError("found no frame that could be used in {}, and skipped {}; expected pictures in RGB or grey; see the "
@@ -205,14 +217,3 @@ def _prepare_folder(folder: str) -> None:
     if present:
         raise OutputError("found {} in {}; expected a folder without frames of an earlier run; choose another --out or "
                           "remove them".format(present[0], folder))  # fmt: skip
-
-
-def _write(name: str, content: bytes) -> None:
-    try:
-        with open(name, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(name)  # half a picture
-        raise OutputError("could not write {} ({}); the frames before it are complete; free space there, or choose another "
-                          "--out".format(name, error.strerror)) from error  # fmt: skip

@@ -3,12 +3,21 @@
 import argparse
 import json
 import sys
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 from device.cameras import Camera
-from device.errors import DataError, OutputError
+from device.errors import DataError
+from device.files import write_file
 from device.session import add_arguments as add_session_arguments
-from device.session import add_camera_arguments, gate_of, monitor_of, open_session, open_source, stop_on_signals
+from device.session import (
+    add_camera_arguments,
+    gate_of,
+    monitor_of,
+    open_session,
+    open_source,
+    reopen_on_hangup,
+    stop_on_signals,
+)
 from device.sinks import JsonLinesSink, Sink
 from device.summary import Summary
 from device.systemd import notify
@@ -17,8 +26,9 @@ from device.systemd import notify
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session_arguments(parser)
     add_camera_arguments(parser)
-    parser.add_argument("--jsonl", metavar="FILE", help="one line of JSON a frame; - for stdout")
-    parser.add_argument("--summary", metavar="FILE", help="the run's figures as JSON")
+    parser.add_argument("--jsonl", metavar="FILE",
+        help="append one line of JSON a frame; - for stdout; opened again on SIGHUP, for log rotation")  # fmt: skip
+    parser.add_argument("--summary", metavar="FILE", help="the run's figures as JSON; - for stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,7 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
             defq = "gated ({})".format("; ".join(stages))
         stop = stop_on_signals()
         with open_source(arguments.source, bundle) as camera:
-            sink = JsonLinesSink(arguments.jsonl, line_buffered=camera.live) if arguments.jsonl else Sink()
+            sink = Sink()
+            if arguments.jsonl:
+                sink = JsonLinesSink(arguments.jsonl, line_buffered=camera.live)
+                reopen_on_hangup(sink, stop)
             pipeline = session.pipeline(arguments.defq in ("on", "gated"), sink, gate, monitor)
             pipeline.auto = auto
             print("{} on {}, {}, DefQ {}, RAD {} % (threshold {:.2f}), {}".format(
@@ -48,12 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
                 pipeline.run(camera, arguments.frames, stop)
             finally:
                 print(pipeline.summary.text(), file=sys.stderr, flush=True)
-                try:
-                    if arguments.summary:
-                        figures = dict(pipeline.summary.to_dict(), bundle=bundle.id, rad=rad, defq=arguments.defq)
-                        _write_summary(arguments.summary, figures)
-                finally:
-                    sink.close()
+                figures = dict(pipeline.summary.to_dict(), bundle=bundle.id, rad=rad, defq=arguments.defq)
+                _finish(sink, arguments.summary, figures)
             _check_used(pipeline.summary, camera)
     finally:
         session.close()
@@ -71,10 +80,11 @@ def _check_used(summary: Summary, camera: Camera) -> None:
                         "warnings above, and choose another --source".format(camera.describe(), summary.skipped))  # fmt: skip
 
 
-def _write_summary(name: str, figures: Dict[str, Any]) -> None:
+def _finish(sink: Sink, summary: Optional[str], figures: Dict[str, Any]) -> None:
+    """Close the sink and write the figures; neither keeps the other from being done."""
     try:
-        with open(name, "w") as file:
-            json.dump(figures, file, indent=1)
-    except OSError as error:
-        raise OutputError("could not write {} ({}); expected a file that can be written; choose another --summary".format(
-            name, error.strerror)) from error  # fmt: skip
+        sink.close()  # before the figures: both may go to stdout
+    finally:
+        if summary:
+            content = json.dumps(figures, indent=None if summary == "-" else 1) + "\n"
+            write_file(summary, content.encode("ascii"), "--summary")

@@ -1,6 +1,7 @@
 """Puts a run together from command-line options: bundle, engine, host, source, pipeline. Shared by run, preview and bench."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -17,21 +18,15 @@ from device.errors import HostError, UsageError
 from device.frame_set import load_frame_set
 from device.gate import Gate
 from device.monitor import Monitor
+from device.options import decimal, whole
 from device.pipeline import Pipeline
-from device.sinks import Sink
+from device.sinks import JsonLinesSink, Sink
 from device.uplink import AUTO, PAYLOADS, Uplink
 
 SOURCES_HELP = (
     "picamera2://, csi://, v4l2:///dev/video0, rtsp://..., dir:PATH, npz:FILE, video:FILE, photos:, or bundle:clean and "
     "bundle:attacked for the bundle's own frame set"
 )
-BOUNDS = {
-    "frames": (1, 1 << 62),
-    "threads": (0, 1024),
-    "connections": (1, 256),
-    "timeout_ms": (1, 3600000),
-    "learn": (0, 1 << 31),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True) -> None:
@@ -40,17 +35,23 @@ def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True)
     add("--bundle", required=bundle_required, metavar="DIR", help="folder or .tar.gz made by python -m export bundle")
     add("--host", metavar="URL", help="http://HOST:PORT of python -m host serve; without it the device answers alone")
     add("--require-host", action="store_true", help="stop with exit code 5 when the host is absent at the start")
-    add("--rad", type=int, metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)")
+    add("--rad", type=whole(0, 100), metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)")
     add("--engine", default="auto", metavar="NAME",
         help="auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt (default auto: the best that works)")  # fmt: skip
     add("--fp16", action="store_true", help="half precision in TensorRT; confidences change a little")
-    add("--threads", type=int, default=0, metavar="N", help="of ONNX Runtime (default: cores, at most 4)")
-    add("--connections", type=int, default=4, metavar="N",
+    add("--threads", type=whole(0, 1024), default=0, metavar="N", help="of ONNX Runtime (default: cores, at most 4)")
+    add("--connections", type=whole(1, 256), default=4, metavar="N",
         help="frames on their way to the host at once (default 4); with 1 files are decided one frame at a time")  # fmt: skip
     add("--payload", choices=PAYLOADS, default=AUTO,
         help="what frames go to the host as: fp32 and uint8 activations, or the DCT coefficients of frames behind DefQ, from "
              "which it computes the head again (default auto: the fastest that it takes, measured as frames go)")  # fmt: skip
-    add("--timeout-ms", type=float, default=2000, metavar="MS", help="patience with the host's answer (default 2000)")
+    add(
+        "--timeout-ms",
+        type=decimal(1, 3600000),
+        default=2000,
+        metavar="MS",
+        help="patience with the host's answer (default 2000)",
+    )
     add_access_arguments(parser)
     add("--debug", action="store_true", help="print the traceback of an error")
 
@@ -63,23 +64,9 @@ def add_camera_arguments(parser: argparse.ArgumentParser, defq: str = "on") -> N
         help="quantise all frames, none, those that are noisier than clean ones, or all while the monitor suspects an "
              "attack (default {})".format(defq))  # fmt: skip
     add("--monitor", action="store_true", help="watch the exits and warn of an attack; --defq auto implies it")
-    add("--learn", type=int, default=0, metavar="N",
+    add("--learn", type=whole(0, 1 << 31), default=0, metavar="N",
         help="the first N frames are clean: let the monitor learn from them how often frames leave early here")  # fmt: skip
-    add("--frames", type=int, metavar="N", help="stop after N frames")
-
-
-def check_bounds(arguments: argparse.Namespace) -> None:
-    """Numbers that cannot work.
-
-    Raises:
-        UsageError: one of BOUNDS is not kept.
-    """
-    for name, (least, most) in BOUNDS.items():
-        value = getattr(arguments, name, None)
-        if value is not None and not least <= value <= most:  # false for NaN too
-            raise UsageError(
-                "found --{} {}; expected {} or more, at most {}".format(name.replace("_", "-"), value, least, most)
-            )
+    add("--frames", type=whole(1), metavar="N", help="stop after N frames")
 
 
 class Session(NamedTuple):
@@ -98,9 +85,12 @@ class Session(NamedTuple):
         return Pipeline(self.bundle, self.engine, self.threshold, defq, self.uplink, sink, gate, self.rad, monitor)
 
     def close(self) -> None:
-        """Let go of the host; frames on their way are finished first."""
-        if self.uplink is not None:
-            self.uplink.close()
+        """Let go of the host, where frames on their way are finished first, and of the engine."""
+        try:
+            if self.uplink is not None:
+                self.uplink.close()
+        finally:
+            self.engine.close()
 
 
 def open_session(arguments: argparse.Namespace) -> Session:
@@ -109,7 +99,6 @@ def open_session(arguments: argparse.Namespace) -> Session:
     Raises:
         EdgeError: one of them cannot be used.
     """
-    check_bounds(arguments)
     if arguments.require_host and arguments.host is None:
         raise HostError(
             "found --require-host without --host; expected the address of the host; give it with --host URL"
@@ -117,7 +106,6 @@ def open_session(arguments: argparse.Namespace) -> Session:
     bundle = load_bundle(arguments.bundle)
     rad = bundle.default_rad if arguments.rad is None else arguments.rad
     threshold = bundle.threshold(rad)
-    engine = open_engine(bundle, arguments.engine, arguments.threads, arguments.fp16)
     uplink = None
     if arguments.host is not None:
         uplink = Uplink(
@@ -136,6 +124,12 @@ def open_session(arguments: argparse.Namespace) -> Session:
                 raise
             print("warning: {}; frames are answered on the device until it is there".format(error),
                   file=sys.stderr, flush=True)  # fmt: skip
+    try:
+        engine = open_engine(bundle, arguments.engine, arguments.threads, arguments.fp16)
+    except BaseException:
+        if uplink is not None:
+            uplink.close()
+        raise
     return Session(bundle, engine, uplink, rad, threshold)
 
 
@@ -199,3 +193,25 @@ def stop_on_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
     return stop
+
+
+def reopen_on_hangup(sink: JsonLinesSink, stop: threading.Event) -> None:
+    """Let SIGHUP reopen the sink's file, as log rotation asks for. When the process's terminal went away, which comes as
+    SIGHUP too, the run ends as by Ctrl-C, or goes on under nohup."""
+    had_terminal, ignored = _has_terminal(), signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+    def handler(_number: int, _frame: Any) -> None:
+        if not had_terminal or _has_terminal():
+            sink.reopen()
+        elif not ignored:
+            stop.set()
+
+    signal.signal(signal.SIGHUP, handler)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,15 +1,15 @@
 """Where decisions go: JSON lines in a file or on stdout."""
 
-import io
 import json
-import os
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
 from device.cameras import Frame
+from device.console import check_stdout, put
 from device.errors import OutputError
+from device.line_file import LineFile
 
 
 class Decision(NamedTuple):
@@ -82,7 +82,7 @@ class Sink:
 
 
 class JsonLinesSink(Sink):
-    """One line of JSON a decision.
+    """One line of JSON a decision, appended to what the file holds already.
 
     When the file cannot be written (disk full, disk gone) the lines that did not get there and all later ones go to
     stdout, so that no decision is lost, and ``close`` raises.
@@ -92,86 +92,94 @@ class JsonLinesSink(Sink):
         line_buffered: write every line through at once (live cameras); otherwise in blocks.
 
     Raises:
-        OutputError: the file cannot be opened.
+        OutputError: the file cannot be opened, or another process writes to it.
     """
 
     def __init__(self, name: str, line_buffered: bool = False) -> None:
+        if name == "-":
+            check_stdout("--jsonl -")
         self.name = name
         self._line_buffered = line_buffered
-        self._pending: List[str] = []  # lines that are not known to be written
-        self._problem: Optional[OSError] = None
+        self._pending: List[bytes] = []  # lines that are not known to be written
+        self._file = None if name == "-" else LineFile(name, "--jsonl")  # None is stdout
+        self._reopens = False
+        self._problem = ""
+        self._stdout_failed = False
         self._lost = 0
-        try:
-            # unbuffered: it is known what got there; None is stdout
-            self._file: Optional[io.FileIO] = None if name == "-" else open(name, "wb", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise OutputError("could not open {} ({}); expected a file that can be written; choose another --jsonl".format(
-                name, error.strerror)) from error  # fmt: skip
 
     def write(self, decision: Decision, frame: Frame, pixels: np.ndarray) -> None:
-        self._pending.append(to_line(decision) + "\n")
-        if self._line_buffered or len(self._pending) >= 64:
+        self._pending.append((to_line(decision) + "\n").encode("ascii"))
+        if self._line_buffered or self._reopens or len(self._pending) >= 64:
             self._flush()
+
+    def reopen(self) -> None:
+        """Open the file by its name again before the next decision is written: log rotation has moved it away. May be
+        called by a signal handler."""
+        self._reopens = self.name != "-"
 
     def _flush(self) -> None:
-        lines, self._pending = self._pending, []
-        if self._lost:
-            self._lost += len(lines)
+        if self._reopens:
+            self._reopens = False
+            self._write_pending()  # what was decided before goes into the file that was moved away
+            self._open_again()
+        self._write_pending()
+
+    def _open_again(self) -> None:
+        if self._file is not None and self._file.is_current():
             return
         try:
-            if self._file is None:
-                sys.stdout.write("".join(lines))
-                sys.stdout.flush()
-            else:
-                self._write_through(lines)
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise  # the reader has seen enough: the run ends
-            if self._file is None:
-                self._no_place_left(error, len(lines))
-                return
-            self._problem = error
-            print("warning: could not write {} ({}); decisions go to stdout from here on; free space on that disk".format(
-                self.name, error.strerror), file=sys.stderr, flush=True)  # fmt: skip
+            fresh = LineFile(self.name, "--jsonl")
+        except OutputError as error:
+            print(
+                "warning: {}; until then decisions go where they went before".format(error), file=sys.stderr, flush=True
+            )
+            return
+        if self._file is not None:
+            self._file.close()
+        self._file = fresh
+
+    def _write_pending(self) -> None:
+        if self._file is not None:
             try:
-                self._file.close()
-            except OSError:
-                pass  # nothing was left in it
-            self._file = None
-            self._pending = lines
-            self._flush()
+                self._file.write(self._pending)
+            except BrokenPipeError:
+                raise  # the reader has seen enough: the run ends
+            except OSError as error:
+                self._leave_file(error)
+        if self._file is None and self._pending:
+            self._print_pending()
 
-    def _write_through(self, lines: List[str]) -> None:
-        """Write to the file; what got there whole is taken out of ``lines``, so that it is not printed a second time."""
-        file = self._file
-        assert file is not None
-        content = "".join(lines).encode("ascii")
-        done = 0
+    def _leave_file(self, error: OSError) -> None:
+        assert self._file is not None
+        self._problem = error.strerror or str(error)
+        print("warning: could not write {} ({}); decisions go to stdout from here on; free space on that disk".format(
+            self.name, error.strerror), file=sys.stderr, flush=True)  # fmt: skip
         try:
-            while done < len(content):
-                done += file.write(content[done:]) or 0
-        finally:
-            del lines[: content.count(b"\n", 0, done)]
+            self._file.close()
+        except OSError:
+            pass  # nothing was left in it
+        self._file = None
 
-    def _no_place_left(self, error: OSError, count: int) -> None:
-        """stdout cannot be written either: count what is lost and go on deciding."""
-        if not self._lost:
-            print("warning: could not write to stdout ({}); decisions are lost from here on; free space there".format(
-                error.strerror), file=sys.stderr, flush=True)  # fmt: skip
-            # Python would try once more at its end, and fail with a traceback
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
-        self._lost += count
-        self._problem = self._problem or error
+    def _print_pending(self) -> None:
+        lines, self._pending = self._pending, []
+        if not self._stdout_failed:
+            try:
+                check_stdout("decisions")
+                put(b"".join(lines).decode("ascii"))
+                return
+            except OutputError as error:
+                self._stdout_failed = True
+                self._problem = self._problem or getattr(error.__cause__, "strerror", "it is closed")
+                print("warning: {}; decisions are lost from here on".format(error), file=sys.stderr, flush=True)
+        self._lost += len(lines)
 
     def close(self) -> None:
         self._flush()
-        if self._lost and self._problem is not None:
-            raise OutputError("could not write {} or stdout ({}); {} decisions are in neither; free space there".format(
-                self.name, self._problem.strerror, self._lost))  # fmt: skip
         if self._file is not None:
             self._file.close()
-        if self._problem is not None:
+        if self._lost:
+            raise OutputError("could not write {} or stdout ({}); {} decisions are in neither; free space there".format(
+                self.name, self._problem, self._lost))  # fmt: skip
+        if self._problem:
             raise OutputError("could not write {} ({}); the decisions that are not in it were printed on stdout; free space "
-                              "on that disk".format(self.name, self._problem.strerror))  # fmt: skip
+                              "on that disk".format(self.name, self._problem))  # fmt: skip

@@ -26,6 +26,7 @@ from export.frames import to_pixels, write_frames
 from export.model_card import read_card
 from export.model_files import shipped
 from export.networks import folded
+from export.output import make_folder, write_output
 from export.weights import load_network, to_tensor
 
 CONDITIONS = {
@@ -50,7 +51,7 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
     Args:
         frames: how many test images, or frames of the virtual camera where there is no CIFAR-10.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     (out / "report.json").unlink(missing_ok=True)  # a run that fails leaves no older run's figures behind
     print("1/4 frames", flush=True)
     clean, labels, source = demo_frames(model, frames, data)
@@ -74,7 +75,7 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
             figures = run_device(out, f"{which}.npz", defq, url, name)
             kept = {key: figures[key] for key in KEPT}
             report["conditions"][name] = {**kept, measure: figures["accuracy"]}
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_output(out / "report.json", json.dumps(report, indent=1) + "\n")
     exit_histograms(report, out / "exit_histograms.png")
     print("\n" + report_table(report, measure))
     print(f"\nwrote {out}/report.json and {out}/exit_histograms.png")
@@ -147,12 +148,13 @@ def host_process(bundle: Path, *options: str) -> Iterator[str]:
 
 def run_device(out: Path, frames: str, defq: str, url: str, name: str) -> dict[str, Any]:
     """One run of the device as its own process; returns its summary."""
-    summary = out / f"{name}.json"
+    summary, decisions = out / f"{name}.json", out / f"{name}.jsonl"
+    decisions.unlink(missing_ok=True)  # the device would append to an older run's
     command = [
         sys.executable, "-m", "device", "run", "--bundle", str(out / "bundle"), "--source", f"npz:{out / frames}",
         "--host", url, "--require-host", "--defq", defq, "--connections", "1", "--timeout-ms", "10000",
         "--payload", "fp32",  # the same in all runs, so that their traffic tells of exits alone
-        "--jsonl", str(out / f"{name}.jsonl"), "--summary", str(summary),
+        "--jsonl", str(decisions), "--summary", str(summary),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

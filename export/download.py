@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import shutil
 import tarfile
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from device.errors import DataError
+from device.files import user_cache
 
 FOLDER = "cifar-10-batches-bin"
 ARCHIVE_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -21,8 +21,15 @@ ARCHIVE_BYTES = 170_052_171
 
 
 def cache_dir() -> Path:
-    """Where the download goes: $XDG_CACHE_HOME/defq, by default ~/.cache/defq."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "defq"
+    """Where the download and crafted attacks go: $XDG_CACHE_HOME/defq, by default ~/.cache/defq.
+
+    Raises:
+        DataError: this user has no home folder.
+    """
+    cached = user_cache()
+    if cached is None:
+        raise DataError("found no home folder to keep data and crafted attacks in; expected HOME or XDG_CACHE_HOME to name one; set one of them")  # fmt: skip
+    return Path(cached)
 
 
 def fetch_archive(

@@ -1,5 +1,6 @@
 """Pictures of results."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+
+from export.output import write_output
 
 TITLES = {
     "clean": "clean",
@@ -48,5 +52,12 @@ def exit_histograms(report: dict[str, Any], file: Path) -> None:
     bars = [Rectangle((0, 0), 1, 1, color=colour) for colour in (DEVICE, HOST)]
     panels[-1].legend(bars, ["left on the device", "sent to the host"], frameon=False, fontsize=9)
     figure.suptitle(f"SDN {report['model']}, {report['source']}", fontsize=10)
-    figure.savefig(file, dpi=110)
+    write_output(file, png_of(figure))
+
+
+def png_of(figure: Figure) -> bytes:
+    """A figure as a PNG file; it is closed then."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
     plt.close(figure)
+    return stream.getvalue()

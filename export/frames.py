@@ -1,11 +1,12 @@
 """Frames for the device's ``npz:`` source."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from device.errors import OutputError
+from export.output import write_output
 
 
 def to_pixels(images: torch.Tensor) -> np.ndarray:
@@ -20,11 +21,7 @@ def write_frames(file: Path, frames: np.ndarray, labels: np.ndarray | None = Non
     Raises:
         OutputError: the file cannot be written.
     """
+    stream = io.BytesIO()
     arrays = {"frames": frames} if labels is None else {"frames": frames, "labels": labels}
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-    except OSError as error:
-        raise OutputError(
-            f"could not write {file} ({error.strerror}); expected a file that can be written; name another folder with --out"
-        ) from error
+    np.savez(stream, **arrays)  # type: ignore[arg-type]
+    write_output(file, stream.getvalue())

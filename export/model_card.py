@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from device.errors import DataError, OutputError
+from device.errors import DataError
 from device.exits import exit_histogram, first_confident
 from export.calibration import ExitScores, exit_accuracies, rad_threshold, relative_costs, score
 from export.classes import check_classes
@@ -14,6 +14,7 @@ from export.datasets import CIFAR10, Dataset
 from export.last_exit import last_exit_card
 from export.model_files import ModelFiles
 from export.networks import SDN
+from export.output import write_output
 from export.weights import metadata, trained_classes
 
 RADS = (5, 10)
@@ -97,15 +98,8 @@ def write_card(card: dict[str, Any], files: ModelFiles) -> Path:
     Raises:
         OutputError: they cannot be written.
     """
-    try:
-        files.card.parent.mkdir(parents=True, exist_ok=True)
-        files.card.write_text(json.dumps(card, indent=1) + "\n")
-        files.card.with_suffix(".md").write_text(_markdown(card, files))
-    except OSError as error:
-        raise OutputError(
-            f"could not write the card {files.card} ({error.strerror}); expected a file that can be written; name another "
-            "with --out"
-        ) from error
+    write_output(files.card, json.dumps(card, indent=1) + "\n")
+    write_output(files.card.with_suffix(".md"), _markdown(card, files))
     return files.card
 
 

@@ -15,8 +15,9 @@ from export.evaluation.monitor_shares import calibrate_monitor
 from export.evaluation.subject import PER_SAMPLE, Subject, calibrated_subject
 from export.evaluation.table_search import search_table
 from export.model_card import calibrate, known_classes, write_card
-from export.model_files import WEIGHTS_HELP, ModelFiles, beside, destination, find, made_here, writable
+from export.model_files import WEIGHTS_HELP, ModelFiles, beside, destination, find, made_here
 from export.networks import folded
+from export.output import check_writable
 from export.quantization_table import TableSettings, learn_table, table_provenance, write_table
 from export.training import RECIPES, train
 from export.weights import file_sha256, load_network, save_network
@@ -95,7 +96,7 @@ def _train(arguments: argparse.Namespace) -> int:
     data = datasets.load(arguments.data)
     print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
     for file in (out, checkpoint):
-        writable(file)
+        check_writable(file)
     begun = f"from weights {file_sha256(arguments.start)[:12]}" if arguments.start else "from random weights"
     network = train(model, data, recipe, checkpoint, arguments.start)
     recipe_text = ", ".join([begun, *(f"{name} {value}" for name, value in recipe._asdict().items())])
@@ -109,7 +110,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _calibrate(arguments: argparse.Namespace) -> int:
     files = _read(arguments)
     data = datasets.load(arguments.data)
-    target = writable(destination(files).card if arguments.out is None else arguments.out)
+    target = check_writable(destination(files).card if arguments.out is None else arguments.out)
     card = calibrate(files, load_network(files.model, files.weights), data)
     print(f"wrote {write_card(card, replace(files, card=target))} and {target.with_suffix('.md').name}")
     for rad, point in card["thresholds"].items():
@@ -184,7 +185,7 @@ def _calibrated(arguments: argparse.Namespace) -> tuple[Subject, Dataset, Path]:
 
 
 def _table_out(arguments: argparse.Namespace, files: ModelFiles) -> Path:
-    return writable(destination(files).table if arguments.out is None else arguments.out)
+    return check_writable(destination(files).table if arguments.out is None else arguments.out)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from device.errors import DataError, OutputError, UsageError
+from device.errors import DataError, UsageError
 from export.quantization_table import TABLES, TableFile, read_table
 from export.weights import file_sha256, weights_file
 
@@ -147,26 +147,6 @@ def shipped_table(model: str) -> TableFile:
     """The table that comes with this repository, whatever weights are used."""
     file = shipped(model).table
     return TableFile(file, read_table(file), f"--model {model}")
-
-
-def writable(file: Path) -> Path:
-    """``file``, whose folder is made if need be: refused before hours of work, not after.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        there = file.exists()
-        with file.open("ab"):
-            pass
-        if not there:
-            file.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"could not write {file} ({error.strerror}); expected a file that can be written; name another with --out"
-        ) from error
-    return file
 
 
 def _of(file: Path) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from device.errors import DataError, OutputError, UsageError
+from device.errors import DataError, UsageError
 from device.files import read_bounded
 from device.gate import Gate
 from device.json_text import read_json
@@ -18,6 +18,7 @@ from device.table_file import check_gate, check_table_file
 from export.attacks import PerSampleAttack
 from export.datasets import Images
 from export.networks import SDN
+from export.output import write_output
 from export.weights import to_tensor
 
 ATTACK_NAMES = {"DeepSlothLinf": "DeepSloth L-inf", "DeepSlothL2": "DeepSloth L2", "DeepSlothL1": "DeepSloth L1"}
@@ -194,16 +195,7 @@ def write_table(path: Path, model: str, table: np.ndarray, provenance: dict[str,
     check_table_file(content, str(path))
     text = json.dumps(content, indent=2)
     # rows of numbers on one line each
-    text = re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text) + "\n"
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"could not write the table {path} ({error.strerror}); expected a file that can be written; name another with --out"
-        ) from error
+    write_output(path, re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text) + "\n")
 
 
 def table_provenance(

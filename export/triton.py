@@ -12,7 +12,8 @@ from pathlib import Path
 import onnx
 
 from device.bundle import Bundle, load_bundle
-from device.errors import OutputError, UsageError
+from device.options import decimal, whole
+from export.output import write_output
 
 VERSION = "1"
 TYPES = {"float": "TYPE_FP32", "int64": "TYPE_INT64", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8"}
@@ -21,17 +22,19 @@ TYPES = {"float": "TYPE_FP32", "int64": "TYPE_INT64", "uint8": "TYPE_UINT8", "in
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", required=True, metavar="DIR", help="folder or .tar.gz")
     parser.add_argument("--out", type=Path, required=True, metavar="REPO", help="for: tritonserver --model-repository")
-    parser.add_argument("--max-batch", type=int, default=32, metavar="N", help="frames in one batch (default 32)")
     parser.add_argument(
-        "--max-wait-ms", type=float, default=2, metavar="MS", help="latency that batching may add (default 2)"
+        "--max-batch", type=whole(1, 1 << 20), default=32, metavar="N", help="frames in one batch (default 32)"
+    )
+    parser.add_argument(
+        "--max-wait-ms",
+        type=decimal(0, 1000),
+        default=2,
+        metavar="MS",
+        help="latency that batching may add (default 2)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.max_batch < 1 or not 0 <= arguments.max_wait_ms <= 1000:
-        raise UsageError(
-            f"found --max-batch {arguments.max_batch} --max-wait-ms {arguments.max_wait_ms:g}; expected at least 1, and 0 to 1000"
-        )
     bundle = load_bundle(arguments.bundle)
     model = write_repository(bundle, arguments.out, arguments.max_batch, arguments.max_wait_ms)
     print(f"wrote {model}; serve it with: tritonserver --model-repository {shlex.quote(str(arguments.out))}")
@@ -56,14 +59,8 @@ def write_repository(bundle: Bundle, out: Path, max_batch: int = 32, max_wait_ms
     """
     tail = bundle.read("tail")
     folder = out / bundle.id
-    try:
-        (folder / VERSION).mkdir(parents=True, exist_ok=True)
-        (folder / VERSION / "model.onnx").write_bytes(tail)
-        (folder / "config.pbtxt").write_text(configuration(bundle.id, tail, max_batch, max_wait_ms))
-    except OSError as error:
-        raise OutputError(
-            f"could not write {folder} ({error.strerror}); expected a folder with {len(tail) >> 20} MB of space; choose another --out"
-        ) from error
+    write_output(folder / VERSION / "model.onnx", tail)
+    write_output(folder / "config.pbtxt", configuration(bundle.id, tail, max_batch, max_wait_ms))
     return folder
 
 

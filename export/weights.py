@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
-from device.errors import DataError, OutputError
+from device.errors import DataError
 from export.networks import NETWORKS, SDN
 from export.networks.upstream import load_upstream
+from export.output import write_output
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -69,15 +70,7 @@ def save_network(
         if not name.endswith("num_batches_tracked")
     }
     about = {"recipe": recipe, "data_sha256": data_sha256, "classes": json.dumps(list(classes))}
-    partial = file.with_suffix(".partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, partial, {name: text for name, text in about.items() if text not in ("", "[]")})
-        partial.replace(file)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(
-            f"could not write the weights to {file} ({error}); expected a file that can be written; name another with --out"
-        ) from error
+    write_output(file, save(state, {name: text for name, text in about.items() if text not in ("", "[]")}))
 
 
 def metadata(file: Path) -> dict[str, str]:

@@ -80,10 +80,11 @@ def free_space(folders: List[str]) -> Check:
     """Space in the folder that has the least.
 
     Args:
-        folders: absolute; of one that is not there yet, the nearest that is counts.
+        folders: of one that is not there yet, the nearest that is counts.
     """
     free_mb = {}
     for folder in folders:
+        folder = os.path.abspath(folder)  # of a name without / the folder above would be the empty one, for ever
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
         free_mb[folder] = shutil.disk_usage(folder).free / 1e6

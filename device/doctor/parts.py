@@ -232,4 +232,4 @@ def check_disk() -> Check:
     """Space where decisions and built engines go."""
     from device.engines import cache
 
-    return free_space([os.getcwd(), cache.folder()])
+    return free_space([each for each in (os.getcwd(), cache.folder()) if each is not None])

@@ -37,4 +37,4 @@ class Engine:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Give back what the process's end would not wait for, such as memory of a GPU. The engine is of no use then."""
+        """Give back memory, of a GPU above all. The engine is of no use then; closing it again does nothing."""

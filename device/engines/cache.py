@@ -6,13 +6,18 @@ import sys
 import tempfile
 from typing import Optional
 
+from device.files import user_cache
+
 DIGEST_BYTES = 32
 
 
-def folder() -> str:
-    """$DEFQ_ENGINES, else defq/engines in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.environ.get("DEFQ_ENGINES") or os.path.join(home, "defq", "engines")
+def folder() -> Optional[str]:
+    """$DEFQ_ENGINES, else defq/engines in the user's cache folder; None where the user has none."""
+    own = os.environ.get("DEFQ_ENGINES")
+    if own:
+        return os.path.abspath(own)
+    cached = user_cache()
+    return None if cached is None else os.path.join(cached, "engines")
 
 
 def key(model: bytes, *parts: object) -> str:
@@ -24,7 +29,8 @@ def key(model: bytes, *parts: object) -> str:
 
 
 def exists(name: str) -> bool:
-    return os.path.exists(os.path.join(folder(), name))
+    path = folder()
+    return path is not None and os.path.exists(os.path.join(path, name))
 
 
 def private_folder(*inside: str) -> Optional[str]:
@@ -34,6 +40,10 @@ def private_folder(*inside: str) -> Optional[str]:
     have put there.
     """
     path = folder()
+    if path is None:
+        print("warning: found no home folder for the engine cache; expected HOME or DEFQ_ENGINES to name a folder of your own; "
+              "the engine is built again at every start; set DEFQ_ENGINES", file=sys.stderr, flush=True)  # fmt: skip
+        return None
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
         status = os.stat(path)

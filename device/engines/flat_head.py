@@ -3,17 +3,16 @@
 All exits are computed for every frame; the early-exit rule is in the graph and its answer in the outputs.
 """
 
-from typing import Iterator, Optional, Tuple
+from typing import Tuple
 
 import numpy as np
 
 from device.bundle import Bundle
 from device.engines.base import Engine, HeadResult
 from device.errors import EngineError
+from device.onnx_file import GRAPH, INITIALIZER, NAME, encoded, fields
 from device.quantization import DefQ
 
-# Numbers of the fields in onnx.proto, which never change: ModelProto.graph, GraphProto.initializer, TensorProto.name
-GRAPH, INITIALIZER, NAME = 7, 5, 8
 # How far a confidence may be off before an engine is wrong rather than rounding otherwise. PyTorch in float16 moves those of
 # VGG-16 by 0.0018 at most on 1000 test images (x86-64), and one of their exits at threshold 0.8
 TOLERANCE, TOLERANCE_FP16 = 0.005, 0.03
@@ -61,64 +60,18 @@ def without_default(model: bytes, name: str) -> bytes:
         EngineError: not an ONNX file.
     """
     try:
-        graph = next(_fields(model, GRAPH))
-        drop = [span for span in _fields(model, INITIALIZER, graph[1:])
-                if any(model[start:end] == name.encode() for _, start, end in _fields(model, NAME, span[1:]))]  # fmt: skip
+        graph = next(fields(model, GRAPH))
+        drop = [span for span in fields(model, INITIALIZER, graph[1:])
+                if any(model[start:end] == name.encode() for _, start, end in fields(model, NAME, span[1:]))]  # fmt: skip
         for begin, _, end in reversed(drop):  # from the back: what lies before stays where it is
             model = model[:begin] + model[end:]
         shorter = graph[2] - graph[1] - sum(end - begin for begin, _, end in drop)
-        head = bytes([GRAPH << 3 | 2]) + _encoded(shorter)
+        head = bytes([GRAPH << 3 | 2]) + encoded(shorter)
         return model[: graph[0]] + head + model[graph[1] :]
     except (IndexError, StopIteration, ValueError) as error:
         raise EngineError(
             "found no ONNX graph in head_flat.onnx; expected the file of the export; copy the whole bundle again"
         ) from error
-
-
-def _fields(data: bytes, wanted: int, within: Optional[Tuple[int, int]] = None) -> Iterator[Tuple[int, int, int]]:
-    """Where the fields number ``wanted`` of a Protocol Buffers message lie: start of the field, of its value, end.
-
-    Only values with a length are found. Source: Protocol Buffers, "Encoding".
-    """
-    position, end = within or (0, len(data))
-    while position < end:
-        begin = position
-        tag, position = _varint(data, position)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            value = position
-            position = _varint(data, position)[1]
-        elif kind == 2:
-            size, value = _varint(data, position)
-            position = value + size
-        elif kind in (1, 5):
-            value = position
-            position += 8 if kind == 1 else 4
-        else:
-            raise ValueError("wire type {}".format(kind))
-        if position > end:
-            raise ValueError("a field beyond the end")
-        if number == wanted and kind == 2:
-            yield begin, value, position
-
-
-def _varint(data: bytes, position: int) -> Tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, position
-
-
-def _encoded(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes(out) + bytes([value])
 
 
 def check_answers(engine: Engine, reference: Engine, input_shape: Tuple[int, ...], tolerance: float) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import glob
 import os
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import onnxruntime
@@ -104,6 +104,9 @@ class OnnxRuntimeEngine(Engine):
         self._feed["image"] = image
         return _run(self._session, self._feed)
 
+    def close(self) -> None:
+        self._session = None
+
 
 class OnnxRuntimeGpuEngine(FlatHeadEngine):
     """Runs ``head_flat.onnx`` on an NVIDIA GPU.
@@ -175,6 +178,9 @@ class OnnxRuntimeGpuEngine(FlatHeadEngine):
         self._feed["image"] = image
         return _run(self._session, self._feed)
 
+    def close(self) -> None:
+        self._session = None  # with it the GPU's memory
+
 
 def cache_name(model: bytes, fp16: bool) -> str:
     """The folder of ONNX Runtime's TensorRT engines in the cache; it does not notice itself when they are out of date.
@@ -196,7 +202,9 @@ def _built(engines: Any) -> bool:
     return engines is not None and bool(glob.glob(os.path.join(glob.escape(engines), "*.engine")))
 
 
-def _run(session: "onnxruntime.InferenceSession", feed: Dict[str, np.ndarray]) -> HeadResult:
+def _run(session: "Optional[onnxruntime.InferenceSession]", feed: Dict[str, np.ndarray]) -> HeadResult:
+    if session is None:
+        raise EngineError("found a frame for an engine that was closed; expected one that is open; open it again")
     try:
         label, confidence, exit_, activation = session.run(OUTPUTS, feed)  # heads of older bundles have more
     except Exception as error:

@@ -61,7 +61,9 @@ def open_engine(bundle: Bundle, name: str = "auto", threads: int = 0, fp16: bool
               file=sys.stderr, flush=True)  # fmt: skip
     for position, each in enumerate(names, 1):
         try:
-            return _open_on_gpu(bundle, each, threads, fp16 and each in HALF, cpu)
+            engine = _open_on_gpu(bundle, each, threads, fp16 and each in HALF, cpu)
+            cpu.close()
+            return engine
         except EngineError as error:
             instead = names[position] if position < len(names) else cpu.name
             print("warning: {}; until then the head runs in {}".format(error, instead), file=sys.stderr, flush=True)
@@ -73,7 +75,7 @@ def _open_on_gpu(bundle: Bundle, name: str, threads: int, fp16: bool, cpu: Engin
     engine = TensorRtEngine(bundle, fp16) if name == "tensorrt" else OnnxRuntimeGpuEngine(bundle, name, threads, fp16)
     try:
         check_answers(engine, cpu, bundle.input_shape, TOLERANCE_FP16 if fp16 else TOLERANCE)
-    except EngineError:
+    except BaseException:
         engine.close()
         raise
     return engine
@@ -136,9 +138,12 @@ def _kept(name: str) -> str:
 
 
 def _timed(engine: Engine, bundle: Bundle) -> str:
-    """The engine's name, once it has run all exits."""
+    """The engine's name, once it has run all exits; the engine is closed then."""
     image = np.zeros((1, *bundle.input_shape), np.float32)
-    engine.run(image, 2.0)
-    started_s = time.perf_counter()
-    engine.run(image, 2.0)
+    try:
+        engine.run(image, 2.0)
+        started_s = time.perf_counter()
+        engine.run(image, 2.0)
+    finally:
+        engine.close()
     return "{}: all exits in {:.1f} ms".format(engine.name, (time.perf_counter() - started_s) * 1e3)

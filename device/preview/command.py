@@ -7,8 +7,8 @@ from typing import Optional
 
 from device.attackers import Attacker, choose_attacker
 from device.cameras import Camera
-from device.errors import UsageError
 from device.frame_set import load_frame_set
+from device.options import decimal, whole
 from device.pipeline import Pipeline
 from device.power import PowerSensor, open_sensor
 from device.preview.preview import Preview
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         help="to listen on (default 127.0.0.1: this machine alone); others need a token",
     )
-    add("--port", type=int, default=8080, help="0 = any free one (default 8080)")
+    add("--port", type=whole(0, 65535), default=8080, help="0 = any free one (default 8080)")
     add(
         "--token",
         help="that viewers need, 12 or more letters and digits (default beyond this machine: made up and printed)",
@@ -42,15 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="of python -m export attack --serve, with its token: attacks frames as they come",
     )
-    add("--fps", type=float, default=10, help="pictures a second on the page, 1 to 30 (default 10)")
+    add("--fps", type=decimal(1, 30), default=10, help="pictures a second on the page, 1 to 30 (default 10)")
     add("--power", default="auto", metavar="SENSOR", help="auto, none, ina3221, ina2xx, pmic or rapl (default auto)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show frames until the source ends and Ctrl-C comes."""
-    if not 1 <= arguments.fps <= 30 or not 0 <= arguments.port < 65536:
-        raise UsageError("found --fps {} and --port {}; expected 1 to 30 pictures a second and a port up to 65535".format(
-            arguments.fps, arguments.port))  # fmt: skip
     session = open_session(arguments)
     attacker: Optional[Attacker] = None
     try:

@@ -10,13 +10,14 @@ from export.classes import check_classes
 from export.defences import FORMS as DEFENCES
 from export.evaluation import paper
 from export.evaluation.grid import LAST, LOOP, evaluate
-from export.evaluation.report import check_writable, facts, markdown_table, write_json
+from export.evaluation.report import facts, markdown_table, write_json
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
 from export.evaluation.subject import FORMS as ATTACKS
 from export.evaluation.subject import Subject, subject_of
 from export.model_card import read_card
 from export.model_files import WEIGHTS_HELP, find, shipped, shipped_table
 from export.networks import NETWORKS
+from export.output import check_writable
 from export.weights import load_network
 
 QUICK_CALIBRATION = 20  # images that universal perturbations, tables and thresholds behind a defence are learned on

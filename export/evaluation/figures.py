@@ -18,9 +18,10 @@ from export.defences import defence_named
 from export.evaluation.comparison import frontier_points
 from export.evaluation.paper import TITLES, lookup
 from export.evaluation.subject import Subject, attacked
-from export.figures import DEVICE, HOST
+from export.figures import DEVICE, HOST, png_of
 from export.frames import to_pixels
 from export.model_files import shipped_table
+from export.output import write_output
 
 FORMS = {"clean": "clean", "linf": "L-inf", "l2": "L2", "l1": "L1"}
 SPLIT = 3
@@ -157,6 +158,4 @@ def frontier(rows: Sequence[dict[str, Any]], models: Sequence[str], file: Path, 
 
 
 def _save(figure: Any, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
-    plt.close(figure)
+    write_output(file, png_of(figure))

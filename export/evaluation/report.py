@@ -1,10 +1,10 @@
 """What all reports share: Markdown tables, CSV, and the facts a figure means little without."""
 
-import contextlib
 import csv
+import io
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from device.errors import DataError
 from export import datasets
 from export.attacks.crafting import gradients
 from export.datasets import Dataset
+from export.output import write_output
 
 Rows = list[dict[str, Any]]
 """What evaluate() gives: one dictionary a condition."""
@@ -27,12 +28,12 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
 
 def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
     """All rows, one column a figure; the exit histogram as one cell of numbers."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({**row, "exit_histogram": " ".join(map(str, row["exit_histogram"]))})
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({**row, "exit_histogram": " ".join(map(str, row["exit_histogram"]))})
+    write_output(file, stream.getvalue())
 
 
 def read_csv(file: Path) -> Rows:
@@ -123,30 +124,5 @@ def facts(data: Dataset) -> dict[str, object]:
     }
 
 
-def check_writable(file: Path) -> None:
-    """Refuse a file that cannot be written before the hours of work that fill it.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    with _writing(file):
-        there = file.exists()
-        file.open("a").close()
-        if not there:
-            file.unlink()
-
-
 def write_json(file: Path, content: object) -> None:
-    with _writing(file):
-        file.write_text(json.dumps(content, indent=1) + "\n")
-
-
-@contextlib.contextmanager
-def _writing(file: Path) -> Iterator[None]:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise DataError(
-            f"could not write {file} ({error.strerror}); expected a file that can be written; choose another"
-        ) from error
+    write_output(file, json.dumps(content, indent=1) + "\n")

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from export.datasets import Dataset
 from export.evaluation import comparison, monitor, paper, transfer
-from export.evaluation.report import Rows, check_writable, facts, in_order, others, write_csv, write_json
+from export.evaluation.report import Rows, facts, in_order, others, write_csv, write_json
 from export.evaluation.subject import shipped_subject
+from export.output import write_output
 
 
 class Size(NamedTuple):
@@ -53,7 +54,7 @@ class Run(NamedTuple):
         return in_order(make() + kept, paper.MODELS)
 
     def write(self, name: str, text: str, rows: Rows) -> None:
-        (self.out / f"{name}.md").write_text(text)
+        write_output(self.out / f"{name}.md", text)
         write_csv(rows, self.out / f"{name}.csv")
         print(f"{text}\nwrote {self.out}/{name}.md and {name}.csv", flush=True)
 

@@ -88,6 +88,17 @@ def test_a_window_is_one_run(run, framed_bundle, monkeypatch):
     assert min(frames) > 0
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_figures_on_stdout_stand_there_alone(run, framed_bundle, capsys, option):
+    assert run("--bundle", framed_bundle, *QUICK, "--power", "none", option, "-") == 0
+    out, err = capsys.readouterr()
+    if option == "--json":
+        assert next(iter(json.loads(out)["conditions"])) == "clean"
+    else:
+        assert next(csv.reader(out.splitlines()))[0] == "condition"
+    assert "energy: unavailable" in err
+
+
 class Steady(PowerSensor):
     """Two watts, always."""
 
@@ -150,7 +161,7 @@ def test_it_needs_a_bundle_with_frames(run, bundle_folder, capsys):
 
 def test_the_frame_set_as_a_source(run, framed_bundle, tmp_path, capsys):
     def lines(source, *options):
-        out = str(tmp_path / "out.jsonl")
+        out = str(tmp_path / (source.partition("?")[0].replace(":", "-") + ".jsonl"))
         assert (
             main(["run", "--bundle", framed_bundle, "--source", source, "--jsonl", out, "--defq", "off", *options]) == 0
         )

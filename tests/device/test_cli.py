@@ -198,9 +198,14 @@ BAD = {
     "unknown rad": (lambda tmp: {}, ["--rad", "7"], 2, "expected 5 or 10"),
     "no gate": (lambda tmp: {}, ["--defq", "gated"], 2, "found --defq gated, but no gate in bundle"),
     "bad url": (lambda tmp: {}, ["--host", "nonsense"], 2, "expected http://HOST:PORT"),
-    "no frames": (lambda tmp: {}, ["--frames", "0"], 2, "expected 1 or more"),
-    "timeout that is no number": (lambda tmp: {}, ["--timeout-ms", "nan"], 2, "--timeout-ms nan; expected 1 or more"),
-    "endless timeout": (lambda tmp: {}, ["--timeout-ms", "inf"], 2, "at most 3600000"),
+    "no frames": (lambda tmp: {}, ["--frames", "0"], 2, "expected a whole number of at least 1"),
+    "timeout that is no number": (
+        lambda tmp: {},
+        ["--timeout-ms", "nan"],
+        2,
+        "--timeout-ms nan; expected a number from 1 to 3600000",
+    ),
+    "endless timeout": (lambda tmp: {}, ["--timeout-ms", "inf"], 2, "from 1 to 3600000"),
     "no place for lines": (lambda tmp: {}, ["--jsonl", "/nowhere/out.jsonl"], 3, "could not open /nowhere"),
     "no place for the summary": (lambda tmp: {}, ["--summary", "/nowhere/s.json"], 3, "could not write /nowhere"),
 }

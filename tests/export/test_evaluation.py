@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from device.errors import DataError, UsageError
+from device.errors import OutputError, UsageError
 from device.gate import Gate
 from device.table_file import check_gate
 from export import cli, datasets, model_cli
@@ -32,10 +32,11 @@ from export.evaluation import cli as evaluation_cli
 from export.evaluation import gate as gate_calibration
 from export.evaluation import traffic as traffic_module
 from export.evaluation.gate import calibrate_gate
-from export.evaluation.report import check_writable, markdown_table, write_json
+from export.evaluation.report import markdown_table, write_json
 from export.evaluation.traffic import Stage, Traffic
 from export.last_exit import up_to
 from export.model_files import made_here, own_table, shipped_table, shown
+from export.output import check_writable
 from export.weights import save_network, to_tensor
 from tests import tiny
 
@@ -198,7 +199,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_crafted(
     monkeypatch.setattr(evaluation_cli, "check_classes", lambda *_: None)  # the data are not those of the network
     for module in (evaluation_cli, comparison):
         monkeypatch.setattr(module, "evaluate", lambda *_: pytest.fail("crafted"))
-    assert cli.main(["evaluate", *options, str(tmp_path / "file" / "inside")]) == DataError.exit_code
+    assert cli.main(["evaluate", *options, str(tmp_path / "file" / "inside")]) == OutputError.exit_code
     assert "could not write" in capsys.readouterr().err
 
 
@@ -409,7 +410,7 @@ def test_absent_and_foreign_weights_are_one_sentence(tmp_path, data, monkeypatch
 
 def test_json_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="could not write"):
+    with pytest.raises(OutputError, match="could not make the folder"):
         write_json(tmp_path / "file" / "out.json", {})
 
 

@@ -56,6 +56,7 @@ def device(expected, tmp_path):
 
     def run(url: str, *options: str) -> list[dict]:
         frames = BUNDLE.parent / "frames.npz"
+        (tmp_path / "out.jsonl").unlink(missing_ok=True)  # the device would append
         done = subprocess.run(
             [
                 sys.executable, "-m", "device", "run", "--bundle", str(BUNDLE), "--source", f"npz:{frames}", "--defq", "off", "--payload", "fp32",

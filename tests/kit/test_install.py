@@ -315,6 +315,7 @@ def test_the_unit(elsewhere):
     lines = unit.read_text().splitlines()
     assert f"ExecStart={prefix}/service.sh" in lines
     assert {"User=defq", "Type=notify", "Restart=always", f"EnvironmentFile={root}/{CONFIG}"} <= set(lines)
+    assert "ExecReload=/bin/kill -HUP $MAINPID" in lines  # for log rotation
     for text in (unit.read_text(), (prefix / "service.sh").read_text(), (root / CONFIG).read_text()):
         assert re.search("@[A-Z]+@", text) is None
     if shutil.which("systemd-analyze"):

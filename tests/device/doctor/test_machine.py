@@ -9,6 +9,7 @@ import pytest
 from device.board import Throttling
 from device.doctor import machine, parts
 from device.doctor.check import OK, SKIPPED, WARNING, Check
+from device.engines import cache
 from tests.device.test_power import NANO, jetson_nano, nothing, write
 
 
@@ -84,6 +85,24 @@ def test_disk_of_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("DEFQ_ENGINES", str(tmp_path))
     parts.check_disk()
     assert asked == [[os.getcwd(), str(tmp_path)]]
+
+
+@pytest.mark.parametrize("home", [None, "", "relative", "/absent/home"])
+def test_disk_of_a_user_without_a_home(monkeypatch, tmp_path, home, capsys):
+    """``~`` stands for itself then: its folder is the empty name, which is its own parent."""
+    monkeypatch.chdir(str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: 4123456)  # no entry in the user database
+    for name in ("HOME", "XDG_CACHE_HOME", "DEFQ_ENGINES"):
+        monkeypatch.delenv(name, raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    assert parts.check_disk().name == "disk"
+    assert machine.free_space(["", "~", "~/.cache"]).name == "disk"
+    if home not in ("", "/absent/home"):
+        assert cache.private_folder() is None
+        assert "warning: found no home folder for the engine cache" in capsys.readouterr().err
+        assert not cache.exists("x")
+    assert os.listdir(str(tmp_path)) == []  # no folder named ~
 
 
 @pytest.mark.parametrize(("available", "status"), [(3000000, OK), (100000, WARNING), (None, SKIPPED)])
