@@ -15,15 +15,19 @@ import numpy as np
 
 from device.archive import read_archive
 from device.errors import BundleError, DataError, UsageError
+from device.files import read_bounded, write_file
 from device.gate import Gate
 from device.json_text import read_json, shown
 from device.monitor import ExitShares
+from device.onnx_file import external_tensor
 from device.table_file import EXPORT_AGAIN, check_gate, check_monitor, check_table_file
 
 FORMAT = "sdn-edge-bundle"
 FORMAT_VERSION = 1
 GRAPHS = ("head", "head_flat", "tail")
-FORM_GRAPHS = ("from_uint8", "from_coefficients")  # not in bundles made before there were payload forms
+FORM_GRAPHS = ("from_uint8", "from_coefficients")  # each optional, as everything that the manifest names beside GRAPHS
+KNOWN = frozenset((*GRAPHS, *FORM_GRAPHS))
+"""Parts that ``requires`` of a manifest may name: those without which a bundle must not be used."""
 MAX_FILE_BYTES = 1 << 30
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_ELEMENTS = 1 << 26  # of an input or an activation
@@ -71,9 +75,21 @@ class Bundle(NamedTuple):
         """The bytes of one of ``graphs``, checked.
 
         Raises:
-            BundleError: absent, of another size, or changed since the export.
+            BundleError: absent, of another size, changed since the export, no ONNX graph, or one with weights in files of
+                their own: no SHA-256 would cover these, and their place would depend on the working directory.
         """
-        return self.read_file(self.graphs[graph])
+        name = self.graphs[graph]
+        content = self.read_file(name)
+        try:
+            elsewhere = external_tensor(content)
+        except ValueError as error:
+            raise BundleError(
+                "found no ONNX graph in {} of {} ({}); {}".format(name, self.path, error, EXPORT_AGAIN)
+            ) from error
+        if elsewhere is not None:
+            raise BundleError("found that tensor {} of {} in {} lies in another file; expected all weights within the graph; "
+                              "{}".format(shown(elsewhere), name, self.path, EXPORT_AGAIN))  # fmt: skip
+        return content
 
     def read_file(self, name: str) -> bytes:
         """The bytes of any file that the manifest names, checked.
@@ -166,9 +182,13 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     default_rad = int(manifest["default_rad"])
     graphs = {name: str(manifest["graphs"][name]["file"]) for name in GRAPHS}
     graphs.update((name, str(manifest["graphs"][name]["file"])) for name in FORM_GRAPHS if name in manifest["graphs"])
+    unknown = sorted(set(map(str, manifest.get("requires", []))) - KNOWN)
+    if unknown:
+        raise BundleError("found that {} requires {}, which this release does not know; expected {}; update this release, or "
+                          "export the bundle again with it".format(
+                              path, shown(", ".join(unknown)), ", ".join(sorted(KNOWN))))  # fmt: skip
     levels = int(manifest["activation"].get("levels", 255))  # absent before there were payload forms
     _expect(1 <= split < len(costs), "split {} of {} exits".format(split, len(costs)))
-    _expect(len(graphs) in (len(GRAPHS), len(GRAPHS) + len(FORM_GRAPHS)), "some of the graphs of payload forms alone")
     _expect(1 <= levels <= 255, "{} levels of an activation".format(levels))
     _expect(shape[0] in (1, 3), "input shape {}".format(shape))
     _expect(
@@ -244,25 +264,27 @@ def _checked(
 
 def _read_file(name: str, limit: int) -> bytes:
     try:
-        with open(name, "rb") as file:
-            content = file.read(limit + 1)
+        return read_bounded(name, limit)
     except OSError as error:
         raise BundleError(
             "could not read {} ({}); expected a complete bundle; {}".format(name, error.strerror, EXPORT_AGAIN)
         ) from error
-    if len(content) > limit:
-        raise BundleError(
-            "found more than {} bytes in {}; expected a file of a bundle; {}".format(limit, name, EXPORT_AGAIN)
-        )
-    return content
+    except ValueError as error:
+        raise BundleError("{}; expected a file of a bundle; {}".format(error, EXPORT_AGAIN)) from error
 
 
 def pack_bundle(folder: str, archive: str) -> None:
-    """Write the files that a bundle's manifest names, and the manifest, as one .tar.gz."""
+    """Write the files that a bundle's manifest names, and the manifest, as one .tar.gz.
+
+    Raises:
+        OutputError: it cannot be written; an archive that was there stays.
+    """
     bundle = load_bundle(folder)
-    with tarfile.open(archive, "w:gz") as out:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as out:
         for name in ["manifest.json", *sorted(bundle.manifest["files"])]:
             content = _read_file(os.path.join(folder, name), MAX_FILE_BYTES)
             member = tarfile.TarInfo(name)
             member.size = len(content)
             out.addfile(member, io.BytesIO(content))
+    write_file(archive, packed.getvalue(), "--out")

@@ -9,6 +9,7 @@ import pytest
 from device.bundle import load_bundle, pack_bundle
 from device.cli import main
 from device.errors import BundleError, UsageError
+from device.onnx_file import external_tensor
 
 
 def manifest_of(folder):
@@ -192,7 +193,6 @@ CHANGES = {
     "exits no list": lambda m: m.update(exits=3),
     "no level": lambda m: m["activation"].update(levels=0),
     "levels beyond a byte": lambda m: m["activation"].update(levels=256),
-    "one payload form": lambda m: m["graphs"].pop("from_uint8"),
     "payload form without a file": lambda m: m["graphs"].update(from_uint8={}),
     "file outside": lambda m: m["defq"].update(file="../table.json"),
 }
@@ -246,3 +246,130 @@ def test_any_flipped_bit_of_an_archive_is_one_sentence_or_harmless(bundle, bundl
         except BundleError:
             refused += 1
     assert refused > 0.9 * len(raw) / 41
+
+
+def varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+def field(number, value):
+    """A field of a Protocol Buffers message: bytes, or a whole number."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+ELSEWHERE = field(8, b"weights") + field(13, field(1, b"location") + field(2, b"../secret.bin"))
+MARKED = field(8, b"weights") + field(14, 1)
+INSIDE = field(8, b"weights") + field(9, b"\x0d\x01" * 50) + field(14, 0)
+PLACES = {  # where a model may keep a tensor, innermost first: numbers of the fields around it
+    "initialiser": (5, 7),
+    "sparse values": (1, 15, 7),
+    "sparse indices": (2, 15, 7),
+    "constant": (5, 5, 1, 7),
+    "list of a node": (10, 5, 1, 7),
+    "sparse constant": (1, 22, 5, 1, 7),
+    "branch": (5, 6, 5, 1, 7),
+    "branch of a branch": (5, 6, 5, 1, 6, 5, 1, 7),
+    "list of graphs": (5, 11, 5, 1, 7),
+    "function": (5, 5, 7, 25),
+    "default of a function": (5, 11, 25),
+    "training": (5, 1, 20),
+}
+EMPTY_GRAPH = field(7, b"")
+
+
+def nested(tensor, place):
+    for number in PLACES[place]:
+        tensor = field(number, tensor)
+    return EMPTY_GRAPH + tensor
+
+
+@pytest.mark.parametrize("place", sorted(PLACES))
+def test_weights_in_other_files_are_found_wherever_they_are(place):
+    assert external_tensor(nested(ELSEWHERE, place)) == "weights"
+    assert external_tensor(nested(MARKED, place)) == "weights"
+    assert external_tensor(nested(INSIDE, place)) is None
+
+
+@pytest.mark.parametrize("graph", ["head", "head_flat", "tail", "from_uint8", "from_coefficients"])
+def test_a_graph_with_weights_in_other_files_is_refused(bundle_folder, graph):
+    replace_file(bundle_folder, graph + ".onnx", lambda content: content + nested(ELSEWHERE, "initialiser"))
+    with pytest.raises(
+        BundleError, match="found that tensor 'weights' of {}.onnx in .* lies in another file".format(graph)
+    ):
+        load_bundle(bundle_folder).read(graph)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no graph", b"\xff" * 50, field(7, b"\x0a\x7f"), EMPTY_GRAPH[:1], b"\x3a\xff\xff\xff\xff\x0f"]
+)
+def test_what_is_no_graph_is_one_sentence(bundle_folder, content):
+    replace_file(bundle_folder, "head.onnx", lambda before: content)
+    with pytest.raises(BundleError, match="found no ONNX graph in head.onnx of .*export it again"):
+        load_bundle(bundle_folder).read("head")
+
+
+def test_deep_and_damaged_graphs_end_soon(bundle):
+    deep = MARKED
+    for _ in range(5000):
+        deep = field(6, field(1, field(5, deep)))
+    with pytest.raises(ValueError, match="messages within each other"):
+        external_tensor(field(7, field(1, field(5, deep))))
+    model = bundle.read("head")
+    for position in range(0, len(model), 97):
+        damaged = bytearray(model)
+        damaged[position] ^= 0x55
+        try:
+            external_tensor(bytes(damaged))
+        except ValueError:
+            pass
+
+
+def replace_file(folder, name, change):
+    """Change a file of a bundle, and its hash in the manifest with it."""
+    with open(os.path.join(folder, name), "rb") as file:
+        content = change(file.read())
+    with open(os.path.join(folder, name), "wb") as file:
+        file.write(content)
+    manifest = manifest_of(folder)
+    digest = hashlib.sha256(content).hexdigest()
+    manifest["files"][name] = {"sha256": digest, "bytes": len(content)}
+    if name == "tail.onnx":
+        manifest["id"] = manifest["id"][:-8] + digest[:8]
+    write_manifest(folder, manifest)
+
+
+NEWER = {  # what a later release may add
+    "another payload form": lambda m: m["graphs"].update(from_int4={"file": "from_int4.onnx"}),
+    "one payload form less": lambda m: m["graphs"].pop("from_uint8"),
+    "no payload form": lambda m: [m["graphs"].pop(name) for name in ("from_uint8", "from_coefficients")],
+    "another file": lambda m: m["files"].update({"from_int4.onnx": {"sha256": "ab" * 32, "bytes": 1}}),
+    "another part": lambda m: m.update(twin={"file": "twin.onnx", "thresholds": {}}),
+    "more of a part": lambda m: m["activation"].update(entropy="ans"),
+    "a known part that is required": lambda m: m.update(requires=["from_uint8", "head"]),
+    "nothing that is required": lambda m: m.update(requires=[]),
+}
+
+
+@pytest.mark.parametrize("change", sorted(NEWER))
+def test_optional_parts_that_are_not_known_are_left_alone(bundle_folder, bundle, change):
+    manifest = manifest_of(bundle_folder)
+    NEWER[change](manifest)
+    write_manifest(bundle_folder, manifest)
+    read = load_bundle(bundle_folder)
+    assert set(read.graphs) <= set(bundle.graphs)
+    assert all(read.read(graph) == bundle.read(graph) for graph in read.graphs)
+    assert read.id == bundle.id
+
+
+def test_required_parts_that_are_not_known_are_refused_by_name(bundle_folder):
+    write_manifest(bundle_folder, dict(manifest_of(bundle_folder), requires=["from_int4", "head"]))
+    with pytest.raises(
+        BundleError, match=r"requires 'from_int4', which this release does not know; expected .*; update this"
+    ):
+        load_bundle(bundle_folder)
