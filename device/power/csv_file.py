@@ -19,19 +19,31 @@ from typing import Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from device.errors import HardwareError
+from device.files import read_bounded, reason_of
 from device.power.base import MEASURED, PowerSensor, Window
 
 TIME = {"t", "ts", "time", "times", "timems", "timestamp", "timestamps", "timestampms", "unixtime", "datetime"}
+
+
+def _factors(unit: str, stems: Tuple[str, ...], words: Tuple[str, ...]) -> Dict[str, float]:
+    """What to multiply a column by that is named by a word alone, or by a stem and a unit: ``power_mW``, ``mW``, ``P (mW)``."""
+    factors = dict.fromkeys(words, 1.0)
+    for prefix, factor in (("", 1.0), ("m", 1e-3), ("u", 1e-6)):
+        factors.update((stem + prefix + unit, factor) for stem in ("", *stems))
+    return factors
+
+
 FACTORS: Dict[str, Dict[str, float]] = {
-    "power": {"w": 1, "watt": 1, "watts": 1, "p": 1, "pw": 1, "power": 1, "powerw": 1, "powermw": 1e-3, "mw": 1e-3},
-    "voltage": {"v": 1, "volt": 1, "volts": 1, "voltage": 1, "voltagev": 1, "voltagemv": 1e-3, "mv": 1e-3},
-    "current": {"a": 1, "ampere": 1, "amps": 1, "current": 1, "currenta": 1, "currentma": 1e-3, "ma": 1e-3},
+    "power": _factors("w", ("p", "power"), ("p", "power", "watt", "watts")),
+    "voltage": _factors("v", ("voltage",), ("voltage", "volt", "volts")),
+    "current": _factors("a", ("current",), ("current", "ampere", "amps")),
 }
 ISO = ("%Y-%m-%dT%H:%M:%S.%f%z", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S")
 OLDEST_S = 1e9  # September 2001: smaller numbers are no wall clock
 MILLISECONDS = 1e11
 LEAST_READINGS = 5
 MAX_CLOCK_STEP_S = 0.1
+MAX_BYTES = 1 << 30
 ADVICE = "expected columns t,W with the wall clock in seconds since 1970 or ISO 8601, and watts"
 
 
@@ -146,10 +158,9 @@ def read(path: str) -> Tuple[np.ndarray, np.ndarray]:
         HardwareError: no such file, no such columns, or times that are no wall clock.
     """
     try:
-        with open(path, encoding="utf-8-sig", errors="replace") as file:
-            text = file.read()
-    except OSError as error:
-        raise HardwareError("could not read {} ({}); {}".format(path, error.strerror, ADVICE)) from error
+        text = read_bounded(path, MAX_BYTES).decode("utf-8-sig", "replace")
+    except (OSError, ValueError) as error:
+        raise HardwareError("could not read {} ({}); {}".format(path, reason_of(error), ADVICE)) from error
     complete = text[: text.rfind("\n") + 1]  # the meter may be in the middle of its last line
     lines = [line for line in complete.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
@@ -167,7 +178,7 @@ def read(path: str) -> Tuple[np.ndarray, np.ndarray]:
 def _columns(line: str) -> Optional[Columns]:
     separator = next((each for each in (";", "\t", ",") if each in line), None)
     cells = line.split(separator)
-    names = [re.sub("[^a-z]", "", cell.lower()) for cell in cells]
+    names = [re.sub("[^a-z]", "", re.sub("[\u00b5\u03bc]", "u", cell.lower())) for cell in cells]  # both signs of micro
     if len(cells) >= 2 and _seconds(cells[0]) is not None and _number(cells[1]) is not None:
         return Columns(separator, 0, ((1, 1.0),))
     moment = next((index for index, name in enumerate(names) if name in TIME), None)

@@ -3,7 +3,7 @@
 * JetPack 4 (kernel 4.9, iio): /sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/ has rail_name_N, in_powerN_input in mW,
   in_voltageN_input in mV and in_currentN_input in mA. Jetson Nano: POM_5V_IN, POM_5V_GPU, POM_5V_CPU.
 * JetPack 5 and later (hwmon): /sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmonX/ has inN_label, inN_input in mV and
-  currN_input in mA, and no power (kernel, hwmon/ina3221). in4 to in6 are shunt voltages in uV and in7 is their sum: only
+  currN_input in mA; powerN_input, which the driver does not have today, is in uW (kernel, hwmon/sysfs-interface). in4 to in6 are shunt voltages in uV and in7 is their sum: only
   channels 1 to 3 are rails. X changes from boot to boot. Orin Nano and NX: VDD_IN, VDD_CPU_GPU_CV, VDD_SOC. A reading
   is the mean of the last ``update_interval`` ms, seconds where ``samples`` is high: windows must be longer than that.
 
@@ -32,7 +32,9 @@ class Rail(NamedTuple):
     """Files of one rail."""
 
     power: str
-    """In mW; absent in hwmon."""
+    """May be absent."""
+    power_unit_mw: float
+    """Milliwatts of one unit of ``power``: 1 in iio, 0.001 in hwmon."""
     voltage: str
     """In mV."""
     current: str
@@ -40,9 +42,9 @@ class Rail(NamedTuple):
 
     def read_mw(self) -> Optional[float]:
         """Milliwatts, or None when the rail does not answer."""
-        power_mw = read_number(self.power)
-        if power_mw is not None:
-            return power_mw
+        power = read_number(self.power)
+        if power is not None:
+            return power * self.power_unit_mw
         voltage_mv, current_ma = read_number(self.voltage), read_number(self.current)
         return None if voltage_mv is None or current_ma is None else voltage_mv * current_ma / 1000
 
@@ -77,12 +79,16 @@ def rails(root: str = "/") -> Dict[str, Rail]:
     found: Dict[str, Rail] = {}
     for path in paths(root, "sys/bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_[0-9]"):
         folder, number = os.path.dirname(path), path[-1]
-        files = (os.path.join(folder, "in_{}{}_input".format(what, number)) for what in ("power", "voltage", "current"))
-        found[read_text(path) or ""] = Rail(*files)
+        power, voltage, current = (
+            os.path.join(folder, "in_{}{}_input".format(what, number)) for what in ("power", "voltage", "current")
+        )
+        found[read_text(path) or ""] = Rail(power, 1.0, voltage, current)
     for path in paths(root, "sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*/in[123]_label"):
         folder, number = os.path.dirname(path), os.path.basename(path)[2]
-        files = (os.path.join(folder, "{}{}_input".format(what, number)) for what in ("power", "in", "curr"))
-        found[read_text(path) or ""] = Rail(*files)
+        power, voltage, current = (
+            os.path.join(folder, "{}{}_input".format(what, number)) for what in ("power", "in", "curr")
+        )
+        found[read_text(path) or ""] = Rail(power, 1e-3, voltage, current)
     return found
 
 
