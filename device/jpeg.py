@@ -5,7 +5,9 @@ of its Annex K.3. Colour frames are R, G and B; an APP14 segment of Adobe's (ITU
 decoders so. The AC coefficients are bit-equal to DefQ's. What is left between a decoded file and DefQ's pixels:
 
 * DC: JPEG takes 128 from every pixel, 1024 from a block's DC, before it rounds, DefQ does not. Unless Q[0][0] divides
-  1024 the two grids of DC values do not meet; see ``DC_RULES``.
+  1024 the two grids of DC values do not meet; see ``DC_RULES``. With an odd Q[0][0] the rule "exact" has a first step of 1,
+  and such a file holds a DC of 2047 (255.9 pixel levels) at most. DefQ may round a white block up to more, to 2151 for
+  Q[0][0] = 239: that block is darker in the file, by 13 levels before clipping at most.
 * The decoder's own arithmetic: most invert the DCT in whole numbers and round halves up, DefQ rounds halves to even.
 """
 
@@ -20,11 +22,13 @@ from device.quantization import BLOCK, ZIGZAG, DefQ, check_frame, check_table
 
 DC_RULES = {
     "nearest": "DefQ's DC, moved to the nearest value that a file with Q_def can hold: at most Q[0][0] / 16 pixel levels",
-    "exact": "DefQ's DC itself; the file's table has gcd(Q[0][0], 1024) for its first step, which makes files larger",
+    "exact": "DefQ's DC itself, up to the brightest that a file can hold; the file's table has gcd(Q[0][0], 1024) for its first "
+    "step, which makes files larger",
     "camera": "the DC rounded after the 128 is taken off, as a camera's JPEG engine does",
 }
 LEVEL_SHIFT = 128 * BLOCK  # of an orthonormal DC
 MAX_STEP, MAX_SIDE = 255, 65535
+MAX_DIFFERENCE = 2047  # of the DC of a block to the one before it (T.81 table F.1)
 
 # codes of each length from 1 to 16 bits, and what they stand for, shortest first (T.81 tables K.3 and K.5)
 DC_COUNTS = (0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0)
@@ -148,6 +152,8 @@ class JpegEncoder:
             step = int(self.steps[0, 0])
             dc *= self._first // step
             dc -= LEVEL_SHIFT // step
+            # with a step of 1 white may else lie further from black than any code reaches
+            np.minimum(dc, MAX_DIFFERENCE - LEVEL_SHIFT // step, out=dc)
         return levels
 
 
@@ -164,7 +170,7 @@ def entropy_coded(indices: np.ndarray) -> bytes:
     """The scan of quantised coefficients: Huffman codes, filled up with ones to whole bytes, without stuffed zeros.
 
     Args:
-        indices: whole numbers (channels, blocks, 64), blocks row by row, AC within +-1023, DC within +-1024.
+        indices: whole numbers (channels, blocks, 64), blocks row by row, AC within +-1023, DC so that neighbours differ by at most 2047.
     """
     channels, count, _ = indices.shape
     ordered = np.zeros((count, channels, 65), np.int16)  # a 65th place, for the end of the block

@@ -11,7 +11,7 @@ from export.datasets import Dataset
 from export.evaluation import comparison, monitor, paper, transfer
 from export.evaluation.report import Rows, facts, in_order, others, write_csv, write_json
 from export.evaluation.subject import shipped_subject
-from export.output import write_output
+from export.output import check_writable, write_output
 
 
 class Size(NamedTuple):

@@ -1,5 +1,4 @@
-import argparse
-import builtins
+import errno
 import hashlib
 import io
 import json
@@ -10,12 +9,18 @@ import cv2
 import numpy as np
 import pytest
 
-from device import jpeg_command
+from device import files, jpeg_command
 from device.console import run_command
 from device.errors import DataError, FrameError, UsageError
 from device.jpeg import AC_COUNTS, AC_SYMBOLS, DC_COUNTS, DC_RULES, DC_SYMBOLS, JpegEncoder, huffman_codes
 from device.jpeg_command import decode
+from device.options import Parser
 from device.quantization import ZIGZAG, DefQ, block_dct_matrix
+
+try:
+    import PIL.Image as pillow
+except ImportError:  # on a board
+    pillow = None
 
 Q_DEF = np.add.outer(np.arange(8), np.arange(8)) * 2 + 20  # 20 to 48, as a baked table; 20 does not divide 1024
 
@@ -204,6 +209,31 @@ def test_ffmpeg_opens_it(frames, tmp_path):
     assert cv2.absdiff(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), decoded).max() <= 2
 
 
+def black_and_white():
+    """uint8 (16, 48, 3): neighbours as far apart as blocks can be, flat, and with all that the AC holds."""
+    frame = np.random.RandomState(3).choice(np.array([0, 255], np.uint8), (16, 48, 3))
+    frame[:, ::16] = 0
+    frame[:8, 0:8], frame[:8, 8:16], frame[:8, 16:24] = 0, 255, 0
+    frame[8:, 8:16] = 255
+    return frame
+
+
+@pytest.mark.parametrize("dc", sorted(DC_RULES))
+def test_every_first_step_decodes_in_both_decoders(dc):
+    """With steps such as 25 and 191 DefQ rounds white up, beyond what the codes of a baseline file reach."""
+    frame, steps = black_and_white(), Q_DEF.copy()
+    for first in range(1, 256):
+        steps[0, 0] = first
+        content = JpegEncoder(steps, dc).encode(frame)
+        decoded = decode(content)
+        if pillow is not None:
+            assert cv2.absdiff(decoded, np.asarray(pillow.open(io.BytesIO(content)))).max() <= 1
+        # DefQ's own pixels, but for what the DC rule moves, and what a file cannot hold of white
+        beyond = max(0, round(2040 / first) * first - 2047) / 8 if dc == "exact" and first % 2 else 0
+        moved = 0 if dc == "exact" else first / (16 if dc == "nearest" else 8)
+        assert cv2.absdiff(decoded, DefQ(steps)(frame)).max() <= 1 + np.ceil(beyond + moved), first
+
+
 @pytest.mark.parametrize("step", [20.5, 256, 65535])
 def test_steps_that_a_baseline_file_cannot_hold(step):
     steps = Q_DEF.astype(float)
@@ -234,7 +264,7 @@ def run(monkeypatch):
     monkeypatch.setattr(jpeg_command, "stop_on_signals", Never)
 
     def with_options(*options):
-        parser = argparse.ArgumentParser()
+        parser = Parser()
         jpeg_command.add_arguments(parser)
         return run_command(lambda: jpeg_command.run(parser.parse_args(options)))
 
@@ -330,7 +360,7 @@ def test_options_that_cannot_work(run, table_file, bundle_folder, tmp_path, caps
     assert run("--bundle", bundle_folder, "--table", table_file, *out) == 2
     assert "found both of --bundle and --table" in refused(capsys)
     assert run("--table", table_file, "--frames", "0", *out) == 2
-    assert "found --frames 0; expected 1 or more" in refused(capsys)
+    assert "found --frames 0; expected a whole number of at least 1" in refused(capsys)
     assert run("--table", table_file, "--source", "nothing", *out) == 2
     assert "found --source nothing" in refused(capsys)
 
@@ -365,17 +395,17 @@ def test_a_folder_that_cannot_be_made(run, table_file, tmp_path, capsys):
     assert "could not make or read the folder" in refused(capsys)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_leaves_whole_files_alone(run, table_file, frames_file, tmp_path, capsys, monkeypatch):
-    def third_is_full(name, *mode):
-        if str(name).endswith("frame-000002.jpg"):
-            open_file(name, *mode).close()
-            return open_file("/dev/full", *mode)
-        return open_file(name, *mode)
+    def third_is_full(descriptor, content, sync):
+        written.append(len(content))
+        if len(written) == 3:
+            os.write(descriptor, content[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fill(descriptor, content, sync)
 
-    open_file = builtins.open
-    monkeypatch.setattr(jpeg_command, "open", third_is_full, raising=False)
+    written, fill = [], files._fill
+    monkeypatch.setattr(files, "_fill", third_is_full)
     out = str(tmp_path / "out")
     assert run("--table", table_file, "--source", "npz:" + frames_file, "--out", out) == 3
-    assert "frame-000002.jpg (No space left on device); the frames before it are complete" in refused(capsys)
+    assert "frame-000002.jpg (No space left on device); expected a file that can be written" in refused(capsys)
     assert sorted(os.listdir(out)) == ["frame-000000.jpg", "frame-000001.jpg"]
