@@ -129,8 +129,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _checked(self) -> Tuple[Optional[str], Dict[str, List[str]]]:
         """Path and query of a request that may be answered; None for one that was refused."""
         host = self.headers.get("Host") or ""
-        if self.server.local and re.sub(":[0-9]*$", "", host).lower() not in LOCAL_NAMES:
-            self.send_error(403, "found another Host than this machine; expected localhost or 127.0.0.1")
+        if self.server.local and re.sub(":[0-9]*$", "", host).lower() not in (*LOCAL_NAMES, self.server.own_name):
+            self.send_error(
+                403, "found another Host than this machine; expected localhost or {}".format(self.server.own_name)
+            )
             return None, {}
         try:
             parts = urlsplit(self.path)

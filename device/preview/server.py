@@ -108,7 +108,10 @@ class PreviewServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.local = own.is_loopback
         self.token = token or ("" if self.local else secrets.token_urlsafe(16))
         host = _outward_address(self.address_family) if own.is_unspecified else str(own)
-        self.url = "http://{}:{}/".format("[" + host + "]" if ":" in host else host, self.server_address[1])
+        self.own_name = (
+            "[" + host + "]" if ":" in host else host
+        )  # as it stands in the Host header of who follows ``url``
+        self.url = "http://{}:{}/".format(self.own_name, self.server_address[1])
         if self.token:
             self.url += "?token=" + self.token
 

@@ -86,7 +86,10 @@ def until(found):
 
 def ask(server, path, method="GET", body=None, host=None, **headers):
     """Status, headers and body of an answer. Names of headers have _ for -."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+    address = server.server_address[0]
+    connection = http.client.HTTPConnection(
+        "127.0.0.1" if address == "0.0.0.0" else address, server.server_port, timeout=5
+    )
     try:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if host is not None:

@@ -16,6 +16,17 @@ def test_on_this_machine_no_other_name_is_answered_to(running, host, status):
     assert ask(running(), "/stats", host=host)[0] == status
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "127.255.0.9", "localhost", "::1"])
+def test_the_address_that_is_printed_is_answered(running, address):
+    try:
+        server = running(address=address)
+    except UsageError:
+        pytest.skip("this machine has no {}".format(address))
+    host = server.url[len("http://") :].rstrip("/")
+    assert ask(server, "/stats", host=host)[0] == 200
+    assert ask(server, "/stats", host="evil.example")[0] == 403
+
+
 def test_token_goes_from_the_address_into_a_cookie(running):
     server = running(TOKEN)
     assert server.url.endswith("/?token=" + TOKEN)
