@@ -388,7 +388,7 @@ def test_a_table_in_markdown():
         (["--adaptive", "--adaptive-steps", "30"], "found --adaptive-steps 30; expected numbers of steps"),
         (["--adaptive", "--adaptive-steps", "30:0"], "found --adaptive-steps 30:0"),
         (["--adaptive", "--adaptive-steps", "30:5,x:5"], "found --adaptive-steps 30:5,x:5"),
-        (["--model", "vgg16", "--images", "0"], "found --images 0; expected 1 or more"),
+        (["--model", "vgg16", "--images", "0"], "found --images 0; expected a whole number of at least 1"),
         (["--model", "vgg16", "--defenses", "magic"], "found defence 'magic'"),
         (["--model", "vgg16", "--attacks", "magic", "--images", "1"], "found attack 'magic'"),
     ],

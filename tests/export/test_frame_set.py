@@ -147,7 +147,7 @@ def test_without_data_the_command_says_one_sentence_and_writes_nothing(no_data, 
     assert error.count("\n") == 1
     assert not out.exists()
     assert cli.main(["bundle", "--model", "mobilenet", "--frames", "0", "--out", str(out)]) == 2
-    assert "found --frames 0; expected 1 or more" in capsys.readouterr().err
+    assert "found --frames 0; expected a whole number of at least 1" in capsys.readouterr().err
 
 
 def class_folders(folder, classes):
