@@ -38,11 +38,11 @@ def open_regular(path: str) -> BinaryIO:
         OSError: it cannot be read, or is a folder, a FIFO, a socket or a device. ``strerror`` says which of it.
     """
     # without O_NONBLOCK a FIFO of that name would be waited for
-    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file", path)
-    return file
+    return open(descriptor, "rb")
 
 
 def read_bounded(path: str, most: int) -> bytes:

@@ -129,8 +129,6 @@ def test_no_memory_for_a_claim_that_fits_is_a_value_error(monkeypatch):
 def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(str(tmp_path / "fifo.npz"))
     for name in ("fifo.npz", "absent.npz", "."):
-        with (
-            pytest.raises(ValueError, match="no regular file|No such file|Is a directory"),
-            open_zip(str(tmp_path / name)),
-        ):
+        path = str(tmp_path / name)
+        with pytest.raises(ValueError, match="no regular file|No such file|directory"), open_zip(path):
             pass
