@@ -238,8 +238,8 @@ def _image_folder(folder: Path, size: tuple[int, int]) -> Dataset:
         for path, _ in listed:
             try:
                 pixels.append(_read_image(path, size))
-            except DataError:
-                bad.append(shown(path, folder) + ("" if path.stat().st_size else " (empty)"))
+            except DataError as error:
+                bad.append(f"{shown(path, folder)} ({_reason(error) if path.stat().st_size else 'empty'})")
         names = tuple(path.relative_to(folder).as_posix() for path, _ in listed)
         if not bad:
             parts.append(Images(np.stack(pixels), np.array([label for _, label in listed], np.int64), 0, names))
@@ -252,6 +252,12 @@ def _image_folder(folder: Path, size: tuple[int, int]) -> Dataset:
     train, calibration, test = parts
     order = f"images of a split are mixed over all classes with seed {SEED}"
     return Dataset(train, calibration, test, found.classes, f"images in {folder}", order)
+
+
+def _reason(error: DataError) -> str:
+    """Why an image cannot be read, as the library or the system says."""
+    cause = error.__cause__
+    return (cause.strerror if isinstance(cause, OSError) else str(cause or "")) or type(cause or error).__name__
 
 
 def _read_image(path: Path, size: tuple[int, int]) -> np.ndarray:

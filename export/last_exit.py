@@ -95,7 +95,7 @@ def table_until(table: dict[str, Any], rad: int, last: int) -> dict[str, Any]:
     except AttributeError:
         raise DataError(
             f"found no usable last_exit_gates in a table; expected a gate for RAD {rad}, or none; make it again with: "
-            f"python -m export gate --last-exit {rad} --model {table.get('model', 'mobilenet')}"
+            f"python -m export gate --model {table.get('model', 'mobilenet')} --last-exit {rad}"
         ) from None
     rest = {name: each for name, each in table.items() if name != "last_exit_gates"}
     return {**rest, "gate": gate} if its_exit == last else rest

@@ -133,10 +133,8 @@ def _table(arguments: argparse.Namespace) -> int:
     table, ratios, ids = learn_table(folded(network), data.calibration, settings, attack)
     write_table(out, files.model, table, table_provenance(settings, attack, ratios, ids, files.sha256))
     print(f"wrote {out}: steps {table.min()} to {table.max()}, mean {table.mean():.1f}")
-    again = ", ".join(
-        f"python -m export {name} {files.option}" for name in ("gate", "gate --last-exit 5", "monitor", "search")
-    )
-    print(f"it has no noise gates, no attack monitor and no searched table yet; make them with: {again}")
+    print(f"it has no noise gates, no attack monitor and no searched table yet; the commands gate, gate --last-exit 5, "
+          f"monitor and search make them, as in: python -m export gate {files.option}")  # fmt: skip
     return 0
 
 

@@ -35,14 +35,14 @@ def check_writable(file: Path) -> Path:
     Raises:
         OutputError: it cannot be written.
     """
-    make_folder(file.parent)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         there = file.exists()
         file.open("ab").close()
         if not there:
             file.unlink()
     except OSError as error:
         raise OutputError(
-            f"could not write {file} ({error.strerror}); expected a file that can be written; choose another"
+            f"could not write {file} ({error.strerror}); expected a file that can be written; choose another --out"
         ) from error
     return file

@@ -44,9 +44,16 @@ def texts(tree: ast.Module) -> Iterator[str]:
         if node in skipped:
             continue
         if isinstance(node, ast.JoinedStr):
-            yield "".join(str(each.value) if isinstance(each, ast.Constant) else "{}" for each in node.values)
+            yield "".join(map(_part, node.values))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
+
+
+def _part(value: ast.expr) -> str:
+    if isinstance(value, ast.Constant):
+        return str(value.value)
+    names_a_network = isinstance(value, ast.FormattedValue) and getattr(value.value, "attr", "") == "option"
+    return "--model vgg16" if names_a_network else "{}"
 
 
 def suggestions() -> list[tuple[str, str]]:

@@ -118,7 +118,7 @@ def test_images_whose_names_are_no_text_and_one_that_is_cut_off(tmp_path):
     assert len(datasets.load(tmp_path).train.labels) == 32
     cut = tmp_path / "cup" / "03.png"
     cut.write_bytes(cut.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"could not read .*03\.png as an image .PNG: it is cut off"):
+    with pytest.raises(DataError, match=r"could not read 1 of 40 images in .*: cup/03\.png .PNG: it is cut off"):
         datasets.load(tmp_path)
 
 
