@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from device.errors import DataError, UsageError
+from host.watched import Watched
 
 KEYS = "python -m host keys --out keys --name edge.example --device cam-1"
 SOON_S = 14 * 86400.0  # before its end a certificate is worth a warning
@@ -32,7 +33,7 @@ class Certificates:
 
     def __init__(self, cert_file: str, key_file: str, client_ca_file: str | None, warn: Callable[[str], None]) -> None:
         self._cert_file, self._key_file, self._warn = cert_file, key_file, warn
-        self._version = _version(cert_file, key_file)
+        self._watched = _watched(cert_file, key_file)
         self.context = _context()
         self.ends_s = self._load(self.context)
         if client_ca_file:
@@ -45,12 +46,14 @@ class Certificates:
             warn(f"found that the certificate in {cert_file} ends on {_day(self.ends_s)}; expected it to last longer than {SOON_S / 86400:.0f} days; renew it, as in: {KEYS} --renew")  # fmt: skip
 
     def refresh(self) -> None:
-        """Take the certificate and its key anew if their files have changed, for connections from now on. What cannot be
-        used is told to ``warn`` and leaves all as it is. Authorities of devices stay as they were at the start."""
-        version = _version(self._cert_file, self._key_file)
-        if version in (None, self._version):
+        """Take the certificate and its key anew if their files have changed and rest since the last call, for connections
+        from now on. What cannot be used is told to ``warn`` and leaves all as it is. Authorities of devices stay as they
+        were at the start."""
+        try:
+            if not (self._watched and self._watched.have_changed()):
+                return
+        except OSError:  # as after a change of users
             return
-        self._version = version
         try:
             self._load(_context())  # first where it spoils nothing
             self.ends_s = self._load(self.context)
@@ -121,10 +124,8 @@ def _day(seconds: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
-def _version(*files: str) -> list[tuple[int, int, int]] | None:
-    """What changes when a file does; None where that cannot be seen, as after a change of users."""
+def _watched(*files: str) -> Watched | None:
     try:
-        found = [os.stat(file) for file in files]
-    except OSError:
+        return Watched(files)
+    except OSError:  # whoever reads them says so
         return None
-    return [(each.st_mtime_ns, each.st_ino, each.st_size) for each in found]

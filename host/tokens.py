@@ -5,6 +5,7 @@ import hmac
 import os
 import re
 import secrets
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from device.errors import UsageError
+from host.watched import Watched
 
 LINE = re.compile(r"(?:([\w.-]{1,64})(?:\s*:\s*|\s+))?([A-Za-z0-9._~+/=-]+)", re.ASCII)
 SHORTEST, LONGEST = 16, 512  # characters of a token, as in device/access.py
@@ -28,15 +30,17 @@ class Tokens:
     """The tokens of a file, one a line: ``NAME: TOKEN`` (the colon may be left out), or the token alone. Blank lines and
     those that begin with # do not count. Two lines may have the same name: a client's old and new token while it changes them.
 
-    The file is read again when it has changed, which is looked at once a second. If what stands there then cannot be used,
-    or nothing does, the tokens from before stay valid and ``warn`` is told once.
+    The file is read again when it has changed, which is looked at once a second, and has not changed for another second
+    (host/watched.py). Its last line must end as the others do: of a file that is half written, the beginning of a token
+    would be taken for one. If what stands there cannot be used, or nothing does, the tokens from before stay valid and
+    ``warn`` is told once.
 
     Args:
         file: not readable by others, or ``warn`` is told.
         warn: gets a sentence for the operator; the default prints it on stderr.
 
     Raises:
-        UsageError: the file cannot be read, holds no token, or one of fewer than 16 characters.
+        UsageError: the file cannot be read, ends within a line, holds no token, or one of fewer than 16 characters.
     """
 
     def __init__(self, file: Path, warn: Callable[[str], None] | None = None) -> None:
@@ -46,8 +50,11 @@ class Tokens:
         # tokens are, and it takes as long for one as for ten thousand.
         self._key = secrets.token_bytes(32)
         self._nobody = _Known("", secrets.token_bytes(32))
-        self._version: tuple[int, ...] = ()
         self._problem = ""  # that was told
+        try:
+            self._watched = Watched([file])  # before it is read: a change meanwhile is seen next time
+        except OSError as error:
+            raise UsageError(_unreadable(file, error)) from error
         self._known = self._read()
         self._look_at = time.monotonic() + CHECK_S
 
@@ -70,7 +77,7 @@ class Tokens:
 
     def _refresh(self) -> None:
         try:
-            if self._version_of(os.stat(self._file)) == self._version:
+            if not self._watched.have_changed():
                 return
             self._known = self._read()
             self._problem = ""
@@ -84,7 +91,6 @@ class Tokens:
         try:
             with open(self._file, "rb") as file:
                 status = os.fstat(file.fileno())
-                self._version = self._version_of(status)  # before it is read: a change meanwhile is seen next time
                 content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise UsageError(_unreadable(self._file, error)) from error
@@ -94,16 +100,13 @@ class Tokens:
                        f"run: chmod o-rw {self._file}")  # fmt: skip
         return known
 
-    @staticmethod
-    def _version_of(status: os.stat_result) -> tuple[int, ...]:
-        return status.st_mtime_ns, status.st_ino, status.st_size
-
 
 def parse_tokens(content: bytes, source: str) -> list[_Known]:
     """The tokens in the bytes of a file; ``source`` names it in errors, which never show a token.
 
     Raises:
-        UsageError: a line that is none, a token of fewer than 16 or more than 512 characters, no token at all.
+        UsageError: a line that is none or does not end, a token of fewer than 16 or more than 512 characters, no token at
+            all.
     """
     if len(content) > MAX_FILE_BYTES:
         raise UsageError(f"found more than {MAX_FILE_BYTES} bytes in {source}; expected a file of tokens, one a line")
@@ -121,6 +124,9 @@ def parse_tokens(content: bytes, source: str) -> list[_Known]:
             raise UsageError(f"found a token of {len(token)} characters in line {number} of {source}; expected {SHORTEST} to {LONGEST}; "
                              "make one, as in: python -m host keys --out keys --name edge.example --device cam-1")  # fmt: skip
         found.append(_Known(name or hashlib.sha256(token.encode()).hexdigest()[:8], token.encode()))
+    if found and not content.endswith((b"\n", b"\r")):
+        raise UsageError(f"found no end of the last line of {source}; expected a whole file, whose last line ends as the others do; "
+                         f"copy it again as python -m host keys made it, or add that end with: echo >> {shlex.quote(source)}")  # fmt: skip
     if not found:
         raise UsageError(
             f"found no token in {source}; expected one a line; make one, as in: python -m host keys --out keys --name edge.example --device cam-1"

@@ -1,10 +1,11 @@
+import math
 import os
 import time
 
 import pytest
 
 from device.errors import UsageError
-from host import tokens
+from host import tokens, watched
 from host.tokens import Tokens, parse_tokens
 
 OLD, NEW, OTHER = "a" * 16, "new-token_.~+/=0123", "Other" * 5
@@ -20,7 +21,8 @@ def file(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A second goes by for the reader of the file with each call."""
+    """A second goes by for the reader of the file with each call. How old the file is counts for nothing."""
+    monkeypatch.setattr(watched, "REST_S", math.inf)
     now = [time.monotonic()]
     monkeypatch.setattr(tokens.time, "monotonic", lambda: now[0])
 
@@ -50,7 +52,7 @@ def test_anything_else_is_nobody(file, header):
 
 
 def test_a_token_without_a_name_is_named_by_its_hash(file):
-    file.write_text(OLD + "\n" + OTHER)
+    file.write_text(OLD + "\n" + OTHER + "\n")
     known = Tokens(file)
     names = [known.client_of(bearer(each)) for each in (OLD, OTHER)]
     assert [len(name) for name in names] == [8, 8]
@@ -70,6 +72,7 @@ def test_a_token_without_a_name_is_named_by_its_hash(file):
         ("cam-1:\n", "in line 1"),
         ("cam-\xe9: " + OLD, "in line 1"),
         ('{"cam-1": "' + OLD + '"}', "in line 1"),
+        (f"cam-1: {OTHER}\ncam-2: {OLD}", "found no end of the last line"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why_and_shows_no_token(file, content, words):
@@ -91,22 +94,59 @@ def test_a_file_that_is_too_large_or_absent(file):
         Tokens(file)
 
 
-def test_a_changed_file_is_read_within_a_second(file, clock):
+def test_a_changed_file_is_read_once_it_rests(file, clock):
     said = []
     known = Tokens(file, said.append)
-    file.write_text("cam-3: " + OTHER)
+    file.write_text(f"cam-3: {OTHER}\n")
     assert known.client_of(bearer(OLD)) == "cam-1"  # looked at once a second, not with each request
+    clock()
+    assert known.client_of(bearer(OLD)) == "cam-1"  # it has changed: perhaps somebody writes it still
     clock()
     assert known.client_of(bearer(OLD)) is None
     assert known.client_of(bearer(OTHER)) == "cam-3"
     new = file.with_name("new")
     new.touch(0o600)
-    new.write_text("cam-4: " + OTHER)
+    new.write_text(f"cam-4: {OTHER}\n")
     os.utime(new, ns=(os.stat(file).st_atime_ns, os.stat(file).st_mtime_ns))
     new.replace(file)  # the same size and time: another inode
-    clock()
+    for _ in range(2):
+        clock()
+        known.client_of("")
     assert known.client_of(bearer(OTHER)) == "cam-4"
     assert said == []
+
+
+def test_the_first_look_after_a_long_time_finds_what_rests(file, clock, monkeypatch):
+    """Nobody looks while nobody asks: a token that was revoked last week does not work once more."""
+    known = Tokens(file)
+    file.write_text(f"cam-3: {OTHER}\n")
+    monkeypatch.setattr(watched, "REST_S", 0.0)
+    clock()
+    assert known.client_of(bearer(OLD)) is None
+
+
+@pytest.mark.parametrize("looks", [1, 3])  # of each state: a writer that never rests, and one that rests everywhere
+def test_no_part_of_a_file_counts(file, clock, looks):
+    """A file that is written byte by byte, over what was there: no beginning of a token is ever one."""
+    said = []
+    known = Tokens(file, said.append)
+    whole = f"cam-1: {'n' * 40}\ncam-2: {OTHER}\n"
+    names = set()
+    for size in range(len(whole)):
+        file.write_text(whole[:size])
+        for _ in range(looks):
+            clock()
+            shown = {bearer("n" * length) for length in range(16, 40)} | {bearer(OTHER[:20])}
+            names |= {known.client_of(each) for each in shown}
+        assert known.client_of(bearer("n" * 40)) == ("cam-1" if size >= 48 and looks > 1 else None)
+    assert names == {None}
+    file.write_text(whole)
+    for _ in range(3):
+        clock()
+        known.client_of("")
+    assert [known.client_of(bearer(each)) for each in ("n" * 40, OTHER, OLD)] == ["cam-1", "cam-2", None]
+    assert all("the tokens from before stay valid" in each for each in said)
+    assert bool(said) == (looks > 1)
 
 
 def test_a_broken_file_keeps_the_tokens_and_warns_once(file, clock):
@@ -115,14 +155,14 @@ def test_a_broken_file_keeps_the_tokens_and_warns_once(file, clock):
 
     def after(change):
         change()
-        for _ in range(3):
+        for _ in range(4):
             clock()
             assert known.client_of(bearer(OLD)) == "cam-1"
         return [said.pop(0) for _ in range(len(said))]
 
     for change, words in (
         (lambda: file.write_text(""), "found no token"),
-        (lambda: file.write_text("cam-9: short"), "found a token of 5 characters"),
+        (lambda: file.write_text("cam-9: short\n"), "found a token of 5 characters"),
         (file.unlink, "No such file"),
         (file.mkdir, "Is a directory"),
     ):
@@ -132,8 +172,10 @@ def test_a_broken_file_keeps_the_tokens_and_warns_once(file, clock):
         assert "the tokens from before stay valid" in sentences[0]
     file.rmdir()
     file.touch(0o600)
-    file.write_text("cam-9: " + NEW)
-    clock()
+    file.write_text(f"cam-9: {NEW}\n")
+    for _ in range(2):
+        clock()
+        known.client_of("")
     assert known.client_of(bearer(NEW)) == "cam-9"
     assert known.client_of(bearer(OLD)) is None
     assert said == []
