@@ -92,6 +92,7 @@ def make_app(
         lifespan=lifespan,
         exception_handlers={HTTPException: _http_error, WireError: _wire_error, Exception: _other_error},  # type: ignore[dict-item]
     )
+    app.router.redirect_slashes = False  # it would send clients to whatever host their request names
     app.state.is_ready = routes.is_ready
     return app
 

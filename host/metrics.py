@@ -112,4 +112,6 @@ def metrics_app(metrics: Metrics, is_ready: Callable[[], bool]) -> Starlette:
             return JSONResponse({"error": "the host is starting or stopping; ask again"}, 503)
         return JSONResponse({"ready": True})
 
-    return Starlette(routes=[Route("/metrics", show), Route("/health/live", live), Route("/health/ready", ready)])
+    app = Starlette(routes=[Route("/metrics", show), Route("/health/live", live), Route("/health/ready", ready)])
+    app.router.redirect_slashes = False  # it would send clients to whatever host their request names
+    return app

@@ -137,11 +137,19 @@ def test_a_fault_of_the_host_itself_answers_json(serve, tail, monkeypatch):
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/", 404), ("POST", "/v2", 405), ("GET", "/v2/models/other", 404), ("GET", "/v2/models/other/ready", 404)],
+    [
+        ("GET", "/", 404),
+        ("POST", "/v2", 405),
+        ("GET", "/v2/models/other", 404),
+        ("GET", "/v2/models/other/ready", 404),
+        ("GET", "/v2/", 404),
+        ("GET", "/v2/health/live/", 404),
+        ("POST", "/v2/models/other/infer/", 404),
+    ],
 )
 def test_every_refusal_is_json(serve, method, path, status):
     found, _, body = exchange(serve(), method, path)
-    assert found == status
+    assert found == status  # and no redirect to whatever host a request names
     assert list(json.loads(body)) == ["error"]
 
 

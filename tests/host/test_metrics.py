@@ -120,7 +120,7 @@ def test_the_application():
     assert get("/health/ready")[0] == 503
     ready[0] = True
     assert get("/health/ready")[::2] == (200, b'{"ready":true}')
-    assert get("/v2")[0] == 404
+    assert [get(path)[0] for path in ("/v2", "/metrics/", "/health/live/")] == [404] * 3  # and no redirect
 
 
 def test_without_prometheus_client(monkeypatch):
