@@ -1,14 +1,11 @@
 """Who may ask the host, and how much: tokens, and limits of each client, tested before a request's body is read."""
 
 import argparse
-import asyncio
-import contextlib
 import json
 import math
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +13,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from device.errors import UsageError
 from device.options import decimal, whole
-from host.connections import ConnectionLimits, Refused, bounded_protocol, network_of
+from host.connections import bounded_protocol
+from host.limits import ConnectionLimits, Refused, Warn, network_of
 from host.tokens import Tokens
 
 OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})  # for probes, which have no token
 MAX_CLIENTS = 8192  # whose rate is remembered; the one longest unseen is forgotten
-LINGER_S, LINGER_BYTES = 1.0, 1 << 20
 
 
 class GuardSettings(NamedTuple):
@@ -38,7 +35,8 @@ class GuardSettings(NamedTuple):
 
 class Guard:
     """ASGI middleware that answers what it refuses with JSON ``{"error": sentence}``: 401 no token or an unknown one, 403
-    a token of another client than the certificate, 429 too many requests, with Retry-After.
+    a token of another client than the certificate, 429 too many requests, with Retry-After. It reads no body: that
+    connections stay in step is up to host/messages.py.
 
     A client is the name of its token, else the common name of its certificate, else its address (of IPv6 the first 64
     bits, of which one client usually has all). The application finds that name as ``request.state.client_name``. Health
@@ -48,6 +46,7 @@ class Guard:
         app: behind it.
         tokens: None = nobody needs one.
         refused: told of each refusal: status and one of no_token, unknown_token, other_client, rate, client_requests.
+        warn: told the same in a sentence; anyone can cause it, so not each should be written.
     """
 
     def __init__(
@@ -56,8 +55,10 @@ class Guard:
         settings: GuardSettings = GuardSettings(),  # noqa: B008 (immutable)
         tokens: Tokens | None = None,
         refused: Refused | None = None,
+        warn: Warn | None = None,
     ) -> None:
         self._app = app
+        self._warn = warn
         self._tokens = tokens
         self._refused = refused
         self._rate = _Rate(settings.rate_hz, settings.burst) if settings.rate_hz else None
@@ -76,22 +77,22 @@ class Guard:
             if named is None:
                 what, reason = ("an unknown token", "unknown_token") if authorization else ("no token", "no_token")
                 sentence = f"found {what} in the request; expected Authorization: Bearer with one of this host's tokens; ask its operator for one"  # fmt: skip
-                await self._refuse(scope, receive, send, 401, reason, sentence, ("www-authenticate", "Bearer"))
+                await self._refuse(scope, send, 401, reason, sentence, ("www-authenticate", "Bearer"))
                 return
             if certificate and certificate != named:
                 sentence = f"found the token of {named} and the certificate of {certificate}; expected both of the same client; use its own token"  # fmt: skip
-                await self._refuse(scope, receive, send, 403, "other_client", sentence)
+                await self._refuse(scope, send, 403, "other_client", sentence)
                 return
             client = named
         running = self._running.get(client, 0)
         if running >= self._most:
             sentence = f"found {running} requests of {client} at hand; expected at most {self._most:g} at the same time; wait for their answers"  # fmt: skip
-            await self._refuse(scope, receive, send, 429, "client_requests", sentence, ("retry-after", "1"))
+            await self._refuse(scope, send, 429, "client_requests", sentence, ("retry-after", "1"))
             return
         wait_s = self._rate.wait_s(client) if self._rate else 0.0
         if wait_s:
             sentence = f"found more requests of {client} than this host takes from one client; expected at most {self._rate}; ask again in {math.ceil(wait_s)} s"  # fmt: skip
-            await self._refuse(scope, receive, send, 429, "rate", sentence, ("retry-after", str(math.ceil(wait_s))))
+            await self._refuse(scope, send, 429, "rate", sentence, ("retry-after", str(math.ceil(wait_s))))
             return
         scope.setdefault("state", {})["client_name"] = client
         self._running[client] = running + 1
@@ -105,7 +106,6 @@ class Guard:
     async def _refuse(
         self,
         scope: Scope,
-        receive: Receive,
         send: Send,
         status: int,
         reason: str,
@@ -114,17 +114,13 @@ class Guard:
     ) -> None:
         if self._refused:
             self._refused(status, reason)
+        if self._warn:
+            self._warn(f"refused a request of {scope['client'][0] if scope.get('client') else 'a client'}: {sentence}")
         body = json.dumps({"error": sentence}).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), *more]
-        has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-        if has_body:
-            headers.append(("connection", "close"))
         raw = [(name.encode(), value.encode()) for name, value in headers]
         await send({"type": "http.response.start", "status": status, "headers": raw})
-        await send({"type": "http.response.body", "body": body, "more_body": has_body})
-        if has_body:
-            await _linger(receive)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": body})
 
 
 class _Rate:
@@ -162,22 +158,6 @@ def _header(scope: Scope, wanted: bytes) -> bytes:
     return b""
 
 
-async def _linger(receive: Receive) -> None:
-    """Read and drop what still comes, for a while. To close while the client sends would reset the connection, and many
-    clients would then report that instead of the answer."""
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(_drop(receive), LINGER_S)
-
-
-async def _drop(receive: Receive) -> None:
-    size = 0
-    while size < LINGER_BYTES:
-        message = await receive()
-        size += len(message.get("body", b""))
-        if not message.get("more_body"):
-            return
-
-
 class Guarding(NamedTuple):
     """What the options say: ``wrap`` the application, and start uvicorn with uvicorn.Config(http=protocol(...), ws="none").
     With ``tls`` given to ``protocol`` and not to uvicorn, a TLS handshake is bounded too."""
@@ -185,12 +165,13 @@ class Guarding(NamedTuple):
     settings: GuardSettings
     tokens: Tokens | None
     limits: ConnectionLimits
+    warn_seldom: Warn | None = None
 
     def wrap(self, app: ASGIApp, refused: Refused | None = None) -> Guard:
-        return Guard(app, self.settings, self.tokens, refused)
+        return Guard(app, self.settings, self.tokens, refused, self.warn_seldom)
 
     def protocol(self, refused: Refused | None = None, tls: ssl.SSLContext | None = None) -> type[Any]:
-        return bounded_protocol(self.limits, refused, tls)
+        return bounded_protocol(self.limits, refused, tls, self.warn_seldom)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -215,8 +196,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--client-connections", type=whole(1), default=256, metavar="N", help="of one address at the same time (default 256)")  # fmt: skip
 
 
-def guard_of(arguments: argparse.Namespace, warn: Callable[[str], None] | None = None) -> Guarding:
-    """The options as given; ``warn`` is told of problems with the tokens file, now and later.
+def guard_of(arguments: argparse.Namespace, warn: Warn | None = None, warn_seldom: Warn | None = None) -> Guarding:
+    """The options as given; ``warn`` is told of problems with the tokens file, now and later, and ``warn_seldom`` of each
+    refusal.
 
     Raises:
         UsageError: an option out of range, or a tokens file that cannot be used.
@@ -239,4 +221,4 @@ def guard_of(arguments: argparse.Namespace, warn: Callable[[str], None] | None =
             raise UsageError(f"found {option} {value}; expected at least 1")
     tokens = Tokens(Path(arguments.token_file), warn) if arguments.token_file else None
     limits = ConnectionLimits(arguments.max_connections, arguments.client_connections)
-    return Guarding(GuardSettings(rate or 0.0, burst, arguments.client_requests), tokens, limits)
+    return Guarding(GuardSettings(rate or 0.0, burst, arguments.client_requests), tokens, limits, warn_seldom)

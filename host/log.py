@@ -16,7 +16,8 @@ from host.record import Record
 
 PLAIN = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 PIECE_BYTES = 4096  # a pipe that takes anything takes as much (PIPE_BUF of Linux)
-AGAIN_S = 60.0  # before a warning of the HTTP server is repeated: anyone can cause them
+AGAIN_S = 60.0  # before a warning that anyone can cause is repeated,
+MOST_SELDOM = 20  # and how many different ones are written in that time
 
 
 class Log:
@@ -30,6 +31,9 @@ class Log:
     def __init__(self, as_json: bool = False, stream: TextIO | None = None) -> None:
         self._as_json = as_json
         self._stream = stream or sys.stderr  # None where the program was started without one
+        self._said: set[str] = set()  # of what is written seldom
+        self._said_until = 0.0
+        self._left_out = 0
         self._file: int | None = None
         self._poll = None
         with contextlib.suppress(AttributeError, OSError, ValueError):  # no file behind it; no poll on Windows
@@ -55,6 +59,22 @@ class Log:
             self._object(level, "message", {"message": sentence})
         else:
             self._write(f"{level}: {sentence}")
+
+    def warn_seldom(self, sentence: str) -> None:
+        """A warning that anyone can cause: each once a minute, and at most 20 different ones; then a line says how many
+        were left out."""
+        now = time.monotonic()
+        if now >= self._said_until:
+            left_out, self._left_out = self._left_out, 0
+            self._said.clear()
+            self._said_until = now + AGAIN_S
+            if left_out:
+                self.warn(f"left out {left_out} warnings like those before; /metrics counts them by reason")
+        if sentence in self._said or len(self._said) >= MOST_SELDOM:
+            self._left_out += 1
+            return
+        self._said.add(sentence)
+        self.warn(sentence)
 
     def take_over(self) -> None:
         """From now on the lines of the HTTP server and of asyncio are written here."""
@@ -91,17 +111,12 @@ class _Handler(logging.Handler):
     def __init__(self, log: Log) -> None:
         super().__init__()
         self._log = log
-        self._said: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip()
         if record.levelno < logging.ERROR:
-            now = time.monotonic()
-            if now < self._said.get(text, 0.0):
-                return
-            if len(self._said) >= 100:
-                self._said.clear()
-            self._said[text] = now + AGAIN_S
+            self._log.warn_seldom(text)
+            return
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)
         self._log.warn(text, record.levelname.lower())

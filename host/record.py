@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from host.connections import network_of
+from host.limits import network_of
 
 RECORD = "sdn_edge.record"  # where an ASGI scope has it
 GONE = 499  # the client went before its answer; what nginx writes for it

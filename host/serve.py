@@ -17,7 +17,8 @@ from device.bundle import load_bundle
 from device.errors import UsageError
 from host import guard, options
 from host.app import make_app
-from host.connections import ConnectionLimits, bounded_protocol
+from host.connections import bounded_protocol
+from host.limits import ConnectionLimits, fitted
 from host.log import Log
 from host.metrics import Metrics, metrics_app
 from host.tail import Tail
@@ -26,7 +27,7 @@ from host.user import become, found_user, is_root
 
 KEEP_ALIVE_S = 75  # a device's connection is idle while its frames leave early
 TICKS = 100  # of a tenth of a second, before certificates are looked at again
-WATCHERS = ConnectionLimits(64, 64)  # of the metrics' address
+WATCHERS = 64  # connections to the metrics' address
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = options.settings_of(arguments)
     log = Log(arguments.log == "json")
     user = found_user(arguments.user) if arguments.user else None
-    guarding = guard.guard_of(arguments, log.warn)
+    guarding = guard.guard_of(arguments, log.warn, log.warn_seldom)
+    guarding = guarding._replace(limits=fitted(guarding.limits, log.warn))
     certificates = _certificates(arguments, log)
     watched_at = _host_port(arguments.metrics_address) if arguments.metrics_address else None
     bundle = load_bundle(arguments.bundle)
@@ -78,7 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
         server.refresh = certificates.refresh
     if metrics and watching:
         shown = metrics_app(metrics, lambda: app.state.is_ready() and not server.should_exit)
-        server.beside = (_Beside(shown, bounded_protocol(WATCHERS)), watching)
+        watchers = min(WATCHERS, guarding.limits.most // 4 + 1)
+        server.beside = (
+            _Beside(shown, bounded_protocol(ConnectionLimits(watchers, watchers), warn=log.warn_seldom)),
+            watching,
+        )
     server.import_all()
     if user:
         become(user)
@@ -173,6 +179,8 @@ def _warn(arguments: argparse.Namespace, user: Any, log: Log) -> None:
             log.warn(f"found --address {arguments.address} with neither --tls-cert nor --token-file; whoever reaches it may ask this host and read what is sent; expected that on a network that you trust alone")  # fmt: skip
         elif not arguments.tls_cert:
             log.warn(f"found --address {arguments.address} and --token-file without --tls-cert; tokens cross the network readable; expected that on a network that you trust alone")  # fmt: skip
+    if arguments.metrics_address and not _is_loopback(_host_port(arguments.metrics_address)[0]):
+        log.warn(f"found --metrics-address {arguments.metrics_address}, which has neither TLS nor tokens; whoever reaches it may read this host's figures; expected that on a network that you trust alone")  # fmt: skip
     if is_root() and not (user and user.pw_uid):
         log.warn("found that this host runs as root; expected a user with fewer rights; start it as one, or add --user NAME")  # fmt: skip
 

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from host.guard import GuardSettings
+from host.limits import ConnectionLimits
+from tests.host.site import Host
+
+PATIENT = ConnectionLimits()
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "tests" / "device" / "data" / "tiny_bundle"
 
@@ -59,3 +64,20 @@ def own_host():
     for each in started:
         each.process.kill()
         each.process.communicate(timeout=10)
+
+
+@pytest.fixture
+def serve(request):
+    """Starts hosts, on asyncio's loop or on that of the test's mark."""
+    loop = getattr(request, "param", "asyncio")
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    started = []
+
+    def start(limits=PATIENT, known=None, tls=None, **settings):
+        started.append(Host(loop, GuardSettings(**settings), limits, known, tls))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()

@@ -11,108 +11,16 @@ import threading
 import time
 
 import pytest
-import uvicorn
 
 from device.errors import UsageError
 from device.options import Parser
-from host import guard, tokens
-from host.connections import ConnectionLimits, bounded_protocol, network_of
+from host import guard, messages, tokens
 from host.guard import Guard, Guarding, GuardSettings, add_arguments, guard_of
+from host.limits import ConnectionLimits, fitted, network_of
 from host.tokens import Tokens
+from tests.host.site import BOTH_LOOPS, GET, Site, closed_after
 
 TOKEN, SECOND = "cam-1-token-0123", "cam-2-token-4567"
-PATIENT = ConnectionLimits()
-BOTH_LOOPS = pytest.mark.parametrize("serve", ["uvloop", "asyncio"], indirect=True)
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-class Site:
-    """Behind the guard: answers with the client's name once the body is there and ``gate`` is open. /large answers much."""
-
-    def __init__(self):
-        self.gate = threading.Event()
-        self.gate.set()
-        self.begun = 0
-
-    async def __call__(self, scope, receive, send):
-        if scope["path"] == "/unread":
-            await answer(send, 404, b"no")
-            return
-        self.begun += 1
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            more = message.get("more_body", False)
-        while not self.gate.is_set():
-            await asyncio.sleep(0.005)
-        name = scope.get("state", {}).get("client_name", "-")
-        await answer(send, 200, b"x" * (16 << 20) if scope["path"] == "/large" else name.encode())
-
-
-async def answer(send, status, body):
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-class Host:
-    def __init__(self, loop, settings, limits, known, tls):
-        self.site = Site()
-        self.refusals = []
-        guarding = Guarding(settings, known, limits)
-        app = guarding.wrap(self.site, self._refused)
-        config = uvicorn.Config(
-            app, http=guarding.protocol(self._refused, tls), ws="none", loop=loop, lifespan="off", log_level="critical",
-            timeout_keep_alive=5, timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        self.server = uvicorn.Server(config)
-        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port = listener.getsockname()[1]
-        self.thread = threading.Thread(target=self.server.run, args=([listener],), daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.005)
-
-    def _refused(self, status, reason):
-        self.refusals.append((status, reason))
-
-    def stop(self):
-        self.site.gate.set()
-        self.server.should_exit = True
-        self.thread.join(10)
-        assert not self.thread.is_alive()
-        assert not self.server.server_state.connections
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=5)
-
-    def ask(self, method="GET", path="/", token=None, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request(method, path, body, {"Authorization": "Bearer " + token} if token else {})
-            response = connection.getresponse()
-            return response.status, dict(response.getheaders()), response.read()
-        finally:
-            connection.close()
-
-
-@pytest.fixture
-def serve(request):
-    """Starts hosts, on asyncio's loop or on that of the test's mark."""
-    loop = getattr(request, "param", "asyncio")
-    if loop == "uvloop":
-        pytest.importorskip("uvloop")
-    started = []
-
-    def start(limits=PATIENT, known=None, tls=None, **settings):
-        started.append(Host(loop, GuardSettings(**settings), limits, known, tls))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.stop()
 
 
 @pytest.fixture
@@ -121,15 +29,6 @@ def token_file(tmp_path):
     path.touch(0o600)
     path.write_text(f"cam-1: {TOKEN}\ncam-2: {SECOND}\n")
     return path
-
-
-def closed_after(connection, started):
-    """What came until the other side closed, and seconds until then."""
-    received = b""
-    with contextlib.suppress(ConnectionError):
-        while part := connection.recv(65536):
-            received += part
-    return received, time.monotonic() - started
 
 
 def test_nothing_is_asked_for_by_default(serve):
@@ -167,17 +66,17 @@ def test_rotation_while_it_runs(serve, token_file, monkeypatch):
 
     assert ask(TOKEN) == (200, b"cam-1")
     token_file.write_text(f"cam-1: {TOKEN}\ncam-1: {'n' * 20}\n")
-    time.sleep(0.03)
-    assert ask("n" * 20) == ask(TOKEN) == (200, b"cam-1")
+    while ask("n" * 20) != (200, b"cam-1"):
+        assert ask(TOKEN) == (200, b"cam-1")
     token_file.write_text(f"cam-1: {'n' * 20}\n")
-    time.sleep(0.03)
-    assert ask(TOKEN)[0] == 401
+    while ask(TOKEN)[0] != 401:
+        assert ask("n" * 20) == (200, b"cam-1")
     assert ask("n" * 20) == (200, b"cam-1")
     connection.close()
 
 
 def test_refused_before_the_body_is_read(serve, token_file, monkeypatch):
-    monkeypatch.setattr(guard, "LINGER_S", 0.1)
+    monkeypatch.setattr(messages, "LINGER_S", 0.1)
     host = serve(known=Tokens(token_file))
     for head in (
         b"Content-Length: 60000000",
@@ -302,7 +201,7 @@ DRIPS = [  # what a client begins with, what it goes on with byte by byte, what 
     (b"GET / HTTP/1.1\r\nHo", b"s", b"HTTP/1.1 408 "),
     (GET + b"GET / HTTP/1.1\r\nHo", b"s", b"HTTP/1.1 408 "),
     (GET + b"\r\n", b"\r\n", b"HTTP/1.1 408 "),
-    (b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n", b"x", b"HTTP/1.1 408 "),
+    (b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n", b"x", b"\r\nconnection: close\r\n"),
 ]
 
 
@@ -341,7 +240,7 @@ def test_slow_clients_are_closed_while_others_are_served(serve):
     for each, (_, _, last) in drippers.items():
         assert last in received[each]
         each.close()
-    assert host.refusals == [(408, "head_timeout")] * 200
+    assert host.refusals == [(408, "head_timeout")] * 160  # the others have had their answer
     normal.close()
 
 
@@ -588,17 +487,31 @@ def test_options_that_cannot_work(given):
     assert "expected" in str(raised.value)
 
 
-def test_fewer_open_files_than_connections_lower_the_limit(monkeypatch):
-    resource = pytest.importorskip("resource")
-    set_ = []
-    monkeypatch.setattr(resource, "setrlimit", lambda _which, values: set_.append(values))
-    for soft_hard, most, expected in (
+@pytest.mark.parametrize(
+    ("soft_hard", "most", "raised"),
+    [
         ((1024, 2048), 1920, (2048, 2048)),
         ((1024, -1), 4096, (4224, -1)),
         ((-1, -1), 4096, None),
+        ((100, 100), 50, (100, 100)),  # ulimit -n 100: a host of few connections, not one of none
+        ((64, 64), 32, (64, 64)),
+    ],
+)
+def test_fewer_open_files_than_connections_lower_the_limit(monkeypatch, soft_hard, most, raised):
+    resource = pytest.importorskip("resource")
+    set_, said = [], []
+    monkeypatch.setattr(resource, "setrlimit", lambda _which, values: set_.append(values))
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: soft_hard)
+    assert fitted(ConnectionLimits(), said.append).most == most
+    assert set_ == ([raised] if raised else [])
+    assert [f"at most {most} connections" in each for each in said] == ([True] if most < 4096 else [])
+
+
+def test_too_few_open_files_for_any_use(monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (63, 63))
+    with pytest.raises(
+        UsageError, match="may open 63 files; expected at least 64; start the host behind: ulimit -n 4224"
     ):
-        set_.clear()
-        monkeypatch.setattr(resource, "getrlimit", lambda _which, values=soft_hard: values)
-        made = bounded_protocol(ConnectionLimits())
-        assert made.args[0].limits.most == most
-        assert set_ == ([expected] if expected else [])
+        fitted(ConnectionLimits(), [].append)

@@ -119,6 +119,20 @@ def test_lines_of_the_http_server():
     assert found[1]["message"].endswith("ValueError: oh")
 
 
+def test_what_anyone_can_cause_is_written_seldom(monkeypatch):
+    """A flood of refusals is a few lines a minute, and one that says how many more there were."""
+    now = [1000.0]
+    monkeypatch.setattr("host.log.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    log = Log(stream=stream)
+    for number in range(1000):
+        log.warn_seldom(f"refused {number % 500}")
+    assert stream.getvalue().splitlines() == [f"warning: refused {number}" for number in range(20)]
+    now[0] += 60
+    log.warn_seldom("refused 5")
+    assert stream.getvalue().splitlines()[20:] == ["warning: left out 980 warnings like those before; /metrics counts them by reason", "warning: refused 5"]  # fmt: skip
+
+
 def recorded(application, scope=None):
     """The records that come of one request."""
     found = []

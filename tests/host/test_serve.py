@@ -241,13 +241,16 @@ def test_a_certificate_that_is_renewed(tmp_path):
     assert shown_to_a_client(certificates) == "host"
     file.write_text("half a fi")
     certificates.refresh()
-    certificates.refresh()
+    assert told == []  # somebody may write it still
+    for _ in range(3):
+        certificates.refresh()
     assert len(told) == 1
     assert "found no certificate in --tls-cert" in told[0]
     assert "the certificate from before stays in use" in told[0]
     assert shown_to_a_client(certificates) == "host"
     shutil.copyfile(CERTIFICATES / "host-elsewhere.pem", file)
-    certificates.refresh()
+    for _ in range(2):
+        certificates.refresh()
     assert shown_to_a_client(certificates) == "host-elsewhere"
     assert len(told) == 1
 
@@ -343,7 +346,7 @@ def test_json_lines_without_secrets(own_host, body, token_file):
     assert one["bytes"] == len(body.body)
     assert 0 < one["ms"] < 10000
     assert (other["name"], other["status"], other["frames"], other["bytes"]) == ("", 401, 0, 0)
-    assert "Invalid HTTP request received." in [line.get("message") for line in lines]
+    assert any("found no HTTP/1.1 request" in line.get("message", "") for line in lines)
     assert any("every user of this machine may read" in line.get("message", "") for line in lines)
     assert "0123456789" not in errors
 
@@ -385,6 +388,9 @@ def warnings_of(monkeypatch, *options, root=False, user=None):
         (("--address", "host.example"), "with neither --tls-cert nor --token-file"),
         (("--address", "::", "--token-file", "t"), "tokens cross the network readable"),
         (("--address", "0.0.0.0", "--tls-cert", "c"), None),
+        (("--metrics-address", "[::1]:9100"), None),
+        (("--metrics-address", "0.0.0.0:9100"), "which has neither TLS nor tokens"),
+        (("--metrics-address", "[::]:9100"), "which has neither TLS nor tokens"),
     ],
 )
 def test_warnings_about_addresses(monkeypatch, options, words):
