@@ -8,6 +8,7 @@
 # make cluster       the host on Ray Serve, in an environment of its own (0.8 GB)    make fuzz  the readers under atheris, a minute each
 # make faults        what becomes of frames while host and network fail (Linux; the bad network needs root)
 # make fleet         how many devices one host serves: clean, attacked, behind DefQ (25 minutes on two quiet cores, CIFAR-10)
+# make hostile BUNDLE=build/vgg16 [CHECKOUT=DIR]  what honest clients see of the host while hostile ones are at work (Linux)
 # Needs Python >= 3.10 as $(PYTHON) and a package index. PYTHON36=... also runs tests/device on Python 3.6.
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ VENV ?= .venv
 VENV36 ?= .venv36
 RUN := $(VENV)/bin/python
 
-.PHONY: cluster faults fleet fuzz interop demo test test-data test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
+.PHONY: cluster faults fleet fuzz interop demo hostile test test-data test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
 
 demo: $(VENV)/.host
 	$(RUN) -m export demo
@@ -72,6 +73,9 @@ faults: $(VENV)/.tests
 
 fleet: $(VENV)/.bench
 	$(RUN) -m bench.fleet --out reports/fleet $(if $(QUICK),--model mobilenet --seconds 3)
+
+hostile: $(VENV)/.host
+	$(RUN) -m bench.hostile --bundle "$(BUNDLE)" $(if $(CHECKOUT),--checkout "$(CHECKOUT)")
 
 flash-kit: $(VENV)/.host
 	@$(RUN) -m export kit --bundle "$(BUNDLE)" --board "$(BOARD)" $(if $(OUT),--out "$(OUT)")

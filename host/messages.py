@@ -6,7 +6,6 @@ middle of what came, answers that are still due are given first, and the reason 
 """
 
 import asyncio
-import contextlib
 import json
 from typing import Any, cast
 
@@ -14,11 +13,11 @@ import httptools
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from host.body import linger
 from host.limits import ConnectionLimits, Refused, Warn
 
 PIECES, PIECE_BYTES = 1024, 32  # a body may come in so many pieces, and one more for every so many bytes of it
 FRAMING_BYTES = 16 << 10  # sizes of chunks, extensions and trailers, beside an eighth of the body
-LINGER_S, LINGER_BYTES = 1.0, 8 << 20
 
 
 class BoundedMessages(HttpToolsProtocol):
@@ -184,7 +183,7 @@ class BoundedMessages(HttpToolsProtocol):
                     cycle.keep_alive = False
             elif early and not message.get("more_body"):
                 await send({**message, "more_body": True})
-                await _linger(receive)
+                await linger(receive)
                 message = {"type": "http.response.body", "body": b""}
             await send(message)
 
@@ -245,19 +244,3 @@ class _Stopped(Exception):
 def _error(status: int, sentence: str) -> bytes:
     body = json.dumps({"error": sentence}).encode()
     return STATUS_LINE[status] + b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body)  # fmt: skip
-
-
-async def _linger(receive: Receive) -> None:
-    """Read and drop what still comes, for a while. To close while the client sends would reset the connection, and many
-    clients would then report that instead of the answer."""
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(_drop(receive), LINGER_S)
-
-
-async def _drop(receive: Receive) -> None:
-    size = 0
-    while size < LINGER_BYTES:
-        message = await receive()
-        size += len(message.get("body", b""))
-        if not message.get("more_body"):
-            return
