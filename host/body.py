@@ -1,16 +1,13 @@
-"""Takes in the body of a request, or drops it, within bounds of size and time."""
+"""Takes in the body of a request, within bounds of size and time."""
 
 import asyncio
-import contextlib
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import Receive
 
 from device.json_text import shown
 
 CLOSE = {"Connection": "close"}  # what still comes on it would be taken for another request
-LINGER_S, LINGER_BYTES = 1.0, 8 << 20
 
 
 async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
@@ -44,19 +41,3 @@ async def _read(request: Request, limit: int) -> bytes:
         if size > limit:
             raise HTTPException(413, f"found a request of more than {limit} bytes", CLOSE)
     return b"".join(parts)
-
-
-async def linger(receive: Receive) -> None:
-    """Read and drop what still comes, for a while. To close while the client sends would reset the connection, and many
-    clients would then report that instead of the answer."""
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(_drop(receive), LINGER_S)
-
-
-async def _drop(receive: Receive) -> None:
-    size = 0
-    while size < LINGER_BYTES:
-        message = await receive()
-        size += len(message.get("body", b""))
-        if not message.get("more_body"):
-            return

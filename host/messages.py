@@ -13,8 +13,8 @@ import httptools
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from host.body import linger
 from host.limits import ConnectionLimits, Refused, Warn
+from host.linger import linger
 
 PIECES, PIECE_BYTES = 1024, 32  # a body may come in so many pieces, and one more for every so many bytes of it
 FRAMING_BYTES = 16 << 10  # sizes of chunks, extensions and trailers, beside an eighth of the body

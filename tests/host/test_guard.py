@@ -14,7 +14,7 @@ import pytest
 
 from device.errors import UsageError
 from device.options import Parser
-from host import body, guard, tokens
+from host import guard, linger, tokens
 from host.guard import Guard, Guarding, GuardSettings, add_arguments, guard_of
 from host.limits import ConnectionLimits, fitted, network_of
 from host.tokens import Tokens
@@ -76,7 +76,7 @@ def test_rotation_while_it_runs(serve, token_file, monkeypatch):
 
 
 def test_refused_before_the_body_is_read(serve, token_file, monkeypatch):
-    monkeypatch.setattr(body, "LINGER_S", 0.1)
+    monkeypatch.setattr(linger, "LINGER_S", 0.1)
     host = serve(known=Tokens(token_file))
     for head in (
         b"Content-Length: 60000000",

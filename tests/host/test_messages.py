@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from device.bundle import load_bundle
-from host import body as body_of_host
+from host import linger
 from host.limits import ConnectionLimits
 from host.tokens import Tokens
 from tests.host.conftest import BUNDLE
@@ -263,7 +263,7 @@ def test_a_body_that_has_come_whole_keeps_its_connection(serve):
 
 @BOTH_LOOPS
 def test_a_body_without_end_is_not_read_for_ever(serve, monkeypatch):
-    monkeypatch.setattr(body_of_host, "LINGER_BYTES", 1 << 20)
+    monkeypatch.setattr(linger, "LINGER_BYTES", 1 << 20)
     host = serve()
     with host.connect() as connection:
         begin = b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n"
