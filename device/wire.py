@@ -13,9 +13,10 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from device.errors import WireError
-from device.json_text import read_json
+from device.json_text import Pause, read_json
 from device.wire_tensors import DEFAULT_LIMITS, Limits, describe, object_in, objects_in, read_tensors, text_in
 
+PIECE_BYTES = 1 << 18  # of JSON that is looked at without a pause
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
@@ -74,24 +75,27 @@ def encode_response(
     return _joined(header, blobs)
 
 
-def decode_request(body: bytes, header_length: Optional[int], limits: Limits = DEFAULT_LIMITS) -> InferRequest:
+def decode_request(
+    body: bytes, header_length: Optional[int], limits: Limits = DEFAULT_LIMITS, pause: Pause = None
+) -> InferRequest:
     """Read a request.
 
     Args:
         body: the whole HTTP body.
         header_length: the value of Inference-Header-Content-Length; None when the body is JSON alone.
+        pause: called again and again while much JSON is read (device/json_text.py).
 
     Raises:
         WireError: malformed (status 400) or beyond ``limits`` (413).
     """
-    header, rest = _split(body, header_length, limits)
+    header, rest = _split(body, header_length, limits, pause)
     parameters = object_in(header, "parameters")
     outputs: Dict[str, bool] = {}
     binary_default = parameters.get("binary_data_output") is True
     for wanted in objects_in(header, "outputs", limits, required=False):
         own = object_in(wanted, "parameters")
         outputs[text_in(wanted, "name")] = own.get("binary_data", binary_default) is True
-    tensors = read_tensors(objects_in(header, "inputs", limits), rest, limits)
+    tensors = read_tensors(objects_in(header, "inputs", limits), rest, limits, pause)
     return InferRequest(text_in(header, "id", ""), tensors, outputs, binary_default, parameters)
 
 
@@ -133,7 +137,9 @@ def _joined(header: Dict[str, Any], blobs: List[bytes]) -> Encoded:
     return Encoded(b"".join([text, *blobs]), len(text) if blobs else None)
 
 
-def _split(body: bytes, header_length: Optional[int], limits: Limits) -> Tuple[Dict[str, Any], memoryview]:
+def _split(
+    body: bytes, header_length: Optional[int], limits: Limits, pause: Pause = None
+) -> Tuple[Dict[str, Any], memoryview]:
     """The JSON header as a dictionary, and the bytes behind it."""
     if len(body) > limits.body_bytes:
         raise WireError("found a message of {} bytes; expected at most {}".format(len(body), limits.body_bytes), 413)
@@ -148,13 +154,9 @@ def _split(body: bytes, header_length: Optional[int], limits: Limits) -> Tuple[D
             413,
         )
     text = bytes(body[:length])
-    nodes = sum(map(text.count, (b"[", b"{", b":")))
-    if nodes > limits.json_nodes:
-        raise WireError(
-            "found {} lists, objects and members in the JSON; expected at most {}".format(nodes, limits.json_nodes), 413
-        )
+    _check_size(text, limits, pause)
     try:
-        header = read_json(text, constants=False)
+        header = read_json(text, constants=False, pause=pause)
     except ValueError as error:
         raise WireError(
             "could not read the JSON header ({}); expected UTF-8 JSON of the Open Inference Protocol".format(error)
@@ -162,3 +164,26 @@ def _split(body: bytes, header_length: Optional[int], limits: Limits) -> Tuple[D
     if not isinstance(header, dict):
         raise WireError("found {} as the JSON header; expected an object".format(type(header).__name__))
     return header, memoryview(body)[length:]
+
+
+def _check_size(text: bytes, limits: Limits, pause: Pause) -> None:
+    """Before JSON is parsed: how many objects would it make? Counted piece by piece, up to the limit."""
+    nodes = values = 0
+    for start in range(0, len(text), PIECE_BYTES):
+        if pause is not None and start:
+            pause()
+        end = start + PIECE_BYTES
+        nodes += text.count(b"[", start, end) + text.count(b"{", start, end) + text.count(b":", start, end)
+        values += text.count(b",", start, end)
+        if nodes > limits.json_nodes:
+            raise WireError(
+                "found more than {} lists, objects and members in the JSON; expected fewer".format(limits.json_nodes),
+                413,
+            )
+        if values > limits.json_values:
+            raise WireError(
+                "found more than {} values in the JSON; expected fewer; send fewer frames, or tensors as binary data".format(
+                    limits.json_values
+                ),
+                413,
+            )

@@ -3,17 +3,19 @@
 Every length, type, rank and product of a shape is checked before an array is made, and arrays are views of the body.
 """
 
+from itertools import chain
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
 from device.errors import WireError
-from device.json_text import shown
+from device.json_text import Pause, shown
 
 DTYPES = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "i1", "INT16": "<i2",
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
+PIECE = 1 << 13  # elements that are taken out of JSON without a pause, for about half a millisecond
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
 
 
@@ -26,6 +28,8 @@ class Limits(NamedTuple):
     """Of a message that is JSON alone: read, it takes up to 15 times as much memory."""
     json_nodes: int = 1 << 17
     """Lists, objects and members of objects in JSON: two characters take up to 64 bytes of memory."""
+    json_values: int = 1 << 23
+    """Values in JSON, told by its commas: each takes up to 40 bytes of memory, and a tenth of a microsecond or more."""
     tensors: int = 16
     rank: int = 8
 
@@ -88,7 +92,14 @@ def text_in(holder: Dict[str, Any], key: str, default: Optional[str] = None) -> 
     return value
 
 
-def read_tensors(entries: List[Dict[str, Any]], rest: memoryview, limits: Limits) -> Dict[str, np.ndarray]:
+def read_tensors(
+    entries: List[Dict[str, Any]], rest: memoryview, limits: Limits, pause: Pause = None
+) -> Dict[str, np.ndarray]:
+    """The tensors that ``entries`` describe; ``pause`` as of device/json_text.py.
+
+    Raises:
+        WireError: one does not fit its description, or ``rest`` is not what they describe.
+    """
     tensors: Dict[str, np.ndarray] = {}
     offset = 0
     for entry in entries:
@@ -98,7 +109,7 @@ def read_tensors(entries: List[Dict[str, Any]], rest: memoryview, limits: Limits
         if name in tensors:
             raise WireError("found two tensors named {}; expected each name once".format(shown(name)))
         if size is None:
-            tensors[name] = _from_json(entry, name, dtype, shape, count)
+            tensors[name] = _from_json(entry, name, dtype, shape, count, pause)
             continue
         if type(size) is not int or size != count * dtype.itemsize:
             raise WireError("found binary_data_size {} for tensor {}; its shape {} of {} has {} bytes".format(
@@ -144,27 +155,55 @@ def _layout(entry: Dict[str, Any], name: str, limits: Limits) -> Tuple[np.dtype,
     return dtype, tuple(shape), 0 if 0 in shape else size // dtype.itemsize
 
 
-def _from_json(entry: Dict[str, Any], name: str, dtype: np.dtype, shape: Tuple[int, ...], count: int) -> np.ndarray:
+def _from_json(
+    entry: Dict[str, Any], name: str, dtype: np.dtype, shape: Tuple[int, ...], count: int, pause: Pause
+) -> np.ndarray:
     """A tensor whose elements stand in the header, as a flat or nested list."""
     data = entry.get("data")
     if not isinstance(data, list):
         raise WireError(
             "found neither data nor binary_data_size for tensor {}; expected one of them".format(shown(name))
         )
-    kinds: Dict[str, Set[type]] = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, float}}
-    try:
-        cells = np.array(data, object).ravel().tolist()  # lists of unequal length stay lists, without a warning
-        fits = len(cells) == count and set(map(type, cells)) <= kinds[dtype.kind]
-        if fits and dtype.kind in "ui" and cells:  # beyond them it would wrap
-            fits = bool(np.iinfo(dtype).min <= min(cells) and max(cells) <= np.iinfo(dtype).max)
-        with np.errstate(over="ignore"):
-            array = np.array(cells if fits else [], dtype)
-    except (ValueError, OverflowError):
-        fits = False
-    if not fits or not np.isfinite(array).all():
+    cells = _flat(data)
+    array = np.empty(count, dtype)  # no larger than Limits.body_bytes
+    if len(cells) != count or not _filled(array, cells, pause):
         raise WireError(
             "found data for tensor {} that are not {} values of type {}".format(shown(name), count, entry["datatype"])
         )
     array = array.reshape(shape)
     array.flags.writeable = False
     return array
+
+
+def _flat(data: List[Any]) -> List[Any]:
+    """The elements of a flat or nested list; where its lists have unequal lengths there are lists among them."""
+    while data and type(data[0]) is list:
+        if not all(type(each) is list and len(each) == len(data[0]) for each in data):
+            return data
+        data = list(chain.from_iterable(data))
+    return data
+
+
+KINDS: Dict[str, Set[type]] = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, float}}
+
+
+def _filled(array: np.ndarray, cells: List[Any], pause: Pause) -> bool:
+    """Write elements into an array of their number; False where one is of another type, beyond it or not finite."""
+    for start in range(0, len(cells), PIECE):
+        piece = cells[start : start + PIECE]
+        if not set(map(type, piece)) <= KINDS[array.dtype.kind]:
+            return False
+        if array.dtype.kind in "ui":  # beyond them it would wrap
+            limits = np.iinfo(array.dtype)
+            if min(piece) < limits.min or max(piece) > limits.max:
+                return False
+        try:
+            with np.errstate(over="ignore"):
+                array[start : start + PIECE] = piece
+        except (ValueError, OverflowError):  # a whole number beyond all floats
+            return False
+        if not np.isfinite(array[start : start + PIECE]).all():
+            return False
+        if pause is not None and len(cells) > PIECE:
+            pause()
+    return True

@@ -158,7 +158,7 @@ class _Routes:
 
     def _frame(self, body: bytes, header_length: str) -> np.ndarray:
         length = int(header_length) if re.fullmatch("[0-9]{1,9}", header_length, re.ASCII) else None
-        tensors = decode_request(body, length, Limits(HEADER_BYTES, self._limit)).tensors
+        tensors = decode_request(body, length, Limits(HEADER_BYTES, self._limit, HEADER_BYTES)).tensors
         frame = tensors.get("frame")
         if frame is None or frame.dtype != np.uint8 or frame.shape != self._attacker.shape:
             found = {name: (str(each.dtype), each.shape) for name, each in list(tensors.items())[:4]}

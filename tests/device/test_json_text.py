@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from device.json_text import MAX_DIGITS, read_json
+from device.json_text import MAX_DIGITS, PAUSE_EVERY, read_json
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,16 @@ def test_bombs_are_refused_at_once(raw, words):
     with pytest.raises(ValueError, match=words):
         read_json(raw)
     assert time.time() - started < 2
+
+
+@pytest.mark.parametrize("number", [b"1", b"0.5", b"1e3"])
+def test_a_reader_that_pauses_reads_the_same(number):
+    """Of many numbers, after every PAUSE_EVERY, whatever else stands between them."""
+    pauses = []
+    raw = b'{"a":[' + b'[null,"x",' + (number + b",") * (3 * PAUSE_EVERY) + b"true]" + b"]}"
+    assert read_json(raw, pause=lambda: pauses.append(1)) == read_json(raw)
+    assert len(pauses) == 3
+    with pytest.raises(ValueError, match="a number of"):
+        read_json(b"9" * (MAX_DIGITS + 1), pause=lambda: None)
+    with pytest.raises(ValueError, match="NaN is not JSON"):
+        read_json(b"NaN", constants=False, pause=lambda: None)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -144,6 +146,45 @@ def test_limits():
     assert caught.value.status == 413
     with pytest.raises(WireError, match="JSON header of"):
         decode_request(encoded.body, encoded.header_length, Limits(header_bytes=10))
+
+
+@pytest.mark.parametrize("form", ["flat", "nested"])
+def test_json_of_more_values_than_the_limit_is_refused_before_it_is_parsed(form, monkeypatch):
+    array = np.zeros((50, 2, 10), np.int8)
+    cells = array.tolist() if form == "nested" else array.ravel().tolist()
+    entry = {"name": "a", "datatype": "INT8", "shape": [50, 2, 10], "data": cells}
+    body = json.dumps({"inputs": [entry]}).encode()
+    found = decode_request(body, None, Limits(json_values=1010)).tensors["a"]
+    np.testing.assert_array_equal(found, array)
+    monkeypatch.setattr("device.wire.read_json", None)
+    for limits in (Limits(json_values=900), Limits(json_nodes=4)):
+        with pytest.raises(WireError, match="found more than") as caught:
+            decode_request(body, None, limits)
+        assert caught.value.status == 413
+
+
+def test_a_reader_that_pauses_gives_the_same_tensors():
+    arrays = {
+        "whole": np.arange(30000, dtype=np.int32).reshape(100, 300),
+        "real": np.linspace(0, 1, 20000).astype(np.float32),
+    }
+    encoded = encode_request(arrays, binary=False)
+    pauses = []
+    found = decode_request(encoded.body, None, pause=lambda: pauses.append(1)).tensors
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+    assert len(pauses) > 25
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[[1, 2], [3]], [[1, 2], 3, 4], [1, [2, 3, 4]], [[[1], [2]], [[3], 4]], [[], []], [1, 2, 3], [1, 2, 3, True]],
+)
+def test_lists_of_unequal_lengths_are_no_tensor(data):
+    entry = {"name": "a", "datatype": "INT8", "shape": [2, 2], "data": data}
+    with pytest.raises(WireError, match="not 4 values"):
+        decode_request(json.dumps({"inputs": [entry]}).encode(), None)
 
 
 def test_types_that_cannot_be_sent():
