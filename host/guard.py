@@ -1,6 +1,7 @@
 """Who may ask the host, and how much: tokens, and limits of each client, tested before a request's body is read."""
 
 import argparse
+import functools
 import json
 import math
 import ssl
@@ -9,6 +10,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from device.errors import UsageError
@@ -19,12 +21,13 @@ from host.tokens import Tokens
 
 OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})  # for probes, which have no token
 MAX_CLIENTS = 8192  # whose rate is remembered; the one longest unseen is forgotten
+CHARGE = "charge"  # in the state of a request: counts more of its frames
 
 
 class GuardSettings(NamedTuple):
     """Limits of one client; 0 = none.
 
-    rate_hz: requests a second in the long run. burst: requests that may come at once after a pause. client_requests: at
+    rate_hz: frames a second in the long run. burst: frames that may come at once after a pause. client_requests: at
     hand at the same time.
     """
 
@@ -35,7 +38,7 @@ class GuardSettings(NamedTuple):
 
 class Guard:
     """ASGI middleware that answers what it refuses with JSON ``{"error": sentence}``: 401 no token or an unknown one, 403
-    a token of another client than the certificate, 429 too many requests, with Retry-After. It reads no body: that
+    a token of another client than the certificate, 429 too many requests or frames, with Retry-After. It reads no body: that
     connections stay in step is up to host/messages.py.
 
     A client is the name of its token, else the common name of its certificate, else its address (of IPv6 the first 64
@@ -91,10 +94,12 @@ class Guard:
             return
         wait_s = self._rate.wait_s(client) if self._rate else 0.0
         if wait_s:
-            sentence = f"found more requests of {client} than this host takes from one client; expected at most {self._rate}; ask again in {math.ceil(wait_s)} s"  # fmt: skip
-            await self._refuse(scope, send, 429, "rate", sentence, ("retry-after", str(math.ceil(wait_s))))
+            sentence, seconds = self._too_fast(client, wait_s)
+            await self._refuse(scope, send, 429, "rate", sentence, ("retry-after", seconds))
             return
         scope.setdefault("state", {})["client_name"] = client
+        if self._rate:
+            scope["state"][CHARGE] = functools.partial(self._charge, client)
         self._running[client] = running + 1
         try:
             await self._app(scope, receive, send)
@@ -102,6 +107,20 @@ class Guard:
             self._running[client] -= 1
             if not self._running[client]:
                 del self._running[client]
+
+    def _charge(self, client: str, frames: int) -> None:
+        """Count more frames of a request whose first was counted at its head."""
+        wait_s = self._rate.wait_s(client, frames) if self._rate else 0.0
+        if wait_s:
+            if self._refused:
+                self._refused(429, "rate")
+            sentence, seconds = self._too_fast(client, wait_s)
+            raise HTTPException(429, sentence, {"Retry-After": seconds})
+
+    def _too_fast(self, client: str, wait_s: float) -> tuple[str, str]:
+        """A sentence, and for Retry-After."""
+        seconds = math.ceil(wait_s)
+        return f"found more frames of {client} than this host takes from one client; expected at most {self._rate}; ask again in {seconds} s", str(seconds)  # fmt: skip
 
     async def _refuse(
         self,
@@ -136,19 +155,36 @@ class _Rate:
     def __str__(self) -> str:
         return self._text
 
-    def wait_s(self, client: str) -> float:
-        """0 = go on, and it is counted; else the seconds after which the client may ask again."""
+    def wait_s(self, client: str, more: int = 0) -> float:
+        """0 = go on, and a frame is counted; else the seconds after which the client may ask again.
+
+        Args:
+            more: frames to count of a request whose first was counted. One that may begin is taken whole, so that a request
+                may have more frames than fit into a bucket; the client's next one waits the longer.
+        """
         now = time.monotonic()
         full_at = self._full_at.get(client, now)
+        counted_s = self._interval_s if more else 0.0
         if full_at < now:
             full_at = now
-        elif full_at - now > self._bucket_s + 1e-9:
-            return full_at - now - self._bucket_s
-        self._full_at[client] = full_at + self._interval_s
+        elif full_at - counted_s - now > self._bucket_s + 1e-9:
+            return full_at - counted_s - now - self._bucket_s
+        self._full_at[client] = full_at + (more or 1) * self._interval_s
         self._full_at.move_to_end(client)
         if len(self._full_at) > MAX_CLIENTS:
             self._full_at.popitem(last=False)
         return 0.0
+
+
+def charge(scope: Scope, frames: int) -> None:
+    """Count the frames of a request against the rate of its client; its first was counted at its head.
+
+    Raises:
+        HTTPException: 429, with Retry-After.
+    """
+    of_client = scope.get("state", {}).get(CHARGE) if frames > 1 else None
+    if of_client:
+        of_client(frames - 1)
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes:
@@ -182,9 +218,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate",
         type=decimal(0.001, 1e6),
         metavar="HZ",
-        help="requests a second that one client may send (default: no limit)",
+        help="frames a second that one client may send (default: no limit)",
     )
-    add("--burst", type=whole(1), metavar="N", help="requests at once within --rate (default: those of one second)")
+    add("--burst", type=whole(1), metavar="N", help="frames at once within --rate (default: those of one second)")
     add(
         "--client-requests",
         type=whole(1),
@@ -205,10 +241,10 @@ def guard_of(arguments: argparse.Namespace, warn: Warn | None = None, warn_seldo
     """
     rate = arguments.rate
     if rate is not None and not 1e-3 <= rate <= 1e6:
-        raise UsageError(f"found --rate {rate:g}; expected 0.001 to 1000000 requests a second")
+        raise UsageError(f"found --rate {rate:g}; expected 0.001 to 1000000 frames a second")
     if arguments.burst is not None and rate is None:
         raise UsageError(
-            "found --burst without --rate; expected the requests a second that a client may send; add --rate"
+            "found --burst without --rate; expected the frames a second that a client may send; add --rate"
         )
     burst = max(1, math.ceil(rate or 0)) if arguments.burst is None else arguments.burst
     for option, value in (

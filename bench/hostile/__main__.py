@@ -16,7 +16,8 @@ from typing import Any
 from bench.hostile import faults
 from bench.hostile.measure import ROOT, Fault, measure
 from bench.measure import machine, table
-from device.errors import UsageError, run_command
+from device.console import run_command
+from device.errors import UsageError
 
 NAMES = sorted(each.name for each in pkgutil.iter_modules(faults.__path__))
 

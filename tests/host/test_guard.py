@@ -9,8 +9,10 @@ import socket
 import ssl
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from device.errors import UsageError
 from device.options import Parser
@@ -18,7 +20,7 @@ from host import guard, linger, tokens
 from host.guard import Guard, Guarding, GuardSettings, add_arguments, guard_of
 from host.limits import ConnectionLimits, fitted, network_of
 from host.tokens import Tokens
-from tests.host.site import BOTH_LOOPS, GET, Site, closed_after
+from tests.host.site import BOTH_LOOPS, GET, Site, answer, closed_after
 
 TOKEN, SECOND = "cam-1-token-0123", "cam-2-token-4567"
 
@@ -121,6 +123,81 @@ def test_rate(serve, token_file):
     assert host.ask(token=TOKEN)[0] == 200
     assert host.ask(token=TOKEN)[0] == 429
     assert set(host.refusals) == {(429, "rate")}
+
+
+class Clock:
+    def __init__(self, monkeypatch):
+        self.now_s = 1000.0
+        monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+
+
+def asked(watched, frames, client="10.0.0.1"):
+    """The status of a request of so many frames; 429 by the guard, or by what it charges later."""
+
+    async def run():
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": b""}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "path": "/", "headers": [], "client": (client, 1), "frames": frames}
+        try:
+            await watched(scope, receive, send)
+        except HTTPException as error:
+            return error.status_code, int(error.headers["Retry-After"])
+        return sent[0]["status"], int(dict(sent[0]["headers"]).get(b"retry-after", 0))
+
+    with pytest.raises(StopIteration) as done:
+        run().send(None)  # it waits for nothing, so it needs no event loop
+    return done.value.value
+
+
+async def counting(scope, receive, send):
+    """An application that charges what it has read."""
+    guard.charge(scope, scope["frames"])
+    await answer(send, 200, b"")
+
+
+def test_the_rate_counts_frames_and_not_requests(monkeypatch):
+    """One frame a request or many: a client gets the same number of frames a second."""
+    clock = Clock(monkeypatch)
+    for frames in (1, 4, 32):
+        watched = Guard(counting, GuardSettings(rate_hz=100.0, burst=8))
+        done, seconds = 0, 10
+        for _ in range(seconds * 200):  # asks twice as often as it may with single frames
+            done += frames * (asked(watched, frames)[0] == 200)
+            clock.now_s += 1 / 200
+        assert 100 * seconds - 32 <= done <= 100 * seconds + 8 + 32
+
+
+def test_a_request_with_more_frames_than_the_burst_is_taken_and_paid_for_later(monkeypatch):
+    clock = Clock(monkeypatch)
+    watched = Guard(counting, GuardSettings(rate_hz=10.0, burst=1))
+    assert asked(watched, 32) == (200, 0)
+    assert asked(watched, 1) == (429, 4)
+    assert asked(watched, 1, "10.0.0.2") == (200, 0)
+    clock.now_s += 3.2
+    assert asked(watched, 1) == (200, 0)
+
+
+def test_requests_that_came_in_together_cannot_each_overdraw_the_rate(monkeypatch):
+    """All pass the guard by their heads before any of them is read."""
+    Clock(monkeypatch)
+    refused = []
+    watched = Guard(counting, GuardSettings(rate_hz=10.0, burst=8), refused=lambda *each: refused.append(each))
+    assert [watched._rate.wait_s("a") for _ in range(8)] == [0.0] * 8  # eight heads
+    watched._charge("a", 31)
+    with pytest.raises(HTTPException, match="more frames of a than") as found:
+        watched._charge("a", 31)
+    assert found.value.status_code == 429
+    assert refused == [(429, "rate")]
+
+
+def test_without_a_rate_nothing_is_charged():
+    assert asked(Guard(counting, GuardSettings()), 32) == (200, 0)
 
 
 def test_requests_at_the_same_time(serve, token_file):
