@@ -9,7 +9,8 @@ coefficients    ``coefficients`` INT8 (n, 64, blocks), ``steps`` UINT8 (n, 64)  
 ==============  =====================================================================  ================================
 
 fp32 is what tail.onnx takes, so every server of the protocol takes it. For the others a bundle has small graphs that come
-before the tail (``from_uint8``, ``from_coefficients``), and a host that has them lists their tensors in the model's metadata.
+before the tail (``from_uint8``, ``from_coefficients``), and a host that has them lists the forms in the model's metadata, under
+``parameters``. Not under ``inputs``: a client that fills all that stands there would send a frame in every form.
 
 Of the blocks of an activation, of which half are zeros in most networks, Huffman codes alone take less than matches do, in
 half the time. Coefficients go frequency by frequency in JPEG's zigzag order (ITU-T T.81, figure 5), of each the first colour
@@ -22,11 +23,13 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from device.bundle import Bundle
+from device.json_text import read_json
 from device.quantization import BLOCK, ZIGZAG, DefQ
 from device.wire import encode_request
 
 FP32, UINT8, COEFFICIENTS = "fp32", "uint8", "coefficients"
 FORMS = (COEFFICIENTS, UINT8, FP32)  # from the smallest
+PAYLOAD_FORMS = "payload_forms"  # parameter of a model's metadata: the forms that a host takes
 OUTPUTS = ("label", "confidence", "exit")
 # JPEG's level shift by 128, which DefQ has not: it keeps the first coefficient of a block small
 GREY = np.float32(128 * BLOCK)
@@ -81,10 +84,23 @@ def inputs_of(form: str, bundle: Bundle) -> Dict[str, Tuple[str, Tuple[int, ...]
     return inputs[form]
 
 
-def forms_among(names: Iterable[str], bundle: Bundle) -> List[str]:
-    """The forms that a host takes whose metadata lists inputs of these names, from the smallest; fp32 in any case."""
-    known = set(names)
-    return [form for form in FORMS if form == FP32 or set(inputs_of(form, bundle)) <= known]
+def forms_among(names: Iterable[str], bundle: Bundle, listed: Iterable[str] = ()) -> List[str]:
+    """The forms that a host takes, from the smallest; fp32 in any case.
+
+    Args:
+        names: of the inputs in its metadata. Hosts of earlier releases list the tensors of all forms there.
+        listed: the forms in its metadata, of ``listed_forms``.
+    """
+    known, forms = set(names), set(listed)
+    return [form for form in FORMS if form == FP32 or form in forms or set(inputs_of(form, bundle)) <= known]
+
+
+def listed_forms(metadata: bytes) -> List[str]:
+    """The forms that a model's metadata lists; none where it is of a host that does not know of them."""
+    try:
+        return [str(form) for form in read_json(metadata)["parameters"][PAYLOAD_FORMS]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def quantised(activation: np.ndarray, levels: int) -> Quantised:

@@ -22,7 +22,7 @@ from device.connection import Connection, endpoint_of, get_request, post_head, r
 from device.errors import BundleError, HostError, UsageError
 from device.json_text import read_json
 from device.outage import Outage
-from device.payload import FORMS, FP32, NO_ALTERNATIVES, Alternatives, Encoder, Payload, forms_among
+from device.payload import FORMS, FP32, NO_ALTERNATIVES, Alternatives, Encoder, Payload, forms_among, listed_forms
 from device.payload_choice import Choice, Cost, nominal_sizes
 from device.systemd import wait_alive
 from device.ticket import HostAnswer, Ticket, answer_of
@@ -110,7 +110,7 @@ class Uplink:
         if status != 200:
             raise HostError("found status {} from the host at {}: {}; expected 200; is it a host of this bundle?".format(
                 status, self.url, error_message(body)))  # fmt: skip
-        forms = forms_among(self._input_names(body), self.bundle)
+        forms = forms_among(self._input_names(body), self.bundle, listed_forms(body))
         if self.payload not in (AUTO, *forms):
             raise UsageError("found --payload {}, but the host at {} takes {} for this bundle; expected one with a bundle exported by "
                              "this release; use --payload auto or {}".format(

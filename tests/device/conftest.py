@@ -94,6 +94,7 @@ class FakeHost:
         self.thresholds = []
         self.metadata = b""  # another answer to who asks for it
         self.forms = ["fp32"]  # those that its metadata lists; from the next question on
+        self.lists_inputs = True  # as a host of an earlier release: the tensors of all forms
         self.received = []  # the form of each request
         self.steps = []  # of those with coefficients
         self.connections = []
@@ -155,6 +156,12 @@ class FakeHost:
         if first.startswith("GET"):
             names = [name for form in self.forms for name in inputs_of(form, self.bundle)]
             metadata = {"name": self.bundle.id, "inputs": [{"name": name} for name in names]}
+            if not self.lists_inputs:
+                metadata = {
+                    "name": self.bundle.id,
+                    "inputs": [{"name": "activation"}],
+                    "parameters": {"payload_forms": self.forms},
+                }
             self._send(connection, "200 OK", self.metadata or json.dumps(metadata).encode(), None)
             return True
         self.requests += 1

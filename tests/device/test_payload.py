@@ -13,6 +13,7 @@ from device.payload import (
     deflated,
     forms_among,
     inputs_of,
+    listed_forms,
     packed_coefficients,
     quantised,
     restored,
@@ -156,6 +157,7 @@ def test_forms_that_a_host_and_a_frame_can_have(bundle, frames):
     assert forms_among(everything, bundle) == [COEFFICIENTS, UINT8, FP32]
     assert forms_among(["activation", "threshold"], bundle) == [FP32]
     assert forms_among(["activation_uint8"], bundle) == [FP32]
+    assert forms_among(["activation", "threshold"], bundle, [UINT8, "of a later release"]) == [UINT8, FP32]
     encoder = Encoder(bundle)
     forms = [COEFFICIENTS, UINT8, FP32]
     assert encoder.possible(forms, Alternatives(frames[0], bundle.table)) == forms
@@ -169,3 +171,19 @@ def test_headers_are_inside_what_is_deflated(bundle, activation):
     header = json.loads(plain[: payload.header_length].decode())
     assert header["parameters"] == {"binary_data_output": True}
     assert [each["name"] for each in header["inputs"]] == ["activation_uint8", "activation_range", "threshold"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "forms"),
+    [
+        (b'{"parameters":{"payload_forms":["uint8","fp32"]}}', ["uint8", "fp32"]),
+        (b'{"parameters":null}', []),
+        (b'{"inputs":[]}', []),
+        (b'{"parameters":{"payload_forms":null}}', []),
+        (b'{"parameters":[]}', []),
+        (b"[]", []),
+        (b"\xff", []),
+    ],
+)
+def test_forms_that_metadata_lists(metadata, forms):
+    assert listed_forms(metadata) == forms

@@ -244,8 +244,10 @@ def quantised_frame(bundle, frames):
 ALL = [COEFFICIENTS, UINT8, FP32]
 
 
-def test_a_form_that_was_asked_for_is_sent(uplink_to, fake_host, activation, quantised_frame):
+@pytest.mark.parametrize("lists_inputs", [True, False])
+def test_a_form_that_was_asked_for_is_sent(uplink_to, fake_host, activation, quantised_frame, lists_inputs):
     fake_host.forms = ALL
+    fake_host.lists_inputs = lists_inputs
     sizes = {}
     for form in ALL:
         uplink = uplink_to(fake_host.url, payload=form)
