@@ -1,8 +1,10 @@
 """The routes of the Open Inference Protocol v2, as a Starlette application."""
 
 import contextlib
+import logging
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,29 +16,31 @@ from starlette.routing import Route
 from device import __version__
 from device.errors import WireError
 from device.json_text import shown
-from device.wire import HEADER_LENGTH, decode_request, encode_response
-from device.wire_tensors import Limits
-from host.batching import Batcher, Overloaded
-from host.body import read_body
-from host.encoding import decoded, encoded
-from host.guard import Guarding
+from device.wire import HEADER_LENGTH, encode_response
+from host.batching import Batched, Batcher, Overloaded, Stuck
+from host.encoding import encoded
+from host.guard import Guarding, charge
 from host.log import Log
+from host.metadata import VERSION, model_metadata
 from host.metrics import Metrics
-from host.record import GONE, RECORD, Record, Recorder
+from host.reading import Reader, limits_of
+from host.record import GONE, RECORD, Record, Recorder, client_of
 from host.tail import Answers, Inputs, Tail
 
-VERSION = "1"
-MAX_WAITING = 1024  # frames; the first answer of 503
+ENGINE = logging.getLogger("uvicorn.error")  # host/log.py writes its lines
+MAX_WAITING = 2048  # frames, of which one client may have half; the first answer of 503
 
 
 class HostSettings(NamedTuple):
-    """max_batch: frames. max_wait_s: latency that batching may add. max_body_bytes: of a request. body_timeout_s: how
-    long a request's body may take to come. log_requests: one line a request on stderr."""
+    """max_batch: frames. max_wait_s: latency that batching may add. max_body_bytes: of a request, where the model takes
+    as many. body_timeout_s: how long a request's body may take to come. engine_timeout_s: how long a batch may take in the
+    engine. log_requests: one line a request on stderr."""
 
     max_batch: int = 32
     max_wait_s: float = 0.002
     max_body_bytes: int = 64 << 20
     body_timeout_s: float = 10.0
+    engine_timeout_s: float = 10.0
     log_requests: bool = False
 
 
@@ -50,8 +54,8 @@ def make_app(
     """The application that serves ``tail`` under its bundle's id.
 
     Every error is JSON ``{"error": sentence}``: 400 malformed, 404 another model, 408 a body that stops coming, 413 too
-    large, 415 an unknown Content-Encoding, 500 the engine failed, 503 not ready or too many waiting; and those of
-    host/guard.py.
+    large, 415 an unknown Content-Encoding, 500 the engine failed, 503 not ready, too much waiting or an engine that does
+    not answer; and those of host/guard.py.
 
     Args:
         guarding: who may ask, and how much; None = all.
@@ -59,7 +63,7 @@ def make_app(
         metrics: counts requests.
 
     Attributes:
-        state.is_ready: a function that says whether requests are taken.
+        state.is_ready: a function that says whether requests are taken and the engine answers.
     """
     if log is None and settings.log_requests:
         log = Log()
@@ -102,15 +106,19 @@ class _Routes:
         self._tail = tail
         self._metrics = metrics
         self._settings = settings
-        self._limits = Limits(body_bytes=settings.max_body_bytes)
+        limits = limits_of(tail.forms.values(), settings.max_batch, settings.max_body_bytes)
+        self._reader = Reader(limits, settings.body_timeout_s)
         self._batcher: Batcher | None = None
         self._waiting = 0  # frames
         if metrics:
             metrics.watch_waiting(lambda: self._waiting)
 
     def start(self) -> None:
-        max_batch = self._settings.max_batch
-        self._batcher = Batcher(self._run, max_batch, self._settings.max_wait_s, max(MAX_WAITING, max_batch))
+        settings = self._settings
+        waiting = max(MAX_WAITING, 2 * settings.max_batch)
+        self._batcher = Batcher(
+            self._run, settings.max_batch, settings.max_wait_s, waiting, settings.engine_timeout_s, ENGINE.error
+        )
         self._batcher.start()
 
     async def stop(self) -> None:
@@ -119,7 +127,7 @@ class _Routes:
             await batcher.stop()
 
     def is_ready(self) -> bool:
-        return self._batcher is not None
+        return self._batcher is not None and not self._batcher.stuck
 
     def _run(self, requests: Sequence[Inputs]) -> Answers:
         if self._metrics:
@@ -135,49 +143,32 @@ class _Routes:
     async def ready(self, request: Request) -> Response:
         if "name" in request.path_params:
             self._check_model(request)
-        if not self.is_ready():
+        if self._batcher is None:
             raise HTTPException(503, "the host is starting or stopping; ask again")
+        if self._batcher.stuck:
+            raise HTTPException(503, f"{self._batcher.stuck}; ask another host")
         return JSONResponse({"ready": True})
 
     async def metadata(self, request: Request) -> Response:
         self._check_model(request)
-        bundle = self._tail.bundle
-
-        def tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
-            return {"name": name, "datatype": datatype, "shape": shape}
-
-        return JSONResponse(
-            {
-                "name": bundle.id,
-                "versions": [VERSION],
-                "platform": "onnxruntime_onnx",
-                "inputs": [tensor(*each) for each in self._tail.inputs()],
-                "outputs": [
-                    tensor("label", "INT64", [-1]),
-                    tensor("confidence", "FP32", [-1]),
-                    tensor("exit", "INT64", [-1]),
-                ],
-            }
-        )
+        return JSONResponse(model_metadata(self._tail.bundle, self._tail.forms, request.headers))
 
     async def infer(self, request: Request) -> Response:
         record = request.scope.get(RECORD) or Record()
+        client = client_of(request.scope)
         try:
             self._check_model(request)
-            body = await read_body(request, self._settings.max_body_bytes, self._settings.body_timeout_s)
-            record.bytes = len(body)
-            body = await decoded(body, request.headers.get("content-encoding", ""), self._settings.max_body_bytes)
-            message = decode_request(body, _header_length(request), self._limits)
-            record.id = message.id
-            inputs = self._tail.checked(message.tensors, self._settings.max_batch)
-            record.frames = inputs.frames
-            wanted = message.outputs or dict.fromkeys(("label", "confidence", "exit"), message.binary_default)
-            unknown = sorted(set(wanted) - {"label", "confidence", "exit"})
-            if unknown:
-                raise WireError(f"found wanted outputs {shown(unknown)}; expected label, confidence or exit")
-            if self._batcher is None:
-                raise HTTPException(503, "the host is stopping; ask another or ask again")
-            answers, record.batch = await self._answer(self._batcher, inputs)
+            with self._reader.held(client) as held:
+                message = await self._reader.read(request, client, held, record)
+                record.id = message.id
+                inputs = self._tail.checked(message.tensors, self._settings.max_batch)
+                record.frames = inputs.frames
+                wanted = message.outputs or dict.fromkeys(("label", "confidence", "exit"), message.binary_default)
+                unknown = sorted(set(wanted) - {"label", "confidence", "exit"})
+                if unknown:
+                    raise WireError(f"found wanted outputs {shown(unknown)}; expected label, confidence or exit")
+                charge(request.scope, inputs.frames)
+                answers, record.batch = await self._answer(inputs, client)
             record.exits = answers.exit
             tensors = {name: getattr(answers, name) for name in wanted}
             binary = [name for name, as_binary in wanted.items() if as_binary]
@@ -191,16 +182,26 @@ class _Routes:
             record.status = GONE  # nobody is there to read it
             return Response(status_code=400)
 
-    async def _answer(self, batcher: Batcher, inputs: Inputs) -> Any:
+    async def _answer(self, inputs: Inputs, client: str) -> Batched:
+        batcher = self._batcher
+        if batcher is None:
+            raise HTTPException(503, "the host is stopping; ask another or ask again")
         self._waiting += inputs.frames
         try:
-            return await batcher.infer(inputs)
+            answered = await batcher.infer(inputs, client)
         except Overloaded:
             raise HTTPException(503, "too many frames wait at this host; ask again later or ask another") from None
+        except Stuck as error:
+            raise HTTPException(503, f"{error}; ask another host") from None
         except Exception as error:
             raise HTTPException(500, f"the engine failed on this batch ({str(error)[:200]}); ask again") from error
         finally:
             self._waiting -= inputs.frames
+        if not math.isfinite(answered.answers.confidence.sum()):
+            raise WireError(
+                "found an activation with which this network's values go beyond float32; expected one of the bundle's head"
+            )
+        return answered
 
     def _check_model(self, request: Request) -> None:
         name, version = request.path_params["name"], request.path_params.get("version", VERSION)
@@ -210,15 +211,6 @@ class _Routes:
                 f"found model {shown(name)} version {shown(version)} in the request; this host serves {self._tail.bundle.id!r} version "
                 f"{VERSION!r}; start it with the same bundle as the device",
             )
-
-
-def _header_length(request: Request) -> int | None:
-    text = request.headers.get(HEADER_LENGTH)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 12:
-        raise WireError(f"found {HEADER_LENGTH} {shown(text)}; expected a whole number of bytes")
-    return int(text)
 
 
 async def _http_error(_request: Request, error: HTTPException) -> Response:

@@ -1,16 +1,23 @@
 """Joins the requests of all connections into batches, with a bound on how long the first of them waits."""
 
 import asyncio
-from collections import deque
+import queue
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from host.fair import FairQueue, Shares
 from host.tail import Answers, Inputs
+
+LOOKS = 10  # at the engine, in the time that it may take
 
 
 class Overloaded(Exception):
-    """More frames wait than the batcher takes."""
+    """More frames wait than the batcher takes, or than it takes from this client."""
+
+
+class Stuck(Exception):
+    """The engine has not answered for longer than it may take; the text says how long that is."""
 
 
 class Batched(NamedTuple):
@@ -21,8 +28,13 @@ class Batched(NamedTuple):
 
 
 class _Request(NamedTuple):
+    client: str
     inputs: Inputs
     future: "asyncio.Future[Batched]"
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():  # its client may have gone
+            self.future.set_exception(error)
 
 
 class Batcher:
@@ -30,13 +42,19 @@ class Batcher:
 
     A batch starts when the engine is free and ``max_batch`` frames wait, or as many requests wait as connections have
     sent one lately (nobody is left to wait for), or ``max_wait_s`` has passed. That time counts from when the engine is
-    free and a request is there: requests that waited for a busy engine may still wait this long for others.
+    free and a request is there: requests that waited for a busy engine may still wait this long for others. The clients
+    get equal shares of the engine's frames (host/fair.py).
 
     Args:
         run: the inputs of one or more requests -> Answers of all their frames, in that order.
         max_batch: frames in one batch.
         max_wait_s: latency that waiting for others may add.
-        max_waiting: frames that may wait; further requests get Overloaded.
+        max_waiting: frames that may wait, of which one client may have half; further requests get Overloaded.
+        timeout_s: how long the engine may take for a batch. Beyond it all requests get Stuck until it answers.
+        tell: called with a sentence when that happens, and when it is over.
+
+    Attributes:
+        stuck: what to tell requests while the engine does not answer; empty while it does.
     """
 
     def __init__(
@@ -44,81 +62,102 @@ class Batcher:
         run: Callable[[Sequence[Inputs]], Answers],
         max_batch: int = 32,
         max_wait_s: float = 0.002,
-        max_waiting: int = 1024,
+        max_waiting: int = 2048,
+        timeout_s: float = 10.0,
+        tell: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
         self.max_batch = max_batch
+        self.stuck = ""
+        self._tell = tell
         self._run = run
         self._max_wait_s = max_wait_s
-        self._max_waiting = max_waiting
-        self._requests: deque[_Request] = deque()
-        self._frames = 0  # of the waiting requests
+        self._timeout_s = timeout_s
+        self._requests: FairQueue[_Request] = FairQueue()
+        self._frames = Shares(max_waiting)  # of the waiting requests
         self._arrived = asyncio.Event()
         self._last_batch = 1  # requests in the last batch: how many may come together again
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tail")
+        self._running: list[_Request] = []
+        self._began = 0.0
+        self._jobs: queue.SimpleQueue[tuple[list[_Request], asyncio.Future[Answers]] | None] = queue.SimpleQueue()
+        # A daemon: an engine that never answers must not keep the program from ending
+        self._thread = threading.Thread(target=self._run_jobs, name="tail", daemon=True)
         self._task: asyncio.Task[None] | None = None
+        self._watch: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin, in the running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._work())
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        self._task = self._loop.create_task(self._work())
+        self._look()
 
     async def stop(self) -> None:
-        """Finish what waits, then end."""
-        while self._requests:
+        """Finish what waits and what runs, then end. What the engine does not answer in its time gets Stuck."""
+        while not self.stuck and (self._requests or self._running):
             await asyncio.sleep(0.005)
-        if self._task:
-            self._task.cancel()
-        await asyncio.to_thread(self._thread.shutdown)
+        for each in (self._task, self._watch):
+            if each:
+                each.cancel()
+        self._jobs.put(None)
+        if not self.stuck:
+            await asyncio.to_thread(self._thread.join)
 
-    async def infer(self, inputs: Inputs) -> Batched:
+    async def infer(self, inputs: Inputs, client: str = "") -> Batched:
         """Answer one request of n frames, n <= max_batch.
 
         Raises:
             Overloaded: too many frames wait.
+            Stuck: the engine does not answer.
             Exception: what the engine raised for this batch.
         """
-        if self._frames + inputs.frames > self._max_waiting:
+        if self.stuck:
+            raise Stuck(self.stuck)
+        if not self._frames.take(client, inputs.frames):
             raise Overloaded
-        request = _Request(inputs, asyncio.get_running_loop().create_future())
-        self._requests.append(request)
-        self._frames += inputs.frames
+        request = _Request(client, inputs, self._loop.create_future())
+        self._requests.put(client, inputs.frames, request)
         self._arrived.set()
         return await request.future
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            await self._gather(loop)
+            await self._gather()
             batch = self._take()
             self._last_batch = max(len(batch), self._last_batch - 1)  # forgets connections that have gone quiet
+            answered: asyncio.Future[Answers] = self._loop.create_future()
+            self._running, self._began = batch, self._loop.time()
+            self._jobs.put((batch, answered))
             try:
-                answers = await loop.run_in_executor(self._thread, self._run, [request.inputs for request in batch])
+                self._hand_out(batch, await answered)
             except Exception as error:  # an engine's exceptions have no common class; only this batch fails
                 for request in batch:
-                    if not request.future.done():
-                        request.future.set_exception(error)
-                continue
-            self._hand_out(batch, answers)
+                    request.fail(error)
+            self._running = []
+            if self.stuck:
+                self.stuck = ""
+                self._tell("the engine answers again")
 
-    async def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _gather(self) -> None:
         """Wait until a batch should start."""
         while not self._requests:
             self._arrived.clear()
             await self._arrived.wait()
-        deadline = loop.time() + self._max_wait_s
-        while self._frames < self.max_batch and len(self._requests) < self._last_batch:
+        deadline = self._loop.time() + self._max_wait_s
+        while self._frames.held < self.max_batch and len(self._requests) < self._last_batch:
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), deadline - loop.time())
+                await asyncio.wait_for(self._arrived.wait(), deadline - self._loop.time())
             except asyncio.TimeoutError:
                 return
 
     def _take(self) -> list[_Request]:
-        batch = [self._requests.popleft()]
-        frames = batch[0].inputs.frames
-        while self._requests and frames + self._requests[0].inputs.frames <= self.max_batch:
-            batch.append(self._requests.popleft())
-            frames += batch[-1].inputs.frames
-        self._frames -= frames
+        batch: list[_Request] = []
+        frames = 0
+        while self._requests and (not batch or frames + self._requests.first().inputs.frames <= self.max_batch):
+            request = self._requests.take()
+            self._frames.give_back(request.client, request.inputs.frames)
+            frames += request.inputs.frames
+            batch.append(request)
         return batch
 
     @staticmethod
@@ -130,3 +169,40 @@ class Batcher:
             if not request.future.done():  # its client may have gone
                 request.future.set_result(Batched(part, len(answers.label)))
             start = end
+
+    def _run_jobs(self) -> None:
+        """In the engine's thread."""
+        while job := self._jobs.get():
+            batch, answered = job
+            result: Answers | Exception
+            try:
+                result = self._run([request.inputs for request in batch])
+            except Exception as error:
+                result = error
+            try:
+                self._loop.call_soon_threadsafe(_settle, answered, result)
+            except RuntimeError:  # the loop has ended without this answer
+                return
+            del job, batch, answered, result  # or this thread would hold them until the next batch
+
+    def _look(self) -> None:
+        """Every now and then: has the engine been at one batch for too long?"""
+        self._watch = self._loop.call_later(self._timeout_s / LOOKS, self._look)
+        if not self._running or self.stuck or self._loop.time() - self._began <= self._timeout_s:
+            return
+        self.stuck = f"the engine has not answered for {self._timeout_s:g} s"
+        self._tell(self.stuck + "; requests are refused until it does; if it stays so, start this host again")
+        waiting = list(self._running)
+        while self._requests:
+            waiting += self._take()
+        for request in waiting:
+            request.fail(Stuck(self.stuck))
+
+
+def _settle(answered: "asyncio.Future[Answers]", result: Answers | Exception) -> None:
+    if answered.done():  # the task that waits for it was cancelled
+        return
+    if isinstance(result, Exception):
+        answered.set_exception(result)
+    else:
+        answered.set_result(result)

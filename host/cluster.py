@@ -26,7 +26,10 @@ from device.errors import EngineError, HostError, UsageError
 from device.options import decimal
 from host import options
 from host.app import HostSettings
+from host.graphs import read_graph
+from host.reading import limits_of
 from host.replica import APPLICATION, CALLBACK, DEPLOYMENT, MAX_BODY, deployment
+from host.tail import forms_of
 
 ROOT = Path(__file__).resolve().parents[1]
 KEEP_ALIVE_S = 75  # a device's connection is idle while its frames leave early
@@ -112,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     threads = arguments.threads or 1
     settings = ClusterSettings(_replicas(arguments.replicas, arguments.ray_address, threads), threads, *delays)
     bundle = load_bundle(arguments.bundle)
-    bundle.read("tail")  # a changed file is told here, and not in the log of a replica
+    read_graph(bundle, "tail")  # a changed file is told here, and not in the log of a replica
     port = _free_port(arguments.address, arguments.port)
     stop = threading.Event()
     with _ray(arguments, settings, bundle) as (serve, folder):
@@ -196,7 +199,9 @@ def _ray(arguments: argparse.Namespace, settings: ClusterSettings, bundle: Bundl
         raise EngineError(
             "found no Ray in this environment; expected it for host cluster; pip install -r host/requirements-cluster.txt, or use host serve, which needs none"
         )
-    proxies = {**FOR_RAY, **CALLBACK, MAX_BODY: str(arguments.max_body_mb << 20)}
+    host = options.settings_of(arguments)
+    largest = limits_of(forms_of(bundle).values(), host.max_batch, host.max_body_bytes).message.body_bytes
+    proxies = {**FOR_RAY, **CALLBACK, MAX_BODY: str(largest)}
     os.environ.update(FOR_RAY)
     common = {"log_to_driver": arguments.log_requests, "logging_level": logging.ERROR}
     folder = str(Path(bundle.path).resolve())

@@ -18,11 +18,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from host.body import read_body
+from host.body import Held, read_body
+from host.fair import FairQueue, Shares
+from host.record import address_of
 
 TRIES = 3  # replicas that may die under one request
 MAX_GROUP = 32  # requests in one call
 MAX_GROUP_BYTES = 8 << 20
+LEAST_WORK = 4096  # of a request, in bytes, so that small ones count too
+MEMORY_REQUESTS = 16  # of the largest size, which all that wait may take together
 SEEN_WITHIN_S = 10.0
 SCOPE = ("type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path", "headers",
          "client", "server")  # fmt: skip
@@ -59,17 +63,20 @@ class Carrier:
     """Sends requests in groups. Calls are on their way at most twice as many as replicas have answered lately, and one
     for those that have not: one that runs and one that waits for it, so that what comes meanwhile gathers here.
 
+    The clients get equal shares of the calls (host/fair.py).
+
     Args:
         ask: makes a call.
-        max_waiting: requests that may wait here; further ones get 503.
+        max_waiting: requests that may wait here, of which one client may have half; further ones get 503.
         timeout_s: for which a request waits for its reply.
     """
 
-    def __init__(self, ask: Ask, max_waiting: int = 1024, timeout_s: float = 30.0) -> None:
+    def __init__(self, ask: Ask, max_waiting: int = 2048, timeout_s: float = 30.0) -> None:
         self._ask = ask
-        self._max_waiting = max_waiting
+        self._places = Shares(max_waiting)
         self._timeout_s = timeout_s
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: FairQueue[_Waiting] = FairQueue()
+        self._again: deque[_Waiting] = deque()  # those under which a replica died
         self._calls: set[asyncio.Task[None]] = set()
         self._seen: dict[str, float] = {}
 
@@ -79,10 +86,11 @@ class Carrier:
         Raises:
             HTTPException: 503 too many wait, no replica is up, or too many died; 500 the replica failed.
         """
-        if len(self._waiting) >= self._max_waiting:
+        client = address_of(request.scope)
+        if not self._places.take(client, 1):
             raise HTTPException(503, "too many frames wait at this cluster; ask again later or ask another")
-        waiting = _Waiting(request)
-        self._waiting.append(waiting)
+        waiting = _Waiting(request, client)
+        self._waiting.put(client, LEAST_WORK + len(request.body), waiting)
         self._send()
         try:
             return await asyncio.wait_for(waiting.reply, self._timeout_s)
@@ -90,7 +98,7 @@ class Carrier:
             raise HTTPException(503, f"no replica answered within {self._timeout_s:g} s; ask again later") from None
 
     def _send(self) -> None:
-        while self._waiting and len(self._calls) < self._most():
+        while (self._waiting or self._again) and len(self._calls) < self._most():
             group = self._take()
             if group:
                 task = asyncio.get_running_loop().create_task(self._call(group))
@@ -109,17 +117,19 @@ class Carrier:
     def _take(self) -> "list[_Waiting]":
         group: list[_Waiting] = []
         size = 0
+        while self._again:
+            first = self._again.popleft()
+            if not first.reply.done():
+                return [first]  # alone: should it be what replicas die of, no other request goes with it
         while self._waiting and len(group) < MAX_GROUP:
-            first = self._waiting[0]
-            if group and (first.deaths or size + len(first.request.body) > MAX_GROUP_BYTES):
+            if group and size + len(self._waiting.first().request.body) > MAX_GROUP_BYTES:
                 break
-            self._waiting.popleft()
+            first = self._waiting.take()
+            self._places.give_back(first.client, 1)
             if first.reply.done():
                 continue  # nobody waits for it any more
             group.append(first)
             size += len(first.request.body)
-            if first.deaths:
-                break  # alone: should it be what replicas die of, no other request goes with it
         return group
 
     async def _call(self, group: "list[_Waiting]") -> None:
@@ -134,7 +144,7 @@ class Carrier:
             for each in reversed(group):
                 each.deaths += 1
                 if each.deaths < TRIES:
-                    self._waiting.appendleft(each)
+                    self._again.appendleft(each)
                 else:
                     each.fail(HTTPException(503, f"{TRIES} replicas died under this request; ask again later"))
         except Unavailable as error:
@@ -151,8 +161,9 @@ class Carrier:
 
 
 class _Waiting:
-    def __init__(self, request: Carried) -> None:
+    def __init__(self, request: Carried, client: str) -> None:
         self.request = request
+        self.client = client
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.deaths = 0
 
@@ -175,6 +186,7 @@ class Front:
         self._app = app
         self._carrier = Carrier(ask)
         self._max_body_bytes = max_body_bytes
+        self._memory = Shares(MEMORY_REQUESTS * max_body_bytes)
         self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -182,8 +194,9 @@ class Front:
             await self._app(scope, receive, send)
             return
         try:
-            body = await read_body(Request(scope, receive), self._max_body_bytes, self._body_timeout_s)
-            reply = await self._carrier.carry(Carried({key: scope[key] for key in SCOPE if key in scope}, body))
+            with Held(self._memory, address_of(scope)) as held:
+                body = await read_body(Request(scope, receive), self._max_body_bytes, self._body_timeout_s, held)
+                reply = await self._carrier.carry(Carried({key: scope[key] for key in SCOPE if key in scope}, body))
         except ClientDisconnect:
             return
         except HTTPException as error:

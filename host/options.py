@@ -20,7 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="latency that batching may add (default 2)",
     )
-    add("--max-body-mb", type=whole(1, 1 << 20), default=64, metavar="MB", help="largest request (default 64)")
+    add(
+        "--max-body-mb",
+        type=whole(1, 1 << 20),
+        default=64,
+        metavar="MB",
+        help="largest request (default 64; the host takes none larger than the model needs)",
+    )
     add("--threads", type=whole(0, 1024), default=0, metavar="N", help="of ONNX Runtime (default: all cores)")
     add("--log-requests", action="store_true", help="one line a request on stderr")
     add("--debug", action="store_true", help="print the traceback of an error")

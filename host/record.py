@@ -12,6 +12,16 @@ RECORD = "sdn_edge.record"  # where an ASGI scope has it
 GONE = 499  # the client went before its answer; what nginx writes for it
 
 
+def address_of(scope: Scope) -> str:
+    """The address of a request's client, with IPv6 the first 64 bits."""
+    return network_of((scope.get("client") or ("",))[0])
+
+
+def client_of(scope: Scope) -> str:
+    """What host/guard.py calls the client of a request; its address where nothing guards."""
+    return str(scope.get("state", {}).get("client_name") or address_of(scope))
+
+
 class Record:
     """A request for answers, when it ends.
 

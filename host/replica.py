@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 import device  # noqa: F401 (before ONNX Runtime: it switches telemetry off)
 from device.bundle import load_bundle
-from device.errors import UsageError
+from device.errors import EngineError, UsageError
 from host.app import HostSettings, make_app
 from host.front import Carried, Front, ReplicaDied, Reply, Unavailable, replied
 from host.tail import Tail
@@ -47,6 +47,11 @@ class Replica:
         self._app = make_app(Tail(found, threads), host)
         self._lifespan = self._app.router.lifespan_context(self._app)
         await self._lifespan.__aenter__()
+
+    def check_health(self) -> None:
+        """Ray Serve calls this now and then, and replaces a replica whose engine does not answer any more."""
+        if not self._app.state.is_ready():
+            raise EngineError("the engine of this replica does not answer")
 
     async def answer(self, requests: Sequence[Carried]) -> tuple[str, list[Reply]]:
         """The name of this replica, and its replies; its batcher joins the frames of all that are here."""

@@ -12,6 +12,7 @@ from device.errors import EngineError, WireError
 from device.json_text import shown
 from device.payload import FORMS, FP32, inputs_of
 from device.wire_tensors import DTYPES
+from host.graphs import read_graph
 from host.stages import Stages
 
 OUTPUTS = ["label", "confidence", "exit"]
@@ -52,18 +53,21 @@ class Tail:
         threads: of ONNX Runtime; 0 = all cores.
         stages: False never cuts the tail: half the memory, and a batch takes as long whatever its frames are.
 
+    Attributes:
+        forms: the payload forms that it takes, from the smallest -> datatype and shape of each tensor.
+
     Raises:
-        BundleError: a graph was changed.
+        BundleError: a graph was changed, or has values in another file.
         EngineError: ONNX Runtime cannot load one.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 0, stages: bool = True) -> None:
         self.bundle = bundle
         self._threads = threads or os.cpu_count() or 1
-        model = bundle.read("tail")
-        small = {form: bundle.read("from_" + form) for form in FORMS if "from_" + form in bundle.graphs}
-        self._forms = {form: inputs_of(form, bundle) for form in (FP32, *small)}
-        self._names = {frozenset(inputs): form for form, inputs in self._forms.items()}
+        model = read_graph(bundle, "tail")
+        small = {form: read_graph(bundle, "from_" + form) for form in forms_of(bundle) if form != FP32}
+        self.forms = forms_of(bundle)
+        self._names = {frozenset(inputs): form for form, inputs in self.forms.items()}
         try:
             self._flat = self._session(model)
             cut = Stages(model, self._session) if stages else None
@@ -85,12 +89,6 @@ class Tail:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def inputs(self) -> list[tuple[str, str, list[int]]]:
-        """Name, datatype of the protocol and shape, -1 for the batch, of every tensor that a request may hold: fp32's
-        first, which tail.onnx takes."""
-        tensors = [each for form in reversed(FORMS) if form in self._forms for each in self._forms[form].items()]
-        return [*((name, dtype, [-1, *shape]) for name, (dtype, shape) in tensors), ("threshold", "FP32", [-1, 1])]
-
     def checked(self, tensors: dict[str, np.ndarray], max_batch: int) -> Inputs:
         """The inputs of a request, or a sentence on what is wrong with them.
 
@@ -105,9 +103,9 @@ class Tail:
         """
         form = self._names.get(frozenset(tensors) - {"threshold"})
         if form is None:
-            known = ", or ".join(" and ".join(each) for each in self._forms.values())
+            known = ", or ".join(" and ".join(self.forms[each]) for each in reversed(self.forms))
             raise WireError(f"found inputs {shown(sorted(tensors))}; expected {known}, and, if wanted, threshold")
-        expected = self._forms[form]
+        expected = self.forms[form]
         frames = len(tensors[next(iter(expected))]) if all(each.ndim for each in tensors.values()) else 0
         for name, (dtype, shape) in expected.items():
             array = tensors[name]
@@ -173,6 +171,11 @@ class Tail:
 
     def _run_flat(self, activation: np.ndarray, threshold: np.ndarray) -> Answers:
         return Answers(*self._flat.run(OUTPUTS, {"activation": activation, "threshold": threshold}))
+
+
+def forms_of(bundle: Bundle) -> dict[str, dict[str, tuple[str, tuple[int, ...]]]]:
+    """The payload forms that the host of a bundle takes, from the smallest -> datatype and shape of each tensor."""
+    return {form: inputs_of(form, bundle) for form in FORMS if form == FP32 or "from_" + form in bundle.graphs}
 
 
 def _work_to(bundle: Bundle, ends: list[int]) -> dict[int, float]:

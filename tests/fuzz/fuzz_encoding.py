@@ -1,23 +1,21 @@
 """Bodies with a Content-Encoding. Input: a letter (g, d, else none), the limit / 16 as one byte, the packed body."""
 
-import asyncio
 import zlib
 
 from starlette.exceptions import HTTPException
 
 from device.errors import WireError
 from host import encoding
-from host.encoding import decoded, encoded
+from host.encoding import Unpacking, encoded
 
 NAMES = {b"g": "gzip", b"d": "deflate", b"i": "identity"}
 encoding.INLINE_BYTES = 1 << 10  # so that small inputs reach what a large body does
-LOOP = asyncio.new_event_loop()
 
 
 def check(data: bytes) -> None:
     name, limit, body = NAMES.get(data[:1], "br"), 16 * sum(data[1:2]), data[2:]
     try:
-        content = LOOP.run_until_complete(decoded(body, name, limit))
+        content = Unpacking(body, name, limit).content()
     except WireError as error:
         assert error.status in (400, 413)
         return
@@ -31,4 +29,4 @@ def check(data: bytes) -> None:
     assert content == zlib.decompress(body, encoding.WINDOW_BITS[name])
     packed, headers = encoded(content, name)
     if headers:
-        assert LOOP.run_until_complete(decoded(packed, headers["Content-Encoding"], limit)) == content
+        assert Unpacking(packed, headers["Content-Encoding"], limit).content() == content

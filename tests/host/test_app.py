@@ -138,7 +138,41 @@ def test_wrong_inputs_give_one_sentence(host, case):
 
 
 def test_large_but_finite_values_pass(host):
-    assert infer(host, {"activation": np.full((1, 6, 8, 8), 3e38, np.float32)})[0] == 200
+    activation = activations(1)
+    activation[0, 0, 0, :2] = 3e38, 3e38  # whose sum is not finite
+    activation[0, 0, 0, 2:4] = -3e38, -3e38
+    status, answer = infer(host, {"activation": np.full((1, 6, 8, 8), 1e30, np.float32)})
+    assert status == 200
+    assert np.isfinite(answer.tensors["confidence"]).all()
+    assert infer(host, {"activation": activation})[0] in (200, 400)  # what the network makes of it
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_finite_values_that_overflow_in_the_network_are_an_error_and_no_answer_of_nan(host, binary):
+    large = np.concatenate([activations(1), np.full((1, 6, 8, 8), 3e38, np.float32)])
+    status, sentence = infer(host, {"activation": large}, binary=binary)
+    assert status == 400
+    assert "beyond float32" in sentence
+    ranges = np.array([[3e38, 3e38]], np.float32)  # finite too, and infinite once it is restored
+    form = {"activation_uint8": np.full((1, 6, 8, 8), 255, np.uint8), "activation_range": ranges}
+    assert infer(host, form) == (400, sentence)
+
+
+def test_frames_that_overflow_do_not_spoil_the_answers_of_their_batch(own_host):
+    host = own_host("--max-wait-ms", "50")
+    results = [None] * 8
+
+    def ask(index):
+        value = 3e38 if index % 2 else 0.5
+        results[index] = infer(host, {"activation": np.full((1, 6, 8, 8), value, np.float32)})
+
+    for _ in range(2):  # the second time they share a batch
+        threads = [threading.Thread(target=ask, args=(index,)) for index in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert [status for status, _ in results] == [200, 400] * 4
 
 
 def test_unknown_models_outputs_and_routes(host):

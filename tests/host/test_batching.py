@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 
-from host.batching import Batcher, Overloaded
+from host.batching import Batcher, Overloaded, Stuck
 from host.tail import Answers, Inputs
 
 
@@ -57,7 +57,7 @@ def test_requests_join_while_the_engine_is_busy_and_answers_find_their_owner():
         first = asyncio.ensure_future(batcher.infer(frames(1)))
         await until(engine.running.is_set)
         others = [asyncio.ensure_future(batcher.infer(frames(*values))) for values in ((2,), (3, 4), (5,))]
-        await until(lambda: batcher._frames == 4)
+        await until(lambda: batcher._frames.held == 4)
         for _ in range(2):
             engine.gate.release()
         return await asyncio.gather(first, *others)
@@ -75,7 +75,7 @@ def test_a_batch_never_exceeds_its_limit():
         first = asyncio.ensure_future(batcher.infer(frames(1)))
         await until(engine.running.is_set)
         others = [asyncio.ensure_future(batcher.infer(frames(*range(3)))) for _ in range(4)]
-        await until(lambda: batcher._frames == 12)
+        await until(lambda: batcher._frames.held == 12)
         for _ in range(9):
             engine.gate.release()
         await asyncio.gather(first, *others)
@@ -115,7 +115,7 @@ def test_a_client_that_leaves_does_not_disturb_its_neighbours():
         first = asyncio.ensure_future(batcher.infer(frames(1)))
         await until(engine.running.is_set)
         leaver, stayer = (asyncio.ensure_future(batcher.infer(frames(value))) for value in (2, 3))
-        await until(lambda: batcher._frames == 2)
+        await until(lambda: batcher._frames.held == 2)
         leaver.cancel()
         for _ in range(2):
             engine.gate.release()
@@ -131,7 +131,7 @@ def test_overload_is_refused_at_once():
         first = asyncio.ensure_future(batcher.infer(frames(1)))
         await until(engine.running.is_set)
         waiting = asyncio.ensure_future(batcher.infer(frames(1, 2, 3)))
-        await until(lambda: batcher._frames == 3)
+        await until(lambda: batcher._frames.held == 3)
         with pytest.raises(Overloaded):
             await batcher.infer(frames(4, 5))
         for _ in range(2):
@@ -139,3 +139,94 @@ def test_overload_is_refused_at_once():
         await asyncio.gather(first, waiting)
 
     with_batcher(engine, scenario, max_waiting=4)
+
+
+def test_a_client_with_large_requests_does_not_hold_up_one_with_small_ones():
+    """With one queue for all, the small request came behind all the frames that wait."""
+    engine = Engine(held=True)
+
+    async def scenario(batcher):
+        first = asyncio.ensure_future(batcher.infer(frames(0), "greedy"))
+        await until(engine.running.is_set)
+        greedy = [asyncio.ensure_future(batcher.infer(frames(*range(8)), "greedy")) for _ in range(10)]
+        await until(lambda: batcher._frames.held == 80)
+        modest = asyncio.ensure_future(batcher.infer(frames(5), "modest"))
+        await until(lambda: batcher._frames.held == 81)
+        for _ in range(30):
+            engine.gate.release()
+        batch = (await modest).batch
+        done = len(engine.batches)
+        await asyncio.gather(first, *greedy)
+        return batch, done
+
+    batch, done = with_batcher(engine, scenario, max_batch=8)
+    assert batch <= 8
+    assert done <= 4  # the one that ran, one that began before it, its own, and one that may end meanwhile
+
+
+def test_one_client_cannot_take_all_places():
+    engine = Engine(held=True)
+
+    async def scenario(batcher):
+        first = asyncio.ensure_future(batcher.infer(frames(0), "greedy"))
+        await until(engine.running.is_set)
+        greedy = [asyncio.ensure_future(batcher.infer(frames(1), "greedy")) for _ in range(20)]
+        await until(lambda: sum(each.done() for each in greedy) == 15)
+        modest = asyncio.ensure_future(batcher.infer(frames(5), "modest"))
+        await until(lambda: batcher._frames.held == 6)
+        for _ in range(30):
+            engine.gate.release()
+        await asyncio.gather(first, modest)
+        return await asyncio.gather(*greedy, return_exceptions=True)
+
+    refused = [each for each in with_batcher(engine, scenario, max_waiting=10) if isinstance(each, Overloaded)]
+    assert len(refused) == 15
+
+
+def test_stop_answers_what_runs_and_what_waits():
+    engine = Engine(held=True)
+
+    async def go():
+        batcher = Batcher(engine, max_batch=2)
+        batcher.start()
+        asked = [asyncio.ensure_future(batcher.infer(frames(value))) for value in range(5)]
+        await until(engine.running.is_set)
+        stopping = asyncio.ensure_future(batcher.stop())
+        for _ in range(5):
+            engine.gate.release()
+            await asyncio.sleep(0)
+        await asyncio.wait_for(stopping, 20)
+        assert all(each.done() for each in asked)
+        return [each.result().answers.label.tolist() for each in asked]
+
+    assert asyncio.run(go()) == [[0], [1], [2], [3], [4]]
+    assert not any(thread.name == "tail" for thread in threading.enumerate())
+
+
+def test_an_engine_that_does_not_answer_is_told_to_all_and_stop_does_not_wait_for_it():
+    engine, said = Engine(held=True), []
+
+    async def go():
+        batcher = Batcher(engine, max_batch=1, timeout_s=0.05, tell=said.append)
+        batcher.start()
+        asked = [asyncio.ensure_future(batcher.infer(frames(value))) for value in range(3)]
+        for each in asked:
+            with pytest.raises(Stuck, match=r"the engine has not answered for 0\.05 s"):
+                await asyncio.wait_for(each, 20)
+        with pytest.raises(Stuck):
+            await batcher.infer(frames(9))
+        assert batcher._frames.held == 0
+        engine.gate.release()  # it answers after all
+        await until(lambda: not batcher.stuck)
+        engine.gate.release()
+        assert (await batcher.infer(frames(7))).answers.label.tolist() == [7]
+        last = asyncio.ensure_future(batcher.infer(frames(8)))
+        with pytest.raises(Stuck):
+            await asyncio.wait_for(last, 20)
+        await asyncio.wait_for(batcher.stop(), 20)
+
+    asyncio.run(go())
+    engine.gate.release()
+    assert [sentence.partition(";")[0] for sentence in said] == [
+        "the engine has not answered for 0.05 s", "the engine answers again", "the engine has not answered for 0.05 s"
+    ]  # fmt: skip

@@ -2,12 +2,14 @@
 
 import importlib.util
 import socket
+from types import SimpleNamespace
 
 import pytest
 
-from device.errors import BundleError, UsageError
+from device.errors import BundleError, EngineError, UsageError
 from host import cluster
 from host.cli import main
+from host.replica import Replica
 from tests.host.conftest import BUNDLE
 
 
@@ -125,3 +127,13 @@ def test_arguments_of_a_config_file(arguments, sentence):
 def test_a_config_file_with_no_bundle(tmp_path):
     with pytest.raises(BundleError, match="found no bundle"):
         cluster.application({"bundle": str(tmp_path / "none")})
+
+
+def test_a_replica_whose_engine_does_not_answer_is_not_healthy():
+    """Ray Serve calls check_health, and replaces a replica in which that raises."""
+    is_ready = True
+    replica = SimpleNamespace(_app=SimpleNamespace(state=SimpleNamespace(is_ready=lambda: is_ready)))
+    Replica.check_health(replica)
+    is_ready = False
+    with pytest.raises(EngineError, match="does not answer"):
+        Replica.check_health(replica)

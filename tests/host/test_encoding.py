@@ -1,4 +1,3 @@
-import asyncio
 import gzip
 import zlib
 
@@ -8,13 +7,13 @@ from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
 from device.errors import WireError
-from host.encoding import INLINE_BYTES, LEAST_BYTES, decoded, encoded
+from host.encoding import INLINE_BYTES, LEAST_BYTES, Unpacking, encoded
 
 PACKED = {"gzip": gzip.compress, "deflate": zlib.compress}
 
 
 def decode(body, encoding, limit=1000):
-    return asyncio.run(decoded(body, encoding, limit))
+    return Unpacking(body, encoding, limit).content()
 
 
 @pytest.mark.parametrize("encoding", PACKED)
@@ -22,6 +21,15 @@ def decode(body, encoding, limit=1000):
 def test_bodies_come_back(encoding, size):
     body = bytes(range(250)) * (size // 250) + b"x" * (size % 250)
     assert decode(PACKED[encoding](body), f" {encoding.upper()}", max(size, 1)) == body
+
+
+@pytest.mark.parametrize("encoding", PACKED)
+def test_only_the_beginning_of_a_large_body_is_unpacked_at_once(encoding):
+    unpacking = Unpacking(PACKED[encoding](bytes(8 * INLINE_BYTES)), encoding, 8 * INLINE_BYTES)
+    assert not unpacking.is_short
+    assert len(unpacking._content) == INLINE_BYTES + 1
+    assert unpacking.content() == bytes(8 * INLINE_BYTES)
+    assert Unpacking(PACKED[encoding](bytes(INLINE_BYTES)), encoding, 8 * INLINE_BYTES).is_short
 
 
 @pytest.mark.parametrize("encoding", PACKED)

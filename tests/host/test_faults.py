@@ -3,7 +3,11 @@
 import asyncio
 import http.client
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -14,7 +18,7 @@ from device.bundle import load_bundle
 from device.wire import HEADER_LENGTH, decode_response, encode_request
 from host.app import HostSettings, make_app
 from host.tail import Answers, Tail
-from tests.host.conftest import BUNDLE
+from tests.host.conftest import BUNDLE, ROOT
 
 SHAPE = (6, 8, 8)
 
@@ -22,10 +26,13 @@ SHAPE = (6, 8, 8)
 class FaultyTail(Tail):
     """Fails, or answers NaN, when the first value of a frame says so."""
 
-    FAIL, NAN = -1.0, -2.0
+    FAIL, NAN, HANG = -1.0, -2.0, -3.0
+    let_go = threading.Event()
 
     def run(self, activation, threshold):
         first = activation[:, 0, 0, 0]
+        if (first == self.HANG).any():
+            self.let_go.wait(20)
         if (first == self.FAIL).any():
             raise RuntimeError("out of memory")
         confidence = np.where(first == self.NAN, np.nan, 0.5).astype(np.float32)
@@ -113,14 +120,57 @@ def test_an_engine_that_fails_answers_500_and_the_host_goes_on(serve, tail):
     assert decode_response(body, int(length)).tensors["label"].tolist() == [2]
 
 
-def test_an_answer_that_is_not_finite(serve, tail):
+@pytest.mark.parametrize("binary", [True, False])
+def test_an_answer_that_is_not_finite_is_an_error(serve, tail, binary):
     port = serve()
-    status, length, body = ask(port, tail, tail.NAN)
-    assert status == 200  # binary carries it, and the device refuses it
-    assert np.isnan(decode_response(body, int(length)).tensors["confidence"])
-    status, _, body = ask(port, tail, tail.NAN, binary=False)
+    status, _, body = ask(port, tail, tail.NAN, binary)
     assert status == 400
-    assert "ask for binary data" in json.loads(body)["error"]
+    assert "beyond float32" in json.loads(body)["error"]
+    assert ask(port, tail, 1, binary)[0] == 200
+
+
+def test_while_the_engine_does_not_answer_the_host_is_not_ready(serve, tail):
+    tail.let_go.clear()
+    port = serve(engine_timeout_s=0.1)
+    ready = f"/v2/models/{tail.bundle.id}/ready"
+    assert exchange(port, "GET", ready)[0] == 200
+    for value in (tail.HANG, 1):  # one in the engine, one that comes after
+        status, _, body = ask(port, tail, value)
+        assert (status, json.loads(body)["error"]) == (503, "the engine has not answered for 0.1 s; ask another host")
+    for path in (ready, "/v2/health/ready"):
+        status, _, body = exchange(port, "GET", path)
+        assert (status, json.loads(body)["error"]) == (503, "the engine has not answered for 0.1 s; ask another host")
+    assert exchange(port, "GET", "/v2/health/live")[0] == 200
+    tail.let_go.set()
+    while exchange(port, "GET", ready)[0] != 200:
+        pass
+    assert ask(port, tail, 1)[0] == 200
+
+
+HANGS = """
+import sys, threading
+import host.app, host.tail
+from host.cli import main
+host.tail.Tail.answer = lambda *_: threading.Event().wait()
+host.app.HostSettings.__new__.__defaults__ = (32, 0.002, 64 << 20, 10.0, 0.2, False)
+sys.exit(main(["serve", "--bundle", sys.argv[1], "--port", "0", "--threads", "1"]))
+"""
+
+
+def test_a_host_whose_engine_never_answers_ends_on_sigterm(tail):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGS, str(BUNDLE)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        port = int(re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline()).group(1))
+        assert ask(port, tail, 1)[0] == 503
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "error: the engine has not answered for 0.2 s; requests are refused until it does" in errors
 
 
 def test_a_fault_of_the_host_itself_answers_json(serve, tail, monkeypatch):

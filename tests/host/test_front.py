@@ -120,12 +120,12 @@ def test_too_many_that_wait_get_503():
     async def run():
         replicas = Replicas()
         replicas.gate.clear()
-        carrier = Carrier(replicas.ask, max_waiting=2)
+        carrier = Carrier(replicas.ask, max_waiting=4)
         tasks = asyncio.ensure_future(carried(carrier, [b"a"] * 6))
         await asyncio.sleep(0.01)
         replicas.gate.set()
         answers = await tasks
-        assert answers[:5] == [b"a"] * 5  # three on their way, two that wait
+        assert answers[:5] == [b"a"] * 5  # three on their way, two that wait: one client may have half
         assert answers[5] == (503, "too many frames wait at this cluster; ask again later or ask another")
 
     asyncio.run(run())
@@ -244,3 +244,35 @@ def test_the_other_end_with_an_application_that_says_nothing():
 
     with pytest.raises(ZeroDivisionError):
         asyncio.run(replied(app, request()))
+
+
+def test_a_client_with_many_requests_does_not_hold_up_another():
+    async def run():
+        replicas = Replicas()
+        replicas.gate.clear()
+        carrier = Carrier(replicas.ask)
+
+        def of(address, body):
+            return Carried({**SCOPE, "client": (address, 7)}, body)
+
+        many = [asyncio.ensure_future(carrier.carry(of("10.0.0.1", b"m"))) for _ in range(200)]
+        await asyncio.sleep(0)
+        one = asyncio.ensure_future(carrier.carry(of("10.0.0.2", b"o")))
+        await asyncio.sleep(0.01)
+        replicas.gate.set()
+        await asyncio.gather(one, *many)
+        assert b"o" in replicas.calls[3]  # the first after those on their way
+
+    asyncio.run(run())
+
+
+def test_bodies_that_wait_take_a_bounded_memory(monkeypatch):
+    monkeypatch.setattr(front, "MEMORY_REQUESTS", 2)
+    app = Front(proxy, echo([]), max_body_bytes=8)
+    assert app._memory.take("192.0.2.1", 8)
+    scope = {**SCOPE, "client": ("192.0.2.2", 7)}
+    assert through(app, scope, part(b"x" * 8))[0] == 200
+    assert app._memory.take("192.0.2.3", 4)
+    assert through(app, scope, part(b"x" * 8))[0] == 503
+    assert through(app, scope, part(b"x" * 4))[0] == 200
+    assert app._memory.held == 12

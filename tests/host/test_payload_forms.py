@@ -1,5 +1,6 @@
 """Frames that come as uint8 or as DCT coefficients get the answers of their float32 activations."""
 
+import http.client
 import json
 import shutil
 
@@ -15,6 +16,7 @@ from device.payload import (
     FP32,
     UINT8,
     Alternatives,
+    forms_among,
     inputs_of,
     packed_coefficients,
     quantised,
@@ -27,7 +29,7 @@ from device.uplink import Uplink
 from device.wire_tensors import DTYPES
 from host.tail import Tail
 from tests.host.conftest import BUNDLE
-from tests.host.test_app import MODEL, infer, request
+from tests.host.test_app import MODEL, infer
 
 LIMIT = 0.62
 
@@ -93,8 +95,35 @@ def test_requests_of_different_forms_share_a_batch(bundle, tail, sent):
     np.testing.assert_allclose(together.confidence, confidences, atol=1e-5)
 
 
-def test_the_metadata_lists_the_forms_float32_first(bundle, host):
-    inputs = json.loads(request(host, "GET", f"/v2/models/{MODEL}")[2])["inputs"]
+def metadata(host, **headers):
+    """As a client with these headers alone reads it."""
+    connection = http.client.HTTPConnection("127.0.0.1", host.port, timeout=20)
+    try:
+        connection.putrequest("GET", f"/v2/models/{MODEL}", skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("header", ["User_Agent", "Accept", "Accept_Encoding"])
+def test_the_metadata_lists_as_inputs_what_one_request_may_hold(host, header):
+    """A client that fills all that is listed, with any program that speaks HTTP, gets an answer."""
+    found = metadata(host, **{header: "x"})
+    assert [each["name"] for each in found["inputs"]] == ["activation", "threshold"]
+    assert found["parameters"]["payload_forms"] == [*FORMS]
+    for frames in (1, 4):
+        tensors = {each["name"]: np.zeros((frames, *each["shape"][1:]), np.float32) for each in found["inputs"]}
+        for binary in (True, False):
+            assert infer(host, tensors, binary=binary)[0] == 200
+
+
+def test_devices_of_earlier_releases_find_the_forms_among_the_inputs(bundle, host):
+    """Their request has none of the headers of which every program sends one."""
+    inputs = metadata(host, Authorization="Bearer x", Connection="close")["inputs"]
+    assert forms_among([each["name"] for each in inputs], bundle) == [*FORMS]
     assert inputs[0] == {"name": "activation", "datatype": "FP32", "shape": [-1, 6, 8, 8]}
     assert inputs[-1] == {"name": "threshold", "datatype": "FP32", "shape": [-1, 1]}
     assert {"name": "coefficients", "datatype": "INT8", "shape": [-1, 64, 12]} in inputs
@@ -178,7 +207,7 @@ def test_older_bundles_offer_float32_alone(without_forms, sent):
     old = load_bundle(str(without_forms))
     assert old.activation_levels == 255
     tail = Tail(old, 1)
-    assert [name for name, _, _ in tail.inputs()] == ["activation", "threshold"]
+    assert list(tail.forms) == [FP32]
     assert tail.answer([tail.checked(tensors(FP32, old, *sent[0]), 1)]).exit[0] > 2
     with pytest.raises(WireError, match="expected activation, and, if wanted, threshold"):
         tail.checked(tensors(UINT8, old, *sent[0]), 1)
