@@ -7,7 +7,7 @@ from tests.interop.conftest import INSTALL
 
 http = pytest.importorskip("tritonclient.http", reason=f"needs tritonclient[http]: {INSTALL}")
 
-from tritonclient.utils import InferenceServerException  # noqa: E402
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype  # noqa: E402
 
 
 @pytest.fixture
@@ -47,16 +47,39 @@ def test_metadata(client, bundle):
     model = client.get_model_metadata(bundle.id)
     assert (model["name"], model["versions"]) == (bundle.id, ["1"])
     tensors = {each["name"]: (each["datatype"], each["shape"]) for each in model["inputs"] + model["outputs"]}
-    forms = {
-        "activation_uint8",
-        "activation_range",
-        "coefficients",
-        "steps",
-    }  # instead of activation (device/payload.py)
-    assert {name: each for name, each in tensors.items() if name not in forms} == {
+    assert model["parameters"] == {"payload_forms": ["coefficients", "uint8", "fp32"]}
+    assert tensors == {
         "activation": ("FP32", [-1, 6, 8, 8]), "threshold": ("FP32", [-1, 1]),
         "label": ("INT64", [-1]), "confidence": ("FP32", [-1]), "exit": ("INT64", [-1]),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_client_that_fills_all_that_the_metadata_lists(client, bundle, sent, expected, batch, binary):
+    """As perf_analyzer does, which knows nothing of the model but its metadata."""
+    stay, activation = sent
+    values = {"activation": activation[:batch], "threshold": np.full((batch, 1), 0.62, np.float32)}
+    model = client.get_model_metadata(bundle.id)
+    made = []
+    for each in model["inputs"]:
+        shape = [batch, *each["shape"][1:]]
+        made.append(http.InferInput(each["name"], shape, each["datatype"]))
+        zeros = np.zeros(shape, triton_to_np_dtype(each["datatype"]))
+        made[-1].set_data_from_numpy(values.get(each["name"], zeros), binary_data=binary)
+    outputs = [http.InferRequestedOutput(each["name"], binary_data=binary) for each in model["outputs"]]
+    for _ in range(3):  # over one connection, as the client keeps it
+        check(client.infer(model["name"], made, outputs=outputs), expected, stay[:batch])
+
+
+def test_the_connection_is_good_after_a_refusal(client, bundle, sent, expected):
+    """A body that nobody read must not be taken for the next request."""
+    stay, activation = sent
+    for _ in range(3):
+        with pytest.raises(InferenceServerException) as found:
+            client.infer("other", inputs(activation[[*range(19)] * 3]))
+        assert found.value.status() == "404"
+        check(client.infer(bundle.id, inputs(activation[:4])), expected, stay[:4])
 
 
 @pytest.mark.parametrize("binary_in", [True, False])
