@@ -76,6 +76,7 @@ class Batcher:
         self._frames = Shares(max_waiting)  # of the waiting requests
         self._arrived = asyncio.Event()
         self._last_batch = 1  # requests in the last batch: how many may come together again
+        self._waited = False  # for others, as long as a batch may
         self._running: list[_Request] = []
         self._began = 0.0
         self._jobs: queue.SimpleQueue[tuple[list[_Request], asyncio.Future[Answers]] | None] = queue.SimpleQueue()
@@ -142,13 +143,22 @@ class Batcher:
         while not self._requests:
             self._arrived.clear()
             await self._arrived.wait()
-        deadline = self._loop.time() + self._max_wait_s
-        while self._frames.held < self.max_batch and len(self._requests) < self._last_batch:
+        if self._is_worth_running():
+            return
+        self._waited = False
+        timer = self._loop.call_later(self._max_wait_s, self._end_wait)
+        while not self._is_worth_running() and not self._waited:
             self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), deadline - self._loop.time())
-            except asyncio.TimeoutError:
-                return
+            await self._arrived.wait()
+        timer.cancel()
+
+    def _end_wait(self) -> None:
+        self._waited = True
+        self._arrived.set()
+
+    def _is_worth_running(self) -> bool:
+        """Whether a batch is full, or as many wait as may come together."""
+        return self._frames.held >= self.max_batch or len(self._requests) >= self._last_batch
 
     def _take(self) -> list[_Request]:
         batch: list[_Request] = []
