@@ -12,9 +12,9 @@ import cv2
 
 from bench import board, defq, head, host, loop, preview
 from bench.measure import machine
-from export.bundle import BundleSettings, export_bundle
-from export.model_files import shipped_table
+from export.bundle.writer import BundleSettings, export_bundle
 from export.networks import NETWORKS
+from export.networks.model_files import shipped_table
 
 BUNDLES = Path("build/bundles")
 PARTS = ("defq", "head", "loop", "host", "board", "preview")

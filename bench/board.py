@@ -14,12 +14,12 @@ import numpy as np
 
 from bench.head import session
 from bench.measure import interleaved, table
-from device.bundle import Bundle, load_bundle
+from device.bundle.reader import Bundle, load_bundle
 from device.cameras.arrays import ArrayCamera
 from device.engines import OnnxRuntimeEngine
-from device.pipeline import Pipeline, Preprocessor
-from device.sinks import JsonLinesSink
-from export.bundle import check_frames
+from device.loop.pipeline import Pipeline, Preprocessor
+from device.loop.sinks import JsonLinesSink
+from export.bundle.writer import check_frames
 
 FRAMES = 200
 STARTS = 5
@@ -71,7 +71,7 @@ def _spent_s(command: list[str]) -> float:
 def _peak_mb(folder: Path, frames: Path) -> float:
     """Largest resident memory of a run over all frames, as the process itself reads it: what the kernel tells a parent
     counts the parent's memory too."""
-    program = "import sys, device.board, device.cli; device.cli.main(); print(device.board.process_rss_mb().peak_mb)"
+    program = "import sys, device.system.board, device.commands.cli; device.cli.main(); print(device.board.process_rss_mb().peak_mb)"
     options = _device(folder, frames)[3:-1]
     command = [sys.executable, "-c", program, *options, os.devnull]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import fft
 
 from bench.measure import interleaved, table
-from device.quantization import DefQ
+from device.defence.defq import DefQ
 
 SIZES = ((32, 32), (224, 224), (480, 640))
 

@@ -10,10 +10,10 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from bench.measure import interleaved, table
-from device.bundle import Bundle, load_bundle
+from device.bundle.reader import Bundle, load_bundle
 from device.engines.onnx_runtime import session_options
-from export import pieces
-from export.weights import load_network
+from export.networks.weights import load_network
+from export.onnx import parts as pieces
 
 
 def session(model: bytes) -> onnxruntime.InferenceSession:

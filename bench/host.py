@@ -10,10 +10,10 @@ import numpy as np
 
 from bench import tail as stages
 from bench.measure import table
-from device.bundle import Bundle, load_bundle
-from device.wire import HEADER_LENGTH, encode_request
-from export.demo import host_process
-from host.tail import Tail
+from device.bundle.reader import Bundle, load_bundle
+from device.protocol.messages import HEADER_LENGTH, encode_request
+from export.commands.demo import host_process
+from host.app.tail import Tail
 
 CONNECTIONS = 4
 SECONDS = 1.5

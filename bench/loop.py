@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bench.measure import table
-from device.bundle import load_bundle
+from device.bundle.reader import load_bundle
 from device.cameras import Camera, Frame
 from device.engines import OnnxRuntimeEngine
-from device.pipeline import Pipeline
-from device.sinks import JsonLinesSink
+from device.loop.pipeline import Pipeline
+from device.loop.sinks import JsonLinesSink
 
 FRAMES = 2000
 

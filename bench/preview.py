@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from bench.measure import table
-from device.bundle import Bundle, load_bundle
+from device.bundle.reader import Bundle, load_bundle
 from device.cameras.arrays import ArrayCamera
 from device.engines import OnnxRuntimeEngine
-from device.pipeline import Pipeline
+from device.loop.pipeline import Pipeline
 from device.preview.preview import Preview
 from device.preview.recorder import Recorder
 

@@ -8,14 +8,14 @@ import numpy as np
 import onnxruntime
 
 from bench.measure import table
-from device.bundle import Bundle, load_bundle
+from device.bundle.reader import Bundle, load_bundle
 from device.errors import DataError
-from export import datasets
 from export.attacks import DeepSlothLinf
-from export.frames import to_pixels
+from export.data import datasets
+from export.data.frames import to_pixels
 from export.networks import folded
-from export.weights import load_network, to_tensor
-from host.tail import Tail
+from export.networks.weights import load_network, to_tensor
+from host.app.tail import Tail
 
 BATCHES = (1, 4, 16, 32)
 ROUNDS = 15

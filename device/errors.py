@@ -17,7 +17,7 @@ Command lines print that one sentence and leave with ``exit_code``:
     +-- HostError            5  the host is absent, answers late or answers garbage
 """
 
-from device.printable import printable
+from device.system.printable import printable
 
 
 class EdgeError(Exception):

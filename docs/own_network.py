@@ -12,10 +12,10 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository, which a script in docs/ does not see
 
-from export.bundle import BundleSettings, write_bundle
-from export.calibration import rad_threshold, relative_costs, score
+from export.bundle.writer import BundleSettings, write_bundle
+from export.calibration.cost import rad_threshold, relative_costs, score
 from export.networks import SDN
-from export.weights import to_tensor
+from export.networks.weights import to_tensor
 
 CLASSES = ["bolt", "gear", "nut", "screw", "spring"]
 

@@ -1,9 +1,9 @@
 import sys
 
-from device.console import open_streams
+from device.system.console import open_streams
 
 open_streams()  # before libraries open files of their own
 
-from export.cli import main  # noqa: E402
+from export.commands.cli import main  # noqa: E402
 
 sys.exit(main())

@@ -1,6 +1,6 @@
 import sys
 
-from device.console import open_streams
+from device.system.console import open_streams
 
 open_streams()  # before libraries open files of their own
 

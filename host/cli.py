@@ -1,11 +1,11 @@
 """python -m host: serve | cluster | keys."""
 
-from device.cli import dispatch
+from device.commands.cli import dispatch
 
 COMMANDS = {
-    "serve": ("host.serve", "Answer frames that did not exit on a device."),
-    "cluster": ("host.cluster", "The same in as many processes and on as many machines as the traffic needs (Ray Serve)."),
-    "keys": ("host.keys", "Make keys, certificates and tokens for the host and its devices."),
+    "serve": ("host.serving.serve", "Answer frames that did not exit on a device."),
+    "cluster": ("host.cluster.command", "The same in as many processes and on as many machines as the traffic needs (Ray Serve)."),
+    "keys": ("host.credentials.keys", "Make keys, certificates and tokens for the host and its devices."),
 }  # fmt: skip
 
 

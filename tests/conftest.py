@@ -18,7 +18,7 @@ def no_data_but_what_is_named(tmp_path_factory):
         patch.setenv("DEFQ_ATTACKS", str(folder / "attacks"))
         patch.setenv("DEFQ_ENGINES", str(folder / "engines"))
         try:
-            from export import download
+            from export.data import download
         except (ImportError, SyntaxError):  # Python 3.6, or the device's packages alone
             pass
         else:  # for tests that name a cache of their own
@@ -31,7 +31,7 @@ def cifar10():
     """CIFAR-10 where CIFAR10_DIR names it. A test that asks for it has the mark data."""
     if not os.environ.get("CIFAR10_DIR"):
         pytest.skip(NEEDS_DATA)
-    from export import datasets
+    from export.data import datasets
 
     return datasets.load()
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from device.errors import DataError
-from export import datasets
-from export.bundle import check_frames
-from export.demo import demo_frames
-from export.download import cache_dir
+from export.bundle.writer import check_frames
+from export.commands.demo import demo_frames
+from export.data import datasets
+from export.data.download import cache_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 UNPLUGGED = """
 import os, socket
 socket.getaddrinfo = socket.socket.connect = lambda *_arguments, **_options: os._exit(99)
-from export import datasets
+from export.data import datasets
 datasets.load()
 """
 

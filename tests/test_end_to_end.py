@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from device.bundle import load_bundle
-from export.bundle import BundleSettings, check_frames, export_bundle
-from export.calibration import early_exit, score
-from export.demo import CONDITIONS, host_process, run_demo
-from export.frames import write_frames
-from export.parity import tied
-from export.weights import load_network
+from device.bundle.reader import load_bundle
+from export.bundle.writer import BundleSettings, check_frames, export_bundle
+from export.calibration.cost import early_exit, score
+from export.commands.demo import CONDITIONS, host_process, run_demo
+from export.data.frames import write_frames
+from export.networks.weights import load_network
+from export.onnx.parity import tied
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("vgg16", "resnet56", "mobilenet")

@@ -5,11 +5,11 @@ import importlib
 
 import pytest
 
-from device.options import Parser
-from export.cli import COMMANDS as EXPORT
-from export.cli import make_parser
+from device.system.options import Parser
+from export.commands.cli import COMMANDS as EXPORT
+from export.commands.cli import make_parser
 from host.cli import COMMANDS as HOST
-from tests.device.test_options import check_numbers, numeric
+from tests.device.system.test_options import check_numbers, numeric
 
 WANTED = {"bundle": "b", "model": "vgg16", "out": "o", "board": "pi-bookworm"}
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-import device.cli
-import export.cli
+import device.commands.cli
+import export.commands.cli
 import host.cli
 
 ROOT = Path(__file__).parent.parent
@@ -79,10 +79,12 @@ def filled_in(command: str) -> list[str]:
 def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     program, command, *options = words[2:]
     if program == "export":
-        monkeypatch.setattr(export.cli, "COMMANDS", dict.fromkeys(export.cli.COMMANDS, lambda arguments: 0))
-        assert export.cli.main([command, *options]) == 0
+        monkeypatch.setattr(
+            export.commands.cli, "COMMANDS", dict.fromkeys(export.commands.cli.COMMANDS, lambda arguments: 0)
+        )
+        assert export.commands.cli.main([command, *options]) == 0
         return
-    known = {"device": device.cli, "host": host.cli}[program].COMMANDS
+    known = {"device": device.commands.cli, "host": host.cli}[program].COMMANDS
     parser = argparse.ArgumentParser()
     importlib.import_module(known[command][0]).add_arguments(parser)
     parser.parse_args(options)

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from export.bundle import BundleSettings, write_bundle
-from export.calibration import early_exit, relative_costs, score
-from export.frames import write_frames
+from export.bundle.writer import BundleSettings, write_bundle
+from export.calibration.cost import early_exit, relative_costs, score
+from export.data.frames import write_frames
 from export.networks import SDN, InternalClassifier
-from export.weights import to_tensor
+from export.networks.weights import to_tensor
 
 DATA = Path(__file__).parent / "device" / "data"
 CLASSES = ["circle", "square", "star"]

@@ -21,12 +21,12 @@ from bench.fleet import report
 from bench.fleet.search import LIMIT_MS, MAX_LAG_MS, Step, from_json, search, verdict
 from bench.fleet.trace import Trace, record, save
 from bench.measure import machine
-from device.bundle import Bundle, load_bundle
-from device.console import run_command
+from device.bundle.reader import Bundle, load_bundle
 from device.errors import DataError, EdgeError, UsageError
-from device.payload import FORMS, FP32
-from export.bundle import BundleSettings, export_bundle
-from export.demo import CONDITIONS, host_process
+from device.payload.forms import FORMS, FP32
+from device.system.console import run_command
+from export.bundle.writer import BundleSettings, export_bundle
+from export.commands.demo import CONDITIONS, host_process
 from export.networks import NETWORKS
 
 BUILD = Path("build/fleet")

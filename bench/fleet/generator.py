@@ -23,8 +23,8 @@ from locust import User, constant
 from locust.env import Environment
 
 from bench.fleet.trace import load
-from device.connection import Connection, Endpoint, endpoint_of
 from device.errors import HostError
+from device.link.connection import Connection, Endpoint, endpoint_of
 
 CONNECTIONS = 4  # of a device, and
 PATIENCE_S = 2.0  # its patience with an answer: the defaults of python -m device run

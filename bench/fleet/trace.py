@@ -18,9 +18,9 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from device.connection import Endpoint, endpoint_of
 from device.errors import DataError, EdgeError
-from device.payload import FP32
+from device.link.connection import Endpoint, endpoint_of
+from device.payload.forms import FP32
 
 
 class Trace(NamedTuple):

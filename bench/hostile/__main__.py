@@ -16,8 +16,8 @@ from typing import Any
 from bench.hostile import faults
 from bench.hostile.measure import ROOT, Fault, measure
 from bench.measure import machine, table
-from device.console import run_command
 from device.errors import UsageError
+from device.system.console import run_command
 
 NAMES = sorted(each.name for each in pkgutil.iter_modules(faults.__path__))
 
@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.seconds <= 600:
         raise UsageError(f"found --seconds {arguments.seconds:g}; expected 1 to 600")
     checkout, bundle = arguments.checkout.resolve(), arguments.bundle.resolve()
-    if not (checkout / "host" / "serve.py").exists():
+    if not (checkout / "host" / "__main__.py").exists():
         raise UsageError(f"found no host in --checkout {arguments.checkout}; expected a checkout of this project")
     results: dict[str, Any] = {"commit": _commit(checkout), "bundle": bundle.name, "seconds": arguments.seconds, "machine": machine(), "faults": {}}  # fmt: skip
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from device.bundle import Bundle, load_bundle
-from device.wire import HEADER_LENGTH, encode_request
+from device.bundle.reader import Bundle, load_bundle
+from device.protocol.messages import HEADER_LENGTH, encode_request
 
 BUNDLE = "BENCH_HOSTILE_BUNDLE"  # the environment variable that says which one the host serves
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from device.cameras.base import FILE_OPTIONS, Camera, Frame, Pacer, file_options, rate_option, whole_option
 from device.errors import DataError
-from device.npz import read_arrays
 from device.pictures import MAX_PIXELS
-from device.printable import printable
+from device.system.npz import read_arrays
+from device.system.printable import printable
 
 ARRAYS = (
     "expected frames uint8 (n, height, width, 3) in RGB or (n, height, width) in grey and, if known, labels int (n,)"

@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from device.errors import UsageError
-from device.options import decimal_number, whole_number
 from device.pictures import MAX_PIXELS
-from device.systemd import wait_alive
+from device.system.options import decimal_number, whole_number
+from device.system.systemd import wait_alive
 
 FILE_OPTIONS = {"loop": "0", "rate": ""}
 """Options of sources that are files, with their defaults."""

@@ -6,10 +6,10 @@ import time
 from typing import List, Optional
 
 from device.cameras.base import FILE_OPTIONS, Camera, Frame, Pacer, file_options, rate_option, whole_option
-from device.console import warn
 from device.errors import DataError
 from device.pictures import NAMES, SUFFIXES, read_picture
-from device.printable import printable
+from device.system.console import warn
+from device.system.printable import printable
 
 
 class FolderCamera(Camera):

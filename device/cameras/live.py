@@ -8,7 +8,7 @@ from typing import Callable, Optional
 from device.cameras.base import Camera, Frame
 from device.cameras.source import NoFrame, Patience, Shot, Source
 from device.errors import CameraError
-from device.systemd import notify
+from device.system.systemd import notify
 
 LOOK_S = 0.2  # how often a reader that waits looks whether it shall stop, or the camera is stuck
 

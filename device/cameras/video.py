@@ -11,11 +11,11 @@ import numpy as np
 from device.cameras.base import Camera, Frame
 from device.cameras.capture import ffmpeg_options, open_capture
 from device.cameras.mjpeg import START, MjpegReader
-from device.console import warn
 from device.errors import DataError
-from device.files import open_regular
 from device.pictures import MAX_PIXELS
-from device.printable import printable
+from device.system.console import warn
+from device.system.files import open_regular
+from device.system.printable import printable
 
 PATIENCE = 256  # reads in a row that fail: the video has ended
 COUNTED = (

@@ -13,13 +13,13 @@ import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from device import __version__
-from device.access import access_of
-from device.access import add_arguments as add_access_arguments
-from device.board import board_model
 from device.doctor import machine, parts, wheels
 from device.doctor.check import FAILED, OK, SKIPPED, WARNING, Check, guarded, isolated
 from device.errors import EdgeError, HardwareError, HostError, InputError, UsageError
-from device.printable import printable
+from device.link.credentials import access_of
+from device.link.credentials import add_arguments as add_access_arguments
+from device.system.board import board_model
+from device.system.printable import printable
 
 FORMAT, FORMAT_VERSION = "sdn-edge-doctor", 1
 WORDS = {OK: "ok", WARNING: "warning", FAILED: "FAILED", SKIPPED: "skipped"}

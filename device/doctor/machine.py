@@ -5,8 +5,8 @@ import re
 import shutil
 from typing import Callable, Dict, List, Optional
 
-from device.board import Runner, Throttling, clock_synchronised, read_text, run_tool, temperature_c, throttling
 from device.doctor.check import OK, SKIPPED, WARNING, Check, sentence_and_fix
+from device.system.board import Runner, Throttling, clock_synchronised, read_text, run_tool, temperature_c, throttling
 
 HOT_C = 80.0  # a Raspberry Pi slows down from here on
 LEAST_FREE_MB = 500.0  # on the disk: an engine's cache and a day of decisions

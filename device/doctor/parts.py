@@ -8,15 +8,15 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any, Callable, List, Optional
 
-from device.access import NO_ACCESS, Access
-from device.board import board_model
 from device.doctor.check import FAILED, OK, WARNING, Check, sentence_and_fix
 from device.doctor.machine import free_space
 from device.doctor.wheels import is_jetson
 from device.errors import BundleError, CameraError, EngineError, HardwareError, HostError
+from device.link.credentials import NO_ACCESS, Access
+from device.system.board import board_model
 
 if TYPE_CHECKING:
-    from device.bundle import Bundle
+    from device.bundle.reader import Bundle
     from device.cameras import Camera
     from device.cameras.listing import Found
 
@@ -31,8 +31,8 @@ NEVER = 2.0  # a threshold that no confidence reaches
 
 def check_bundle(path: str) -> Check:
     """Every file against its SHA-256, and what the bundle was calibrated for."""
-    from device.bundle import load_bundle
-    from device.frame_set import export_with_frames, load_frame_set
+    from device.bundle.frame_set import export_with_frames, load_frame_set
+    from device.bundle.reader import load_bundle
 
     bundle = load_bundle(path)
     names = sorted(bundle.manifest["files"])
@@ -59,7 +59,7 @@ def check_engine(bundle_path: Optional[str]) -> Check:
     """Every engine as it is here; with a bundle, how long its head takes. Nothing that takes minutes is built."""
     import numpy as np
 
-    from device.bundle import load_bundle
+    from device.bundle.reader import load_bundle
     from device.engines import open_engine, probe_engines
 
     if not bundle_path:
@@ -168,9 +168,9 @@ def check_source(uri: str, bundle_path: Optional[str]) -> Check:
 
 
 def _opened(uri: str, bundle_path: Optional[str]) -> "Camera":
-    from device.bundle import load_bundle
+    from device.bundle.reader import load_bundle
     from device.cameras import open_camera
-    from device.session import open_source
+    from device.commands.session import open_source
 
     if bundle_path:
         try:
@@ -201,9 +201,9 @@ def _round_trips(url: str, bundle_path: str, access: Access) -> str:
     """
     import numpy as np
 
-    from device.bundle import load_bundle
+    from device.bundle.reader import load_bundle
     from device.engines import OnnxRuntimeEngine
-    from device.uplink import Uplink
+    from device.link.host_client import Uplink
 
     bundle = load_bundle(bundle_path)
     image = np.zeros((1, *bundle.input_shape), np.float32)

@@ -10,9 +10,9 @@ import subprocess
 import sys
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-from device.board import board_model
 from device.doctor.check import FAILED, OK, SKIPPED, WARNING, Check, death
 from device.errors import HardwareError
+from device.system.board import board_model
 
 NEEDED = {"numpy": "numpy", "cv2": "opencv-python-headless", "onnxruntime": "onnxruntime"}
 """Module -> its wheel in requirements-device.txt."""

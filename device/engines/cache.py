@@ -6,7 +6,7 @@ import sys
 import tempfile
 from typing import Optional
 
-from device.files import user_cache
+from device.system.files import user_cache
 
 DIGEST_BYTES = 32
 

@@ -7,11 +7,11 @@ from typing import Tuple
 
 import numpy as np
 
-from device.bundle import Bundle
+from device.bundle.onnx_file import GRAPH, INITIALIZER, NAME, encoded, fields
+from device.bundle.reader import Bundle
+from device.defence.defq import DefQ
 from device.engines.base import Engine, HeadResult
 from device.errors import EngineError
-from device.onnx_file import GRAPH, INITIALIZER, NAME, encoded, fields
-from device.quantization import DefQ
 
 # How far a confidence may be off before an engine is wrong rather than rounding otherwise. PyTorch in float16 moves those of
 # VGG-16 by 0.0018 at most on 1000 test images (x86-64), and one of their exits at threshold 0.8
@@ -22,7 +22,7 @@ class FlatHeadEngine(Engine):
     """Base of the engines on ``head_flat.onnx``. A leaf runs the graph in ``run_flat``.
 
     The flat head never has DefQ inside; where the bundle's other head has it fused, it is applied here, with the same
-    pixels (device/quantization.py).
+    pixels (device/defence/defq.py).
     """
 
     def __init__(self, bundle: Bundle) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 import onnxruntime
 
-from device.bundle import Bundle
+from device.bundle.reader import Bundle
 from device.engines import cache
 from device.engines.base import Engine, HeadResult
 from device.engines.cuda import open_cuda

@@ -8,7 +8,7 @@ from typing import Callable, List, NamedTuple
 import numpy as np
 import onnxruntime
 
-from device.bundle import Bundle
+from device.bundle.reader import Bundle
 from device.engines import cache, onnx_runtime, tensorrt
 from device.engines.base import Engine
 from device.engines.cuda import open_cuda

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from device.bundle import Bundle
+from device.bundle.reader import Bundle
 from device.engines import cache
 from device.engines.base import HeadResult
 from device.engines.cuda import Gpu, open_cuda

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 
 from device.errors import DataError
-from device.files import read_bounded
 from device.pictures.bounds import MAX_FILE_BYTES
 from device.pictures.formats import DAMAGED, NAMES, format_of
 from device.pictures.stderr import with_messages
+from device.system.files import read_bounded
 
 DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "[ERROR:")
 # padding, which many USB cameras write; all pixels before the marker are there

@@ -2,12 +2,12 @@
 
 from typing import Callable, Dict, List, NamedTuple, Optional
 
-from device.board import Runner, run_tool
 from device.errors import HardwareError, UsageError
 from device.power import ina2xx, ina3221, pmic, rapl
 from device.power.base import EnergyReading, Meter, PowerSensor
 from device.power.csv_file import CsvFile
 from device.power.none import NoSensor
+from device.system.board import Runner, run_tool
 
 __all__ = [
     "EnergyReading", "Meter", "NoSensor", "PowerSensor", "Probe", "find_sensor", "list_sensors", "open_sensor",

@@ -19,8 +19,8 @@ from typing import Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from device.errors import HardwareError
-from device.files import read_bounded, reason_of
 from device.power.base import MEASURED, PowerSensor, Window
+from device.system.files import read_bounded, reason_of
 
 TIME = {"t", "ts", "time", "times", "timems", "timestamp", "timestamps", "timestampms", "unixtime", "datetime"}
 

@@ -8,9 +8,9 @@ driver assumes 10 mOhm, common breakout boards have 100. The sensor's name shows
 import os
 from typing import List, Optional
 
-from device.board import Runner, paths, read_number, read_text, run_tool
 from device.errors import HardwareError
 from device.power.base import MEASURED, PowerSensor
+from device.system.board import Runner, paths, read_number, read_text, run_tool
 
 CHIPS = ("ina219", "ina220", "ina226", "ina230", "ina231", "ina234", "ina260", "sy24655")
 

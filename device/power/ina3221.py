@@ -16,9 +16,9 @@ The Jetson Nano 2GB has no INA3221.
 import os
 from typing import Dict, List, NamedTuple, Optional
 
-from device.board import Runner, paths, read_number, read_text, run_tool
 from device.errors import HardwareError
 from device.power.base import MEASURED, PowerSensor
+from device.system.board import Runner, paths, read_number, read_text, run_tool
 
 WHOLE_MODULE = (
     ("POM_5V_IN",),

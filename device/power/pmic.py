@@ -13,9 +13,9 @@ A Raspberry Pi 4 and older cannot measure currents. A reading starts a process: 
 import re
 from typing import Dict, FrozenSet, Optional
 
-from device.board import Runner, run_tool
 from device.errors import HardwareError
 from device.power.base import MEASURED, PowerSensor
+from device.system.board import Runner, run_tool
 
 VALUE = re.compile(r"(\w+)_([AV])(?:\s+\w+\(\d+\))?=(-?[0-9.]+)[AV]")
 

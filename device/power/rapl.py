@@ -13,9 +13,9 @@ import os
 import time
 from typing import Dict, List, NamedTuple, Optional
 
-from device.board import Runner, paths, read_number, read_text, run_tool
 from device.errors import HardwareError
 from device.power.base import ESTIMATED, MEASURED, PowerSensor, Window
+from device.system.board import Runner, paths, read_number, read_text, run_tool
 
 LIVE_S = 0.05
 

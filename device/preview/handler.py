@@ -17,8 +17,8 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 from urllib.parse import parse_qs, urlsplit
 
-from device.deadline import DeadlineReader
 from device.errors import UsageError
+from device.link.deadline import DeadlineReader
 
 if TYPE_CHECKING:
     from device.preview.server import PreviewServer

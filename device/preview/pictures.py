@@ -7,9 +7,9 @@ from typing import Callable, List, Optional, Tuple
 import cv2
 import numpy as np
 
-from device.bundle import Bundle
-from device.gate import Gate
-from device.pipeline import Preprocessor
+from device.bundle.reader import Bundle
+from device.defence.gate import Gate
+from device.loop.pipeline import Preprocessor
 from device.preview.recorder import Recorder, Shot
 
 LONGEST, SHORTEST = 640, 384  # sides of the camera picture

@@ -2,9 +2,9 @@
 
 from typing import Any, Dict, Optional
 
-from device.attackers import Attacker
-from device.gate import Gate
-from device.pipeline import Pipeline
+from device.defence.gate import Gate
+from device.loop.pipeline import Pipeline
+from device.preview.attackers import Attacker
 from device.preview.pictures import Painter, Picture
 from device.preview.recorder import Recorder
 from device.preview.server import Content, PreviewServer

@@ -8,7 +8,7 @@ from typing import Callable, Deque, Dict, List, NamedTuple, Optional
 import numpy as np
 
 from device.cameras import Frame
-from device.sinks import Decision, Sink
+from device.loop.sinks import Decision, Sink
 
 BIN_S = 0.5
 BINS = 120  # a minute

@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, Optional
 
-from device.pipeline import Pipeline
+from device.loop.pipeline import Pipeline
 from device.preview.recorder import BIN_S, Recorder
 from device.preview.switches import Switches
 

@@ -3,9 +3,9 @@
 import threading
 from typing import Any, Dict, Optional
 
-from device.attackers import Attacker
 from device.errors import UsageError
-from device.pipeline import Pipeline
+from device.loop.pipeline import Pipeline
+from device.preview.attackers import Attacker
 
 DEFQ_MODES = ("off", "on", "auto")
 

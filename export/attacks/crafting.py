@@ -14,7 +14,7 @@ from tqdm import tqdm
 from device.errors import DataError, UsageError
 from export.attacks.adaptive import Defended
 from export.attacks.base import PerSampleAttack
-from export.download import cache_dir
+from export.data.download import cache_dir
 from export.networks import SDN, InBfloat16, folded
 
 

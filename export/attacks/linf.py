@@ -38,7 +38,7 @@ class DeepSlothLinf(PerSampleAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class GreyLinf(DeepSlothLinf):
-    """DeepSloth, L-inf, that changes all channels of a pixel alike: invisible to the noise gate (device/gate.py), which
+    """DeepSloth, L-inf, that changes all channels of a pixel alike: invisible to the noise gate (device/defence/gate.py), which
     looks at differences between channels."""
 
     def perturb(self, gradient: Gradient, clean: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,7 +1,7 @@
 """The live attacker: python -m export attack --serve attacks frames as a device's preview sends them.
 
 Per-frame DeepSloth L-inf against the exits on the device alone: that is what decides whether a frame crosses the network,
-and costs a fraction of an attack on all exits. It answers requests of the Open Inference Protocol (device/wire.py) for a
+and costs a fraction of an attack on all exits. It answers requests of the Open Inference Protocol (device/protocol/messages.py) for a
 model named deepsloth: tensor ``frame`` uint8 (1, height, width, channels) in, the same under attack and
 ``frames_per_second`` out. One frame at a time; it is a demonstration for one device.
 """
@@ -28,15 +28,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from torch import Tensor, nn
 
-from device.attackers import MODEL
 from device.errors import UsageError, WireError
-from device.wire import HEADER_LENGTH, decode_request, encode_response
-from device.wire_tensors import Limits
+from device.preview.attackers import MODEL
+from device.protocol.messages import HEADER_LENGTH, decode_request, encode_response
+from device.protocol.tensors import Limits
 from export.attacks.connections import BoundedProtocol
 from export.attacks.linf import DeepSlothLinf
-from export.frames import to_pixels
+from export.data.frames import to_pixels
 from export.networks import SDN, folded
-from export.weights import to_tensor
+from export.networks.weights import to_tensor
 
 BODY_TIMEOUT_S = 5.0
 MAX_WAITING = 4  # frames; the loop of one device sends one at a time

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from device.defence.defq import DefQ
+from device.defence.gate import Gate
 from device.errors import UsageError
-from device.gate import Gate
-from device.options import decimal_number
-from device.quantization import DefQ
+from device.system.options import decimal_number
+from export.calibration.last_exit import table_until
+from export.calibration.table import TableFile
+from export.data.frames import to_pixels
 from export.defences import frames
 from export.defences.quantiser import BlockQuantiser
-from export.frames import to_pixels
-from export.last_exit import table_until
-from export.quantization_table import TableFile
-from export.weights import to_tensor
+from export.networks.weights import to_tensor
 
 __all__ = ["BlockQuantiser", "Defence", "defence_named", "gated", "gated_until", "table_defence"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from device.quantization import BLOCK, DefQ
+from device.defence.defq import BLOCK, DefQ
 
 FrameDefence = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

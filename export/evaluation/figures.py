@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from matplotlib.ticker import MaxNLocator
 
-from export.calibration import early_exit, score
-from export.datasets import Dataset
+from export.calibration.cost import early_exit, score
+from export.calibration.model import Subject, attacked
+from export.data.datasets import Dataset
+from export.data.frames import to_pixels
+from export.data.output import write_output
 from export.defences import defence_named
 from export.evaluation.comparison import frontier_points
+from export.evaluation.histograms import DEVICE, HOST, png_of
 from export.evaluation.paper import TITLES, lookup
-from export.evaluation.subject import Subject, attacked
-from export.figures import DEVICE, HOST, png_of
-from export.frames import to_pixels
-from export.model_files import shipped_table
-from export.output import write_output
+from export.networks.model_files import shipped_table
 
 FORMS = {"clean": "clean", "linf": "L-inf", "l2": "L2", "l1": "L1"}
 SPLIT = 3

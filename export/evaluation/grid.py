@@ -6,20 +6,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from device.errors import UsageError
-from device.exits import exit_histogram
-from export.calibration import ExitScores, early_exit, operating_point, rad_threshold
-from export.datasets import Dataset, Images
+from device.loop.exits import exit_histogram
+from export.calibration.cost import ExitScores, early_exit, operating_point, rad_threshold
+from export.calibration.last_exit import up_to
+from export.calibration.model import Subject, attacked, check_attack, last_exit_of, scores_of, up_to_exit
+from export.calibration.table import TableFile
+from export.data.datasets import Dataset, Images
+from export.data.frames import to_pixels
 from export.defences import Defence, defence_named, gated_until
-from export.evaluation.subject import Subject, attacked, check_attack, last_exit_of, scores_of, up_to_exit
-from export.frames import to_pixels
-from export.last_exit import up_to
-from export.quantization_table import TableFile
-from export.weights import to_tensor
+from export.networks.weights import to_tensor
 
 LOOP = "@loop"
 """A defence's name with this at its end: the same defence, with thresholds calibrated behind it."""
 LAST = "@last"
-"""With this at its end: the same defence, and frames leave at the RAD's last exit at the latest (export.last_exit)."""
+"""With this at its end: the same defence, and frames leave at the RAD's last exit at the latest (export.calibration.last_exit)."""
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""Measures the attack monitor (device/monitor.py) on test images.
+"""Measures the attack monitor (device/defence/monitor.py) on test images.
 
 Streams of frames are drawn at random with replacement, so that neighbours know nothing of one another.
 The exits of all images are computed once; the monitor that sees them is the device's own.
@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from device.exits import exit_histogram
-from device.monitor import FALSE_ALARM_FRAMES, Monitor
-from export.datasets import Dataset
+from device.defence.monitor import FALSE_ALARM_FRAMES, Monitor
+from device.loop.exits import exit_histogram
+from export.calibration.model import attacked, shipped_subject
+from export.calibration.monitor import exits_of, monitor_of
+from export.data.datasets import Dataset
 from export.defences import defence_named
-from export.evaluation.monitor_shares import exits_of, monitor_of
 from export.evaluation.report import Rows, markdown_table
-from export.evaluation.subject import attacked, shipped_subject
-from export.weights import to_tensor
+from export.networks.weights import to_tensor
 
 SPLIT = 3
 MIXES = (1.0, 0.5, 0.2)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from export.datasets import Dataset
+from export.calibration.model import shipped_subject
+from export.data.datasets import Dataset
 from export.evaluation.grid import evaluate
 from export.evaluation.report import Rows, markdown_table, reference
-from export.evaluation.subject import shipped_subject
 
 MODELS = ("vgg16", "resnet56", "mobilenet")
 TITLES = {"vgg16": "VGG-16", "resnet56": "ResNet-56", "mobilenet": "MobileNet"}

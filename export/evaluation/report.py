@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from device.errors import DataError
-from export import datasets
 from export.attacks.crafting import gradients
-from export.datasets import Dataset
-from export.output import write_output
+from export.data import datasets
+from export.data.datasets import Dataset
+from export.data.output import write_output
 
 Rows = list[dict[str, Any]]
 """What evaluate() gives: one dictionary a condition."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from export.datasets import Dataset
+from export.calibration.model import shipped_subject
+from export.data.datasets import Dataset
+from export.data.output import check_writable, write_output
 from export.evaluation import comparison, monitor, paper, transfer
 from export.evaluation.report import Rows, facts, in_order, others, write_csv, write_json
-from export.evaluation.subject import shipped_subject
-from export.output import check_writable, write_output
 
 
 class Size(NamedTuple):

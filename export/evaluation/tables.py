@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
-from export.datasets import Dataset
+from export.calibration.model import Subject, attacked
+from export.calibration.table import mean_ratios, table_from_ratios
+from export.data.datasets import Dataset
+from export.data.frames import to_pixels
 from export.defences import BlockQuantiser, Defence, defence_named, table_defence
 from export.defences.quantiser import YCBCR
-from export.evaluation.subject import Subject, attacked
-from export.frames import to_pixels
-from export.quantization_table import mean_ratios, table_from_ratios
-from export.weights import to_tensor
+from export.networks.weights import to_tensor
 
 SAMPLES, SLOW_SAMPLES = 600, 50
 """Calibration images to attack by L-inf, and by L2 or L1, which take 18 and 8 times as long."""

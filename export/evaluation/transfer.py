@@ -1,12 +1,12 @@
 """Transfer: a table learned on one network defends another, an attack crafted on one is shown to another."""
 
-from export.datasets import Dataset
+from export.calibration.model import attacked, scores_of, shipped_subject
+from export.data.datasets import Dataset
 from export.defences import defence_named
 from export.evaluation.grid import evaluate, measure
 from export.evaluation.report import Rows, markdown_table
-from export.evaluation.subject import attacked, scores_of, shipped_subject
 from export.evaluation.tables import defq_learned_from
-from export.model_files import shipped_table
+from export.networks.model_files import shipped_table
 
 NORMS_OF = "mobilenet"  # the cheapest to attack: a table from L2 takes 27,500 gradients
 

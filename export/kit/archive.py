@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import device
-from device.bundle import Bundle, load_bundle
+from device.bundle.reader import Bundle, load_bundle
 from device.errors import BundleError, OutputError
 from export.kit.boards import Board
 

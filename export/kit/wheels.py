@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from device.errors import DataError
-from device.zip_file import open_member, open_zip
+from device.system.zip_file import open_member, open_zip
 from export.kit.boards import Board
 
 MAX_METADATA_BYTES = 1 << 20

@@ -31,7 +31,7 @@ def board():
 @pytest.fixture(scope="module")
 def inputs(board):
     """A trained network as a bundle, and images for it; beside them the small bundle of the device's tests."""
-    from export.bundle import BundleSettings, check_frames, export_bundle
+    from export.bundle.writer import BundleSettings, check_frames, export_bundle
 
     folder = KEPT / "inputs"
     shutil.rmtree(folder, ignore_errors=True)
@@ -45,7 +45,7 @@ def inputs(board):
 @pytest.fixture(scope="module")
 def installed(board, inputs):
     """The board with the kit on it: (board, its state before, what the installer said)."""
-    from export.kit.cli import run
+    from export.commands.kit import run
 
     archive = KEPT / "kit.tar.gz"
     run(Namespace(bundle=str(inputs / "mobilenet"), board="pi-bookworm", out=archive, wheels=None))

@@ -82,18 +82,18 @@ def bundle(tmp_path_factory, cifar10):
     """MobileNet with forty CIFAR-10 images and their twins under an attack on the exits of the device."""
     import numpy as np
 
-    from device.frame_set import FrameSet
-    from device.quantization import DefQ
+    from device.bundle.frame_set import FrameSet
+    from device.defence.defq import DefQ
     from export.attacks import DeepSlothLinf
     from export.attacks.server import FirstExits
-    from export.bundle import BundleSettings, write_bundle
-    from export.calibration import early_exit, score
-    from export.frame_set import MadeFrames
-    from export.frames import to_pixels
-    from export.model_card import read_card
-    from export.model_files import shipped, shipped_table
+    from export.bundle.frame_set import MadeFrames
+    from export.bundle.writer import BundleSettings, write_bundle
+    from export.calibration.card import read_card
+    from export.calibration.cost import early_exit, score
+    from export.data.frames import to_pixels
     from export.networks import folded
-    from export.weights import load_network, to_tensor
+    from export.networks.model_files import shipped, shipped_table
+    from export.networks.weights import load_network, to_tensor
 
     network, images = load_network("mobilenet"), cifar10.test.take(40)
     target = FirstExits(folded(network), 3)

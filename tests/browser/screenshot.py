@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from export.bundle import BundleSettings, export_bundle
+from export.bundle.writer import BundleSettings, export_bundle
 from tests.browser.conftest import ROOT, Program, start_browser
 from tests.browser.test_preview_page import Page
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device.uplink import Uplink
-from host.tail import Tail
+from device.link.host_client import Uplink
+from host.app.tail import Tail
 from tests.host.conftest import BUNDLE, ROOT
 from tests.interop.conftest import bundle, device, expected, sent  # noqa: F401 (fixtures)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device.wire import HEADER_LENGTH, decode_response, encode_request
+from device.protocol.messages import HEADER_LENGTH, decode_response, encode_request
 from tests.cluster.conftest import Cluster, descendants
 
 

@@ -1,4 +1,4 @@
-"""A Ray cluster that is there already: ``--ray-address``, and the config that docs/kuberay.yaml gives to KubeRay."""
+"""A Ray cluster that is there already: ``--ray-address``, and the config that host/cluster/kuberay.yaml gives to KubeRay."""
 
 import contextlib
 import os

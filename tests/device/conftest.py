@@ -11,9 +11,9 @@ import zlib
 import numpy as np
 import pytest
 
-from device.bundle import load_bundle
-from device.payload import FORMS, inputs_of
-from device.wire import HEADER_LENGTH, decode_request, encode_response, error_body
+from device.bundle.reader import load_bundle
+from device.payload.forms import FORMS, inputs_of
+from device.protocol.messages import HEADER_LENGTH, decode_request, encode_response, error_body
 
 DATA = os.path.join(os.path.dirname(__file__), "data")
 

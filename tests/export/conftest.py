@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from export import model_files
+from export.networks import model_files
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -19,7 +19,7 @@ BUNDLE = DATA / "tiny_bundle"
 # The frames of a file wait for the host; a camera's do not. This makes a file a camera, and changes nothing else.
 AS_CAMERA = (
     "import sys; from device.cameras.arrays import ArrayCamera; ArrayCamera.live = True; "
-    "from device.cli import main; sys.exit(main(sys.argv[1:]))"
+    "from device.commands.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 
 

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from device.bundle import load_bundle
-from device.wire import HEADER_LENGTH, decode_response, encode_request
+from device.bundle.reader import load_bundle
+from device.protocol.messages import HEADER_LENGTH, decode_response, encode_request
 from tests.faults.conftest import add_row
 from tests.faults.programs import BUNDLE, DATA, Device, Host
 

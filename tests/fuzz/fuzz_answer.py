@@ -7,12 +7,12 @@ import time
 
 import numpy as np
 
-from device.access import NO_ACCESS
-from device.bundle import load_bundle
-from device.connection import Connection, endpoint_of
+from device.bundle.reader import load_bundle
 from device.errors import HostError, WireError
-from device.ticket import answer_of
-from device.wire import decode_response, error_message
+from device.link.connection import Connection, endpoint_of
+from device.link.credentials import NO_ACCESS
+from device.link.host_request import answer_of
+from device.protocol.messages import decode_response, error_message
 from tests.fuzz import BUNDLE
 
 ENDPOINT = endpoint_of("http://127.0.0.1:9", NO_ACCESS)

@@ -3,8 +3,8 @@
 import gzip
 from pathlib import Path
 
-from device import bundle
-from device.bundle import load_bundle
+from device.bundle import reader as bundle
+from device.bundle.reader import load_bundle
 from device.errors import EdgeError
 from tests.fuzz import scratch
 

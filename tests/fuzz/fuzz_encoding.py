@@ -5,8 +5,8 @@ import zlib
 from starlette.exceptions import HTTPException
 
 from device.errors import WireError
-from host import encoding
-from host.encoding import Unpacking, encoded
+from host.app import encoding
+from host.app.encoding import Unpacking, encoded
 
 NAMES = {b"g": "gzip", b"d": "deflate", b"i": "identity"}
 encoding.INLINE_BYTES = 1 << 10  # so that small inputs reach what a large body does

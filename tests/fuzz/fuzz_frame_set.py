@@ -5,10 +5,10 @@ import zipfile
 
 import numpy as np
 
-from device import frame_set
-from device.bundle import Bundle, load_bundle
+from device.bundle import frame_set
+from device.bundle.frame_set import load_frame_set
+from device.bundle.reader import Bundle, load_bundle
 from device.errors import EdgeError
-from device.frame_set import load_frame_set
 from tests.fuzz import BUNDLE
 
 frame_set.MAX_BYTES = 1 << 20

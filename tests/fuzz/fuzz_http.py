@@ -9,10 +9,10 @@ import atexit
 import json
 from typing import Any
 
-from device.bundle import load_bundle
-from device.wire import HEADER_LENGTH
-from host.app import HostSettings, make_app
-from host.tail import Tail
+from device.bundle.reader import load_bundle
+from device.protocol.messages import HEADER_LENGTH
+from host.app.routes import HostSettings, make_app
+from host.app.tail import Tail
 from tests.fuzz import BUNDLE
 
 TAIL = Tail(load_bundle(str(BUNDLE)), threads=1)

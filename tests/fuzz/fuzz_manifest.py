@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from device.bundle import load_bundle
+from device.bundle.reader import load_bundle
 from device.errors import EdgeError
 from tests.fuzz import BUNDLE, scratch
 

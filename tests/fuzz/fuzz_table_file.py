@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
+from device.bundle.calibration import check_gate, check_monitor, check_table_file
 from device.errors import DataError
-from device.table_file import check_gate, check_monitor, check_table_file
 
 RADS = (5, 10)
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from device.errors import WireError
-from device.wire import InferRequest, decode_request, encode_request
-from device.wire_tensors import Limits
+from device.protocol.messages import InferRequest, decode_request, encode_request
+from device.protocol.tensors import Limits
 
 LIMITS = Limits(header_bytes=1 << 12, body_bytes=1 << 16, json_bytes=1 << 14, json_nodes=1 << 10)
 

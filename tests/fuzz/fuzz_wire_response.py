@@ -1,7 +1,7 @@
 """Answers as a device gets them. Input: as fuzz_wire_request."""
 
 from device.errors import WireError
-from device.wire import decode_response, encode_response, error_message
+from device.protocol.messages import decode_response, encode_response, error_message
 from tests.fuzz.fuzz_wire_request import LIMITS, message, same
 
 

@@ -12,8 +12,8 @@ import zlib
 
 import numpy as np
 
-from device.wire import HEADER_LENGTH, Encoded, encode_request, encode_response
-from device.wire_tensors import DTYPES
+from device.protocol.messages import HEADER_LENGTH, Encoded, encode_request, encode_response
+from device.protocol.tensors import DTYPES
 from tests.fuzz import BUNDLE, CORPUS
 from tests.fuzz.fuzz_frame_set import arrays, npy, packed
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from host.guard import GuardSettings
-from host.limits import ConnectionLimits
+from host.serving.guard import GuardSettings
+from host.serving.limits import ConnectionLimits
 from tests.host.site import Host
 
 PATIENT = ConnectionLimits()

@@ -10,7 +10,7 @@ import time
 import pytest
 import uvicorn
 
-from host.guard import Guarding
+from host.serving.guard import Guarding
 
 BOTH_LOOPS = pytest.mark.parametrize("serve", ["uvloop", "asyncio"], indirect=True)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

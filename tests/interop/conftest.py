@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device.bundle import Bundle, load_bundle
+from device.bundle.reader import Bundle, load_bundle
 from device.engines import OnnxRuntimeEngine
-from device.pipeline import Preprocessor
+from device.loop.pipeline import Preprocessor
 from tests.host.conftest import BUNDLE, ROOT, HostProcess
 
 INSTALL = "pip install -r tests/interop/requirements.txt, in an environment of its own"

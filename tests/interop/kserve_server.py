@@ -6,7 +6,7 @@ import onnxruntime
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 from kserve.utils.utils import generate_uuid
 
-from device.bundle import load_bundle
+from device.bundle.reader import load_bundle
 
 TYPES = {"label": "INT64", "confidence": "FP32", "exit": "INT64"}
 

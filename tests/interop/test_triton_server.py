@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.triton import write_repository
+from export.bundle.triton import write_repository
 from tests.interop.conftest import INSTALL, Server, ready
 
 

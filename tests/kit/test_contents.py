@@ -17,12 +17,12 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 import device
-from device.bundle import load_bundle, pack_bundle
+from device.bundle.reader import load_bundle, pack_bundle
 from device.errors import BundleError, OutputError, UsageError
+from export.commands.kit import add_arguments
+from export.commands.kit import run as run_kit
 from export.kit.archive import kit_files, write_kit
 from export.kit.boards import BOARDS, JETPACK4_ON_X86
-from export.kit.cli import add_arguments
-from export.kit.cli import run as run_kit
 from tests.kit.conftest import TINY, run, write_wheel
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def test_everything_is_there_and_nothing_else(files, wheels):
         inside = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         expected |= {str(path.relative_to(ROOT)) for path in inside}
     assert set(files) == expected
-    assert files["device/bundle.py"] == (ROOT / "device" / "bundle.py").read_bytes()
+    assert files["device/bundle/reader.py"] == (ROOT / "device" / "bundle.py").read_bytes()
 
 
 def test_manifest_and_sums_name_every_file(files, board):

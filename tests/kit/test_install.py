@@ -87,10 +87,10 @@ def test_the_life_of_an_installation(kit, make_kit, board, install, root, tmp_pa
     # damaged, or cut off by a kill: made whole
     release = (root / "opt/defq/current").resolve()
     (release / "complete").unlink()  # the last thing that is written
-    (release / "device/cli.py").unlink()
+    (release / "device/commands/cli.py").unlink()
     assert install(kit).returncode == 0
     assert (release / "complete").is_file()
-    assert (release / "device/cli.py").is_file()
+    assert (release / "device/commands/cli.py").is_file()
     assert releases(root) == [release.name]
 
     # a newer kit takes its place
@@ -137,7 +137,7 @@ def test_what_was_there_before_stays_when_a_newer_kit_fails(kit, broken, install
     (root / "etc/udev/rules.d/99-defq.rules").unlink()  # fails late: nearly everything is in its place
     (root / "etc/udev/rules.d").rmdir()
     (root / "etc/udev/rules.d").write_text("")
-    (root / "opt/defq/current/device/cli.py").write_text("")  # has to be made again, too
+    (root / "opt/defq/current/device/commands/cli.py").write_text("")  # has to be made again, too
     before = listing(root)
     assert install(kit).returncode == 1
     assert listing(root) == before
@@ -230,13 +230,13 @@ def test_another_python_is_refused(make_kit, board, install):
 
 
 def test_a_changed_kit_is_refused(kit, install, root):
-    with (kit / "device/cli.py").open("a") as file:
+    with (kit / "device/commands/cli.py").open("a") as file:
         file.write("\n")
     done = install(kit)
     assert done.returncode == 3
-    assert done.stderr.startswith("error: found device/cli.py of the kit absent or changed")
-    (kit / "device/cli.py").unlink()
-    assert "found device/cli.py of the kit absent or changed" in install(kit).stderr
+    assert done.stderr.startswith("error: found device/commands/cli.py of the kit absent or changed")
+    (kit / "device/commands/cli.py").unlink()
+    assert "found device/commands/cli.py of the kit absent or changed" in install(kit).stderr
     (kit / "SHA256SUMS").unlink()
     assert "found SHA256SUMS of the kit absent or changed" in install(kit).stderr
     assert not root.exists()

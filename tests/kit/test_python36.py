@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from export.kit.cli import run as build_kit
+from export.commands.kit import run as build_kit
 from tests.kit.conftest import TINY, run, unpack
 
 ROOT = Path(__file__).parents[2]

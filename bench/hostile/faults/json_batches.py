@@ -6,7 +6,7 @@ import threading
 import numpy as np
 
 from bench.hostile.target import bundle, connect, head, in_threads, infer_path
-from device.wire import encode_request
+from device.protocol.messages import encode_request
 
 DESCRIPTION = "4 connections of a client with a token send 32 frames each, again and again, as packed JSON"
 OPTIONS = ["--token-file", "{tokens}"]

@@ -199,7 +199,7 @@ put() { # put TEMPLATE FILE MODE
 }
 
 works() { # can this environment import what the device needs?
-    "$1/venv/bin/python" -I -c 'import numpy, cv2, onnxruntime, device.cli; device.cli.main(["run", "--help"])' \
+    "$1/venv/bin/python" -I -c 'import numpy, cv2, onnxruntime, device.commands.cli; device.commands.cli.main(["run", "--help"])' \
         >"$work/import" 2>&1
 }
 

@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
-from device.board import Throttling
 from device.doctor import machine, parts
 from device.doctor.check import OK, SKIPPED, WARNING, Check
 from device.engines import cache
-from tests.device.test_power import NANO, jetson_nano, nothing, write
+from device.system.board import Throttling
+from tests.device.power.test_power import NANO, jetson_nano, nothing, write
 
 
 def test_power(tmp_path):

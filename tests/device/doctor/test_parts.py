@@ -30,13 +30,15 @@ def test_bundle(bundle_folder, gated_folder):
 
 
 def test_bundle_with_nothing_missing(bundle_folder, monkeypatch):
-    import device.bundle
-    import device.frame_set
+    import device.bundle.frame_set
+    import device.bundle.reader
 
-    whole = device.bundle.load_bundle(bundle_folder)
+    whole = device.bundle.reader.load_bundle(bundle_folder)
     whole.manifest["frames"] = {"file": "frames.npz"}
-    monkeypatch.setattr(device.bundle, "load_bundle", lambda path: whole._replace(gate=object(), monitor={5: object()}))
-    monkeypatch.setattr(device.frame_set, "load_frame_set", lambda bundle: argparse.Namespace(labels=[0] * 300))
+    monkeypatch.setattr(
+        device.bundle.reader, "load_bundle", lambda path: whole._replace(gate=object(), monitor={5: object()})
+    )
+    monkeypatch.setattr(device.bundle.frame_set, "load_frame_set", lambda bundle: argparse.Namespace(labels=[0] * 300))
     check = parts.check_bundle(bundle_folder)
     assert (check.status, check.fix) == (OK, "")
     assert check.found.endswith(", 300 frames of each kind, gate, monitor")

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from device import cli, doctor
+from device import doctor
+from device.commands import cli
 from device.doctor import Job, wheels
 from device.doctor.check import FAILED, OK, SKIPPED, WARNING, Check, isolated
 from device.errors import BundleError, HostError, UsageError

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from device.engines import OnnxRuntimeEngine
-from device.pipeline import Pipeline
+from device.loop.pipeline import Pipeline
 from device.preview.preview import Preview
 from device.preview.recorder import Recorder
 from device.preview.server import Limits, PreviewServer

@@ -8,10 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from device.attackers import Attacker
 from device.cameras import Camera, Frame
+from device.loop.sinks import Decision
+from device.preview.attackers import Attacker
 from device.preview.recorder import Shot
-from device.sinks import Decision
 
 TOKEN = "a-token-of-the-tests"
 

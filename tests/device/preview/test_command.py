@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from device.cli import main
-from device.systemd import LONGEST_WAIT_S
+from device.commands.cli import main
+from device.system.systemd import LONGEST_WAIT_S
 
 
 def test_command_serves_and_stays_after_the_last_frame(bundle_folder, frames_file, capfd, monkeypatch):
@@ -26,7 +26,7 @@ def test_command_serves_and_stays_after_the_last_frame(bundle_folder, frames_fil
                 self.set()
             return super().wait(timeout)
 
-    monkeypatch.setattr("device.preview.command.stop_on_signals", Stop)
+    monkeypatch.setattr("device.commands.preview.stop_on_signals", Stop)
     source = "npz:" + frames_file + "?rate=500"
     code = main(["preview", "--bundle", bundle_folder, "--source", source, "--port", "0", "--engine", "onnxruntime"])
     assert code == 0

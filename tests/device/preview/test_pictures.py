@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from device.gate import Gate
-from device.pipeline import Preprocessor
+from device.defence.defq import DefQ
+from device.defence.gate import Gate
+from device.loop.pipeline import Preprocessor
 from device.preview.pictures import Painter, Picture
 from device.preview.recorder import Recorder
-from device.quantization import DefQ
 from tests.device.preview.fakes import shot, write
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from device.engines import OnnxRuntimeEngine
 from device.errors import UsageError
-from device.pipeline import Pipeline
+from device.loop.pipeline import Pipeline
 from device.preview.switches import Switches
 from tests.device.preview.fakes import FakeMonitor, Inverted
 

@@ -1,0 +1,243 @@
+"""python -m device bench: latency, exits, traffic and energy of clean, attacked and defended frames on this machine.
+
+Every condition runs the same pipeline as ``run`` over the bundle's frame set, after a warm-up, for a window of at least
+ten seconds: sensors give 10 to 100 readings a second, a frame takes milliseconds, so that only a window can be measured.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import platform
+import sys
+import time
+from typing import Any, Dict, List, NamedTuple, Optional
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from device import __version__
+from device.bundle.frame_set import load_frame_set
+from device.cameras import Frame
+from device.cameras.arrays import ArrayCamera
+from device.commands.compare import FORMAT, FORMAT_VERSION, compare
+from device.commands.session import Session, open_session, stop_on_signals
+from device.commands.session import add_arguments as add_session_arguments
+from device.errors import UsageError
+from device.loop.sinks import Decision, Sink
+from device.power import Meter, open_sensor
+from device.system.board import board_model, temperature_c, throttling
+from device.system.console import aligned
+from device.system.files import write_file
+from device.system.options import decimal
+
+PERCENTILES = (50, 90, 99)
+LEAST_RATE = 0.001  # frames a second
+
+
+class Condition(NamedTuple):
+    """What frames are shown, and whether they are quantised."""
+
+    name: str
+    attacked: bool
+    defq: bool
+
+
+CONDITIONS = (
+    Condition("clean", False, False),
+    Condition("clean + DefQ", False, True),
+    Condition("attacked", True, False),
+    Condition("attacked + DefQ", True, True),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_session_arguments(parser, bundle_required=False)
+    add = parser.add_argument
+    add("--seconds", type=decimal(0.1, 3600), default=10, metavar="S", help="of a condition's window (default 10)")
+    add("--warm-up", type=decimal(0, 3600), default=2, metavar="S", help="before each window (default 2)")
+    add(
+        "--rate",
+        type=decimal(LEAST_RATE, 1000),
+        metavar="FPS",
+        help="show this many frames a second (default: as many as it can)",
+    )
+    add("--power", default="auto", metavar="SENSOR",
+        help="auto, none, ina3221, pmic, ina2xx, ina2xx:ADDRESS, rapl or csv:FILE (default auto)")  # fmt: skip
+    add("--json", metavar="FILE", help="write the figures as JSON, for --compare; - for stdout")
+    add("--csv", metavar="FILE", help="write the figures as CSV; - for stdout")
+    add("--compare", nargs=2, metavar="FILE", help="do not measure: show two reports of --json side by side")
+
+
+class _Window(ArrayCamera):
+    """Frames until ``end_s``, time.perf_counter(), but at least one."""
+
+    end_s = 0.0
+
+    def read(self) -> Optional[Frame]:
+        return None if self._next and time.perf_counter() >= self.end_s else super().read()
+
+
+class _Collector(Sink):
+    """Keeps what the figures need of each decision."""
+
+    def __init__(self) -> None:
+        self.ms: Dict[str, List[float]] = {}
+
+    def write(self, decision: Decision, frame: Frame, pixels: np.ndarray) -> None:
+        for stage, value in decision.ms.items():
+            self.ms.setdefault(stage, []).append(value)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, or compare."""
+    if arguments.compare:
+        print(compare(*arguments.compare))
+        return 0
+    if not arguments.bundle:
+        raise UsageError("found no --bundle; expected a bundle with a frame set, or --compare A.json B.json")
+    session = open_session(arguments)
+    try:
+        report = measure(session, arguments)
+    finally:
+        session.close()
+    # what goes to stdout for another program stands there alone
+    print(text(report), file=sys.stderr if "-" in (arguments.json, arguments.csv) else sys.stdout, flush=True)
+    if arguments.json:
+        write_file(arguments.json, (json.dumps(report, indent=1) + "\n").encode("ascii"), "--json")
+    if arguments.csv:
+        write_file(arguments.csv, to_csv(report).encode("utf-8"), "--csv")
+    return 0
+
+
+def measure(session: Session, arguments: argparse.Namespace) -> Dict[str, Any]:
+    """The figures of all conditions, ready for JSON. Stops early, with what is complete, on Ctrl-C."""
+    frames = load_frame_set(session.bundle)
+    sensor = open_sensor(arguments.power)
+    stop = stop_on_signals()
+    print("{} on {}; {} frames of each kind; power: {}".format(
+        session.bundle.id, session.engine.name, len(frames.labels), sensor.name), file=sys.stderr, flush=True)  # fmt: skip
+    idle_w = None
+    if sensor.kind != "none":
+        print("measuring idle power for {:.0f} s".format(arguments.seconds), file=sys.stderr, flush=True)
+        with Meter(sensor) as meter:
+            stop.wait(arguments.seconds)
+        idle_w = meter.reading.mean_w
+    report: Dict[str, Any] = {
+        "format": FORMAT, "format_version": FORMAT_VERSION, "bundle": session.bundle.id, "engine": session.engine.name,
+        "rad": session.rad, "threshold": session.threshold, "host": arguments.host, "rate": arguments.rate,
+        "machine": machine(), "sensor": {"name": sensor.name, "scope": sensor.scope, "kind": sensor.kind},
+        "idle_w": idle_w, "conditions": {},
+    }  # fmt: skip
+    for condition in CONDITIONS:
+        if stop.is_set():
+            break
+        print("{}: {:.0f} s".format(condition.name, arguments.seconds), file=sys.stderr, flush=True)
+        pixels = frames.attacked if condition.attacked else frames.clean
+        _window(session, pixels, frames.labels, condition, arguments.warm_up, arguments.rate, stop)
+        started_c = temperature_c()
+        with Meter(sensor) as meter:
+            figures = _window(session, pixels, frames.labels, condition, arguments.seconds, arguments.rate, stop)
+        if stop.is_set():
+            break
+        reading = meter.reading
+        figures.update(
+            energy_j=reading.energy_j, mean_w=reading.mean_w, energy_samples=reading.samples, energy_problem=reading.problem,
+            j_per_frame=_net_j(reading.energy_j, idle_w, reading.duration_s, figures["frames"]),
+            temperature_c=[started_c, temperature_c()], throttling=throttling().names(),
+        )  # fmt: skip
+        report["conditions"][condition.name] = figures
+    return report
+
+
+def _net_j(energy_j: Optional[float], idle_w: Optional[float], duration_s: float, frames: int) -> Optional[float]:
+    """Joules a frame beyond what the machine takes at idle; None where there is no sensor."""
+    if energy_j is None or idle_w is None or not frames:
+        return None
+    return (energy_j - idle_w * duration_s) / frames
+
+
+def _window(
+    session: Session, pixels: np.ndarray, labels: np.ndarray, condition: Condition, seconds: float,
+    rate: Optional[float], stop: Any,
+) -> Dict[str, Any]:  # fmt: skip
+    """Run for ``seconds`` and give the figures."""
+    sink = _Collector()
+    pipeline = session.pipeline(condition.defq, sink)
+    camera = _Window(pixels, labels, name=condition.name, loop=True, rate=rate)
+    cpu_s, started_s = time.process_time(), time.perf_counter()
+    camera.end_s = started_s + seconds
+    pipeline.run(camera, stop=stop)  # in one piece: at its end the run waits for the answers that are on their way
+    spent_s = time.perf_counter() - started_s
+    cpu_s = time.process_time() - cpu_s
+    figures = pipeline.summary.to_dict()
+    stages = {stage: dict(zip(map("p{}".format, PERCENTILES), np.percentile(values, PERCENTILES).tolist()))
+              for stage, values in sink.ms.items()}  # fmt: skip
+    kept = ("frames", "sources", "t3_er", "efcy", "accuracy", "exit_histogram", "frames_to_host", "bytes_to_host")
+    return dict(
+        {name: figures[name] for name in kept if name in figures},
+        seconds=spent_s, frames_per_s=figures["frames"] / spent_s, cpu_share=cpu_s / spent_s, stage_ms=stages,
+    )  # fmt: skip
+
+
+def machine() -> Dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "board": board_model(), "system": platform.platform(), "cores": os.cpu_count(),
+        "python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__,
+        "onnxruntime": onnxruntime.__version__, "device": __version__,
+    }  # fmt: skip
+
+
+def rows(report: Dict[str, Any]) -> List[List[str]]:
+    """A table of the report, the first row its heading."""
+    table = [["condition", "frames/s", "p50 ms", "p90 ms", "p99 ms", "T3-ER", "to host", "kB/frame", "accuracy",
+              "J/frame", "deg C", "throttled"]]  # fmt: skip
+    for name, figures in report["conditions"].items():
+        total = figures["stage_ms"]["total"]
+        celsius = figures["temperature_c"][1]
+        table.append([
+            name, "{:.1f}".format(figures["frames_per_s"]), *("{:.2f}".format(total["p{}".format(each)]) for each in PERCENTILES),
+            "{:.2f}".format(figures["t3_er"]), "{:.0%}".format(figures["frames_to_host"] / figures["frames"]),
+            "{:.1f}".format(figures["bytes_to_host"] / figures["frames"] / 1000), "{:.3f}".format(figures["accuracy"]),
+            "unavailable" if figures["j_per_frame"] is None else "{:.4f}".format(figures["j_per_frame"]),
+            "?" if celsius is None else "{:.0f}".format(celsius), ", ".join(figures["throttling"]) or "no",
+        ])  # fmt: skip
+    return table
+
+
+def text(report: Dict[str, Any]) -> str:
+    """The report for the console."""
+    sensor = report["sensor"]
+    problems = [figures["energy_problem"] for figures in report["conditions"].values() if figures["energy_problem"]]
+    if problems:
+        energy = "energy: unavailable ({})".format(problems[0])
+    else:
+        energy = "energy {} by {} ({}), net of {} W idle".format(
+            sensor["kind"], sensor["name"], sensor["scope"],
+            "?" if report["idle_w"] is None else "{:.2f}".format(report["idle_w"]))  # fmt: skip
+    stages = [["ms a stage, p50 / p99", *report["conditions"]]]
+    names: List[str] = []
+    for figures in report["conditions"].values():
+        names += [stage for stage in figures["stage_ms"] if stage not in names]
+    for stage in names:
+        cells = [figures["stage_ms"].get(stage) for figures in report["conditions"].values()]
+        stages.append(
+            [stage, *("-" if each is None else "{:.3f} / {:.3f}".format(each["p50"], each["p99"]) for each in cells)]
+        )
+    exits = [["frames at exit", *report["conditions"]]]
+    histograms = [figures["exit_histogram"] for figures in report["conditions"].values()]
+    for number, counts in enumerate(zip(*histograms), 1):
+        if any(counts):
+            exits.append([str(number), *map(str, counts)])
+    parts = [aligned(rows(report)), energy, aligned(stages), aligned(exits)]
+    return "\n\n".join(["", *parts])
+
+
+def to_csv(report: Dict[str, Any]) -> str:
+    """The table as CSV, with a row a condition."""
+    out = io.StringIO()
+    csv.writer(out).writerows(rows(report))
+    return out.getvalue()

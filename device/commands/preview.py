@@ -1,0 +1,113 @@
+"""Puts the preview together: the pipeline as in ``run``, an attacker, and the page's server beside it."""
+
+import argparse
+import sys
+import threading
+from typing import Optional
+
+from device.bundle.frame_set import load_frame_set
+from device.cameras import Camera
+from device.commands.session import add_arguments as add_session_arguments
+from device.commands.session import (
+    add_camera_arguments,
+    gate_of,
+    monitor_of,
+    open_session,
+    open_source,
+    stop_on_signals,
+)
+from device.loop.pipeline import Pipeline
+from device.power import PowerSensor, open_sensor
+from device.preview.attackers import Attacker, choose_attacker
+from device.preview.preview import Preview
+from device.preview.recorder import Recorder
+from device.preview.stats import PowerReader
+from device.system.options import decimal, whole
+from device.system.systemd import notify, wait_alive
+
+# files without options of their own go round and round at a camera's rate
+PACE = {scheme: "?loop=1&rate=15" for scheme in ("bundle", "npz", "dir")}
+PACE["photos"] = "?rate=15"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_session_arguments(parser)
+    add_camera_arguments(parser, defq="off")  # the page has a switch for it, and the story begins without
+    add = parser.add_argument
+    add(
+        "--address",
+        default="127.0.0.1",
+        help="to listen on (default 127.0.0.1: this machine alone); others need a token",
+    )
+    add("--port", type=whole(0, 65535), default=8080, help="0 = any free one (default 8080)")
+    add(
+        "--token",
+        help="that viewers need, 12 or more letters and digits (default beyond this machine: made up and printed)",
+    )
+    add(
+        "--attacker",
+        metavar="URL",
+        help="of python -m export attack --serve, with its token: attacks frames as they come",
+    )
+    add("--fps", type=decimal(1, 30), default=10, help="pictures a second on the page, 1 to 30 (default 10)")
+    add("--power", default="auto", metavar="SENSOR", help="auto, none, ina3221, ina2xx, pmic or rapl (default auto)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show frames until the source ends and Ctrl-C comes."""
+    session = open_session(arguments)
+    attacker: Optional[Attacker] = None
+    try:
+        bundle, rad = session.bundle, session.rad
+        gate = gate_of(arguments, bundle)
+        wanted = arguments.monitor or arguments.defq == "auto"
+        monitor = monitor_of(bundle, rad, arguments.learn) if wanted or rad in bundle.monitor else None
+        sensor = open_sensor(arguments.power)
+        frames = load_frame_set(bundle) if isinstance(bundle.manifest.get("frames"), dict) else None
+        source = arguments.source
+        if "?" not in source:
+            source += PACE.get(source.split(":")[0], "")
+        has_twins = source.split("?")[0] == "bundle:clean"
+        attacker, why_not = choose_attacker(bundle, has_twins, arguments.attacker, frames)
+        stop = stop_on_signals()
+        with open_source(source, bundle) as camera:
+            recorder = Recorder(len(bundle.relative_costs))
+            pipeline = session.pipeline(arguments.defq in ("on", "gated"), recorder, gate, monitor)
+            pipeline.auto = arguments.defq == "auto"
+            facts = {"bundle": bundle.id, "engine": session.engine.name, "source": camera.describe(),
+                     "host": arguments.host, "power": sensor.name, "rad": rad,
+                     "threshold": session.threshold}  # fmt: skip
+            preview = Preview(pipeline, recorder, facts, attacker, why_not, gate, _reader_of(sensor), arguments.fps)
+            server = preview.serve(arguments.address, arguments.port, arguments.token)
+            print("{} on {}, {}\nattack: {}\npreview: {}".format(
+                bundle.id, session.engine.name, camera.describe(), attacker.describe() if attacker else why_not, server.url),
+                file=sys.stderr, flush=True)  # fmt: skip
+            try:
+                notify("READY=1")
+                _run(pipeline, camera, arguments.frames, stop, preview)
+            finally:
+                server.close()
+                print(pipeline.summary.text(), file=sys.stderr, flush=True)
+    finally:
+        if attacker is not None:
+            attacker.close()
+        session.close()
+    return 0
+
+
+def _run(pipeline: Pipeline, camera: Camera, limit: Optional[int], stop: threading.Event, preview: Preview) -> None:
+    pipeline.run(camera, limit, stop)
+    if not stop.is_set():
+        preview.stats.ended = "the source has ended" if limit is None else "all frames of --frames were shown"
+        print(preview.stats.ended + "; the page stays until Ctrl-C", file=sys.stderr, flush=True)
+        wait_alive(stop.wait)
+
+
+def _reader_of(sensor: PowerSensor) -> Optional[PowerReader]:
+    """What reads watts from a sensor; None where there is none."""
+
+    def read_w() -> Optional[float]:
+        power_mw = sensor.read_mw()
+        return None if power_mw is None else power_mw / 1e3
+
+    return None if sensor.kind == "none" else read_w

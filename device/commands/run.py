@@ -1,0 +1,90 @@
+"""python -m device run: decide on the frames of a source, one decision a frame."""
+
+import argparse
+import json
+import sys
+from typing import Any, Dict, Optional
+
+from device.cameras import Camera
+from device.commands.session import add_arguments as add_session_arguments
+from device.commands.session import (
+    add_camera_arguments,
+    gate_of,
+    monitor_of,
+    open_session,
+    open_source,
+    reopen_on_hangup,
+    stop_on_signals,
+)
+from device.errors import DataError
+from device.loop.sinks import JsonLinesSink, Sink
+from device.loop.summary import Summary
+from device.system.files import write_file
+from device.system.systemd import notify
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_session_arguments(parser)
+    add_camera_arguments(parser)
+    parser.add_argument("--jsonl", metavar="FILE",
+        help="append one line of JSON a frame; - for stdout; opened again on SIGHUP, for log rotation")  # fmt: skip
+    parser.add_argument("--summary", metavar="FILE", help="the run's figures as JSON; - for stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    session = open_session(arguments)
+    try:
+        bundle, rad = session.bundle, session.rad
+        gate = gate_of(arguments, bundle)
+        auto = arguments.defq == "auto"
+        monitor = monitor_of(bundle, rad, arguments.learn) if auto or arguments.monitor else None
+        defq = arguments.defq
+        if gate is not None:
+            stages = (
+                "noise level {:.2f}, threshold {:.2f}".format(each.level, each.thresholds[rad])
+                for each in gate.stages()
+            )
+            defq = "gated ({})".format("; ".join(stages))
+        stop = stop_on_signals()
+        with open_source(arguments.source, bundle) as camera:
+            sink = Sink()
+            if arguments.jsonl:
+                sink = JsonLinesSink(arguments.jsonl, line_buffered=camera.live)
+                reopen_on_hangup(sink, stop)
+            pipeline = session.pipeline(arguments.defq in ("on", "gated"), sink, gate, monitor)
+            pipeline.auto = auto
+            print("{} on {}, {}, DefQ {}, RAD {} % (threshold {:.2f}), {}".format(
+                bundle.id, session.engine.name, camera.describe(), defq, rad, session.threshold,
+                "host " + arguments.host if arguments.host else "no host"), file=sys.stderr, flush=True)  # fmt: skip
+            notify("READY=1")
+            try:
+                pipeline.run(camera, arguments.frames, stop)
+            finally:
+                print(pipeline.summary.text(), file=sys.stderr, flush=True)
+                figures = dict(pipeline.summary.to_dict(), bundle=bundle.id, rad=rad, defq=arguments.defq)
+                _finish(sink, arguments.summary, figures)
+            _check_used(pipeline.summary, camera)
+    finally:
+        session.close()
+    return 0
+
+
+def _check_used(summary: Summary, camera: Camera) -> None:
+    """A run that could use none of its frames has failed.
+
+    Raises:
+        DataError: frames were skipped, and no other was decided on.
+    """
+    if summary.skipped and not summary.to_dict()["frames"]:
+        raise DataError("found no frame that could be used in {}, and skipped {}; expected pictures in RGB or grey; see the "
+                        "warnings above, and choose another --source".format(camera.describe(), summary.skipped))  # fmt: skip
+
+
+def _finish(sink: Sink, summary: Optional[str], figures: Dict[str, Any]) -> None:
+    """Close the sink and write the figures; neither keeps the other from being done."""
+    try:
+        sink.close()  # before the figures: both may go to stdout
+    finally:
+        if summary:
+            content = json.dumps(figures, indent=None if summary == "-" else 1) + "\n"
+            write_file(summary, content.encode("ascii"), "--summary")

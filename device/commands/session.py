@@ -1,0 +1,217 @@
+"""Puts a run together from command-line options: bundle, engine, host, source, pipeline. Shared by run, preview and bench."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from typing import Any, NamedTuple, Optional
+
+from device.bundle.frame_set import load_frame_set
+from device.bundle.reader import Bundle, load_bundle
+from device.cameras import Camera, open_camera
+from device.cameras.arrays import ArrayCamera
+from device.cameras.base import options, rate_option, whole_option
+from device.defence.gate import Gate
+from device.defence.monitor import Monitor
+from device.engines import Engine, open_engine
+from device.errors import HostError, UsageError
+from device.link.credentials import access_of
+from device.link.credentials import add_arguments as add_access_arguments
+from device.link.host_client import AUTO, PAYLOADS, Uplink
+from device.loop.pipeline import Pipeline
+from device.loop.sinks import JsonLinesSink, Sink
+from device.system.options import decimal, whole
+
+SOURCES_HELP = (
+    "picamera2://, csi://, v4l2:///dev/video0, rtsp://..., dir:PATH, npz:FILE, video:FILE, photos:, or bundle:clean and "
+    "bundle:attacked for the bundle's own frame set"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True) -> None:
+    """Options of every command that decides on frames, but for the source."""
+    add = parser.add_argument
+    add("--bundle", required=bundle_required, metavar="DIR", help="folder or .tar.gz made by python -m export bundle")
+    add("--host", metavar="URL", help="http://HOST:PORT of python -m host serve; without it the device answers alone")
+    add("--require-host", action="store_true", help="stop with exit code 5 when the host is absent at the start")
+    add("--rad", type=whole(0, 100), metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)")
+    add("--engine", default="auto", metavar="NAME",
+        help="auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt (default auto: the best that works)")  # fmt: skip
+    add("--fp16", action="store_true", help="half precision in TensorRT; confidences change a little")
+    add("--threads", type=whole(0, 1024), default=0, metavar="N", help="of ONNX Runtime (default: cores, at most 4)")
+    add("--connections", type=whole(1, 256), default=4, metavar="N",
+        help="frames on their way to the host at once (default 4); with 1 files are decided one frame at a time")  # fmt: skip
+    add("--payload", choices=PAYLOADS, default=AUTO,
+        help="what frames go to the host as: fp32 and uint8 activations, or the DCT coefficients of frames behind DefQ, from "
+             "which it computes the head again (default auto: the fastest that it takes, measured as frames go)")  # fmt: skip
+    add(
+        "--timeout-ms",
+        type=decimal(1, 3600000),
+        default=2000,
+        metavar="MS",
+        help="patience with the host's answer (default 2000)",
+    )
+    add_access_arguments(parser)
+    add("--debug", action="store_true", help="print the traceback of an error")
+
+
+def add_camera_arguments(parser: argparse.ArgumentParser, defq: str = "on") -> None:
+    """Options of the commands that watch a source."""
+    add = parser.add_argument
+    add("--source", required=True, metavar="URI", help=SOURCES_HELP)
+    add("--defq", choices=("on", "off", "gated", "auto"), default=defq,
+        help="quantise all frames, none, those that are noisier than clean ones, or all while the monitor suspects an "
+             "attack (default {})".format(defq))  # fmt: skip
+    add("--monitor", action="store_true", help="watch the exits and warn of an attack; --defq auto implies it")
+    add("--learn", type=whole(0, 1 << 31), default=0, metavar="N",
+        help="the first N frames are clean: let the monitor learn from them how often frames leave early here")  # fmt: skip
+    add("--frames", type=whole(1), metavar="N", help="stop after N frames")
+
+
+class Session(NamedTuple):
+    """What a command needs to decide on frames."""
+
+    bundle: Bundle
+    engine: Engine
+    uplink: Optional[Uplink]
+    rad: int
+    threshold: float
+
+    def pipeline(
+        self, defq: bool, sink: Sink, gate: Optional[Gate] = None, monitor: Optional[Monitor] = None
+    ) -> Pipeline:
+        """A pipeline over this session's engine and host."""
+        return Pipeline(self.bundle, self.engine, self.threshold, defq, self.uplink, sink, gate, self.rad, monitor)
+
+    def close(self) -> None:
+        """Let go of the host, where frames on their way are finished first, and of the engine."""
+        try:
+            if self.uplink is not None:
+                self.uplink.close()
+        finally:
+            self.engine.close()
+
+
+def open_session(arguments: argparse.Namespace) -> Session:
+    """Load the bundle, start the engine, ask the host.
+
+    Raises:
+        EdgeError: one of them cannot be used.
+    """
+    if arguments.require_host and arguments.host is None:
+        raise HostError(
+            "found --require-host without --host; expected the address of the host; give it with --host URL"
+        )
+    bundle = load_bundle(arguments.bundle)
+    rad = bundle.default_rad if arguments.rad is None else arguments.rad
+    threshold = bundle.threshold(rad)
+    uplink = None
+    if arguments.host is not None:
+        uplink = Uplink(
+            arguments.host,
+            bundle,
+            threshold,
+            arguments.connections,
+            arguments.timeout_ms / 1e3,
+            arguments.payload,
+            access_of(arguments),
+        )
+        try:
+            uplink.check()
+        except HostError as error:
+            if arguments.require_host:
+                raise
+            print("warning: {}; frames are answered on the device until it is there".format(error),
+                  file=sys.stderr, flush=True)  # fmt: skip
+    try:
+        engine = open_engine(bundle, arguments.engine, arguments.threads, arguments.fp16)
+    except BaseException:
+        if uplink is not None:
+            uplink.close()
+        raise
+    return Session(bundle, engine, uplink, rad, threshold)
+
+
+def open_source(uri: str, bundle: Bundle) -> Camera:
+    """As ``open_camera``, and ``bundle:clean`` or ``bundle:attacked?loop=1&rate=15`` for the bundle's frame set.
+
+    Raises:
+        UsageError, DataError, CameraError: it cannot be opened, or has labels of other classes than the bundle's.
+        BundleError: the frame set is damaged.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme != "bundle":
+        camera = open_camera(uri)
+        camera.check_classes(len(bundle.labels))
+        return camera
+    kind, values = options(rest, {"loop": "0", "rate": ""})
+    if kind not in ("clean", "attacked"):
+        raise UsageError("found --source {}; expected bundle:clean or bundle:attacked".format(uri))
+    loop, rate = bool(whole_option("loop", values["loop"], 0, 1)), rate_option(values["rate"])
+    frames = load_frame_set(bundle)
+    pixels, twins = (frames.clean, frames.attacked) if kind == "clean" else (frames.attacked, None)
+    return ArrayCamera(pixels, frames.labels, twins, "the bundle's {} frame set".format(kind), loop, rate)
+
+
+def gate_of(arguments: argparse.Namespace, bundle: Bundle) -> Optional[Gate]:
+    """The bundle's gate for ``--defq gated``, else None.
+
+    Raises:
+        UsageError: the bundle has none.
+    """
+    if arguments.defq != "gated":
+        return None
+    if bundle.gate is None:
+        raise UsageError("found --defq gated, but no gate in bundle {}; expected a bundle with a calibrated gate; calibrate it "
+                         "with: python -m export gate --model {}, and export the bundle again".format(
+                             bundle.path, bundle.model))  # fmt: skip
+    return bundle.gate
+
+
+def monitor_of(bundle: Bundle, rad: int, learn: int = 0) -> Monitor:
+    """The attack monitor with the bundle's shares of exits.
+
+    Raises:
+        UsageError: the bundle has none.
+    """
+    if rad not in bundle.monitor:
+        raise UsageError("found no monitor in bundle {}; expected the usual shares of exits in it; calibrate them with: "
+                         "python -m export monitor --model {}, and export the bundle again".format(
+                             bundle.path, bundle.model))  # fmt: skip
+    return Monitor(bundle.monitor[rad], bundle.split, learn=learn)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that Ctrl-C or SIGTERM sets: the run then ends after the frame at hand and keeps what was decided."""
+    stop = threading.Event()
+
+    def handler(number: int, _frame: Any) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+    return stop
+
+
+def reopen_on_hangup(sink: JsonLinesSink, stop: threading.Event) -> None:
+    """Let SIGHUP reopen the sink's file, as log rotation asks for. When the process's terminal went away, which comes as
+    SIGHUP too, the run ends as by Ctrl-C, or goes on under nohup."""
+    had_terminal, ignored = _has_terminal(), signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+    def handler(_number: int, _frame: Any) -> None:
+        if not had_terminal or _has_terminal():
+            sink.reopen()
+        elif not ignored:
+            stop.set()
+
+    signal.signal(signal.SIGHUP, handler)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,268 @@
+"""Sends activations to the host and brings its answers, without ever making the camera wait.
+
+Each connection is a thread with one kept-open HTTP/1.1 socket. All that a frame waits for, from the look-up of the host's
+name to the last byte of the answer, ends at the frame's deadline, so that a host that drips bytes holds nobody. After a
+failure the host counts as lost (device/link/outage.py): frames are refused at once, but for one now and then that tries it.
+"""
+
+import http.client
+import queue
+import re
+import socket
+import sys
+import threading
+import time
+from typing import List, Optional
+
+import numpy as np
+
+from device.bundle.reader import Bundle
+from device.errors import BundleError, HostError, UsageError
+from device.link.connection import Connection, endpoint_of, get_request, post_head, reason_of
+from device.link.credentials import NO_ACCESS, Access, AccessError
+from device.link.host_request import HostAnswer, Ticket, answer_of
+from device.link.outage import Outage
+from device.payload.choice import Choice, Cost, nominal_sizes
+from device.payload.forms import FORMS, FP32, NO_ALTERNATIVES, Alternatives, Encoder, Payload, forms_among, listed_forms
+from device.protocol.messages import decode_response, error_message, is_error
+from device.system.json_text import read_json
+from device.system.systemd import wait_alive
+
+AUTO = "auto"
+PAYLOADS = (AUTO, *reversed(FORMS))
+
+
+class Uplink:
+    """The device's side of the host connection.
+
+    Args:
+        url: http://HOST:PORT, or https://.
+        bundle: names the tail to ask for and bounds its answers.
+        threshold: confidence from which a frame leaves at an exit of the host, unless it comes with its own.
+        connections: frames on their way at the same time.
+        timeout_s: from handing a frame over to giving it up.
+        payload: one of PAYLOADS: the form in which frames go (device/payload/forms.py); ``auto`` takes the fastest of those that
+            the host takes (device/payload/choice.py) and says on stderr which that is.
+        access: TLS and token.
+
+    Raises:
+        UsageError: not such a URL, or files of ``access`` that cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        bundle: Bundle,
+        threshold: float,
+        connections: int = 4,
+        timeout_s: float = 2.0,
+        payload: str = FP32,
+        access: Access = NO_ACCESS,
+    ) -> None:
+        self.url = url
+        self.endpoint = endpoint_of(url, access)
+        self.bundle = bundle
+        self.connections = connections
+        self.timeout_s = timeout_s
+        self.payload = payload
+        self._choice = Choice(nominal_sizes(bundle), timeout_s, connections)
+        self._forms: Optional[List[str]] = None  # that the host takes; None until it was asked
+        self._told = False  # that it takes one alone
+        self._threshold = np.full((1, 1), threshold, np.float32)
+        plain = post_head(self.endpoint, "/v2/models/{}/infer".format(bundle.id))
+        deflate = plain.replace("\r\n", "\r\nContent-Encoding: deflate\r\n", 1)
+        self._heads = {"": plain, "deflate": deflate}
+        self._queue: "queue.Queue[Optional[Ticket]]" = queue.Queue()
+        self._free = threading.Semaphore(connections)
+        self._lock = threading.Lock()
+        self._outage = Outage()
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(connections)]
+        for thread in self._threads:
+            thread.start()
+
+    def check(self) -> None:
+        """Ask the host once whether it is ready and serves this bundle.
+
+        Raises:
+            HostError: absent, not ready, or not a host of this protocol.
+            BundleError: it serves another bundle.
+            UsageError: it does not take the payload form that was asked for.
+        """
+        try:
+            self._ask_forms(time.perf_counter() + self.timeout_s)
+        except (OSError, http.client.HTTPException) as error:
+            raise HostError("found no host at {} ({}); expected one; start it there, as in: python -m host serve --bundle build/mobilenet".format(
+                self.url, reason_of(error))) from error  # fmt: skip
+
+    def _ask_forms(self, deadline_s: float) -> List[str]:
+        """Ask the host which payload forms it takes; errors as of ``check``, and those of a connection."""
+        connection = Connection(self.endpoint)
+        try:
+            status, _, body = connection.exchange(
+                get_request(self.endpoint, "/v2/models/" + self.bundle.id), deadline_s
+            )
+        finally:
+            connection.shut()
+        if status == 404 and is_error(body):
+            raise BundleError(
+                "the host at {} does not serve bundle {}: {}".format(self.url, self.bundle.id, error_message(body))
+            )
+        if status != 200:
+            raise HostError("found status {} from the host at {}: {}; expected 200; is it a host of this bundle?".format(
+                status, self.url, error_message(body)))  # fmt: skip
+        forms = forms_among(self._input_names(body), self.bundle, listed_forms(body))
+        if self.payload not in (AUTO, *forms):
+            raise UsageError("found --payload {}, but the host at {} takes {} for this bundle; expected one with a bundle exported by "
+                             "this release; use --payload auto or {}".format(
+                                 self.payload, self.url, " and ".join(forms), forms[-1]))  # fmt: skip
+        if self.payload == AUTO and len(forms) == 1 and not self._told:
+            self._told = True
+            print("payload: {}, all that the host at {} takes".format(forms[0], self.url), file=sys.stderr, flush=True)
+        self._forms = forms
+        return forms
+
+    def submit(
+        self,
+        activation: np.ndarray,
+        wait: bool,
+        threshold: Optional[float] = None,
+        others: Alternatives = NO_ALTERNATIVES,
+    ) -> Ticket:
+        """Hand a frame over.
+
+        Args:
+            activation: float32 (1, ...) as the head gave it; not changed by the caller until the ticket is done.
+            wait: for a free connection, at most until the deadline; else a frame that finds none is refused.
+            threshold: for this frame instead of the uplink's.
+            others: what it may be sent as instead.
+
+        Returns:
+            A ticket; one without an answer that is done already when the frame was refused.
+        """
+        own = self._threshold if threshold is None else np.full((1, 1), threshold, np.float32)
+        ticket = Ticket(activation, own, time.perf_counter() + self.timeout_s, others)
+        with self._lock:
+            admission = self._outage.admit(time.perf_counter())
+        ticket.tries = admission.tries
+        if admission.admitted and self._is_free(wait):
+            self._queue.put(ticket)
+        else:
+            ticket.finish(None)
+        return ticket
+
+    def _is_free(self, wait: bool) -> bool:
+        """Take a free connection, if there is one, or will be one in time."""
+        if not wait:
+            return self._free.acquire(blocking=False)
+        return wait_alive(lambda seconds: self._free.acquire(timeout=seconds), self.timeout_s)
+
+    def close(self) -> None:
+        """End the threads; frames on their way are finished first."""
+        for _ in self._threads:
+            self._queue.put(None)
+        end_s = time.perf_counter() + self.timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, end_s - time.perf_counter()))
+
+    def _work(self) -> None:
+        connection = Connection(self.endpoint)
+        encoder = Encoder(self.bundle)
+        while True:
+            ticket = self._queue.get()
+            if ticket is None:
+                connection.shut()
+                return
+            try:
+                answer = self._ask(connection, encoder, ticket)
+                ticket.finish(answer)
+                self._found()
+            except (
+                Exception
+            ) as error:  # whatever it is: without this thread frames would wait for a connection for ever
+                connection.shut()
+                late = ticket.done() or isinstance(error, socket.timeout)
+                reason = "no answer within {:.1f} s".format(self.timeout_s) if late else reason_of(error)
+                self._lost(reason, ticket.tries, refused=isinstance(error, AccessError) and not late)
+                ticket.finish(None)
+            finally:
+                self._free.release()
+
+    def _ask(self, connection: Connection, encoder: Encoder, ticket: Ticket) -> HostAnswer:
+        form = self._form(encoder, ticket)
+        started_s = time.perf_counter()
+        payload = encoder.encode(ticket.activation, ticket.threshold, form, ticket.others)
+        ticket.form = payload.form
+        request = self._head(payload) + payload.body
+        encoded_s = time.perf_counter()
+        connection.shut_if_dead()
+        fresh = not connection.is_open()
+        try:
+            status, length, body = connection.exchange(request, ticket.deadline_s, ticket.sent)
+        except (OSError, http.client.HTTPException):
+            # servers close idle connections; inference is idempotent, so one more try on a fresh one does no harm
+            if fresh or ticket.done():
+                raise
+            fresh = True
+            connection.shut()
+            status, length, body = connection.exchange(request, ticket.deadline_s, ticket.sent)
+        if status != 200:
+            raise HostError("status {}: {}".format(status, error_message(body)))
+        response = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None)
+        answer = answer_of(response.tensors, self.bundle)
+        if self.payload == AUTO:
+            cost = Cost(encoded_s - started_s, time.perf_counter() - encoded_s, len(request))
+            with self._lock:
+                self._choice.add(payload.form, cost, counts=not fresh)
+        return answer
+
+    def _form(self, encoder: Encoder, ticket: Ticket) -> str:
+        """What to send a frame as; after a loss the host is asked again, as another may stand there now."""
+        if self.payload == FP32:
+            return FP32
+        forms = self._forms or self._ask_forms(ticket.deadline_s)
+        if self.payload != AUTO:
+            return self.payload
+        possible = encoder.possible(forms, ticket.others)
+        with self._lock:
+            form = self._choice.pick(possible, time.perf_counter())
+            news, self._choice.news = self._choice.news, []
+        for sentence in news:
+            print(sentence, file=sys.stderr, flush=True)
+        return form
+
+    def _head(self, payload: Payload) -> bytes:
+        head = self._heads[payload.encoding]
+        return head.format(payload.header_length, len(payload.body), self.endpoint.access.header()).encode("ascii")
+
+    def _lost(self, reason: str, tried: bool, refused: bool = False) -> None:
+        with self._lock:
+            news = self._outage.lost(time.perf_counter(), tried)
+            self._choice.lost()
+            self._forms = None
+        if news:
+            said = "warning: {1}" if refused else "warning: lost the host at {0} ({1})"
+            until = "that is put right" if refused else "it is back"
+            print((said + "; frames are answered on the device until {2}").format(self.url, reason, until),
+                  file=sys.stderr, flush=True)  # fmt: skip
+
+    def _found(self) -> None:
+        with self._lock:
+            seconds = self._outage.found(time.perf_counter())
+        if seconds is not None:
+            print("the host at {} is back after {:.1f} s".format(self.url, seconds), file=sys.stderr, flush=True)
+
+    def _input_names(self, metadata: bytes) -> List[str]:
+        """The names of the inputs that the protocol's metadata lists; none where it lists none.
+
+        Raises:
+            HostError: it is no metadata of this bundle's model. Many servers answer 200 to whatever they are asked.
+        """
+        try:
+            content = read_json(metadata)
+            if content["name"] != self.bundle.id:
+                raise ValueError("another model")
+            return [str(each["name"]) for each in content.get("inputs") or []]
+        except (ValueError, KeyError, TypeError) as error:
+            raise HostError("found a server at {} that is no host of the Open Inference Protocol: it answers {!r} when it is asked "
+                            "about bundle {}; expected the model's metadata; check the port in --host".format(
+                                self.url, metadata[:60], self.bundle.id)) from error  # fmt: skip

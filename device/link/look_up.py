@@ -1,0 +1,132 @@
+"""Opens a connection to a host's name within a deadline, however long the name server takes.
+
+The system's look-up (getaddrinfo) cannot be given a time-out: while a name server is silent it blocks for half a minute.
+So it runs in a thread that whoever asked leaves behind at his deadline. Those who ask for the same name share one look-up,
+and only so many names are looked up at a time, so that threads that hang do not pile up.
+"""
+
+import socket
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from device.link.deadline import remaining_s
+
+MOST = 4
+KEPT_S = 30.0  # what came too late for those who asked is good for the next one
+
+Found = List[Tuple[Any, ...]]
+"""What getaddrinfo gives: family, type, protocol, name and address of each way to a host."""
+
+
+class _LookUp:
+    """One that is under way, or has ended."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.ended_s = 0.0
+        self.found: Found = []
+        self.error: Optional[OSError] = None
+
+
+class LookUps:
+    """Looks names up.
+
+    Args:
+        getaddrinfo: blocks for as long as it likes.
+        most: look-ups under way at a time.
+    """
+
+    def __init__(self, getaddrinfo: Callable[..., Any] = socket.getaddrinfo, most: int = MOST) -> None:
+        self._getaddrinfo = getaddrinfo
+        self._most = most
+        self._lock = threading.Lock()
+        self._under_way: Dict[Tuple[str, int], _LookUp] = {}
+
+    def addresses(self, host: str, port: int, deadline_s: float) -> Found:
+        """The ways to a host; at least one.
+
+        Args:
+            host: an address, or a name in ASCII.
+            deadline_s: time.perf_counter().
+
+        Raises:
+            OSError: there is none, the deadline came first (socket.timeout), or too many look-ups hang.
+        """
+        try:
+            return list(self._getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
+        except socket.gaierror:
+            pass  # no address, but a name
+        key = (host, port)
+        look_up = self._started(key)
+        if not look_up.ended.wait(remaining_s(deadline_s)):
+            raise socket.timeout("the name {} could not be looked up in time".format(host))
+        with self._lock:
+            if self._under_way.get(key) is look_up:
+                del self._under_way[key]
+        if look_up.error is not None:
+            raise look_up.error
+        return look_up.found
+
+    def _started(self, key: Tuple[str, int]) -> _LookUp:
+        """The look-up of a name that is under way, or has ended a moment ago; else a new one."""
+        with self._lock:
+            look_up = self._under_way.get(key)
+            if look_up is not None and not self._is_old(look_up):
+                return look_up
+            self._under_way = {each: other for each, other in self._under_way.items() if not self._is_old(other)}
+            if len(self._under_way) >= self._most:
+                raise OSError("{} look-ups of names hang, as many as there may be".format(self._most))
+            look_up = self._under_way[key] = _LookUp()
+            thread = threading.Thread(target=self._run, args=(look_up, *key), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                del self._under_way[key]
+                raise OSError("no thread to look up a name") from error
+            return look_up
+
+    @staticmethod
+    def _is_old(look_up: _LookUp) -> bool:
+        return look_up.ended.is_set() and time.perf_counter() - look_up.ended_s > KEPT_S
+
+    def _run(self, look_up: _LookUp, host: str, port: int) -> None:
+        try:
+            look_up.found = list(self._getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+            if not look_up.found:
+                look_up.error = OSError("the name {} has no address".format(host))
+        except OSError as error:
+            look_up.error = error
+        except (UnicodeError, OverflowError, MemoryError) as error:
+            look_up.error = OSError("the name {} could not be looked up ({})".format(host, error))
+        look_up.ended_s = time.perf_counter()
+        look_up.ended.set()
+
+
+LOOK_UPS = LookUps()
+"""Of this process."""
+
+
+def open_socket(host: str, port: int, deadline_s: float, look_ups: LookUps = LOOK_UPS) -> socket.socket:
+    """Connect to the first of a host's addresses that answers. With several, none may take all of the time.
+
+    Args:
+        deadline_s: time.perf_counter(), for look-up and connecting together.
+
+    Raises:
+        OSError: none could be reached in time.
+    """
+    ways = look_ups.addresses(host, port, deadline_s)
+    last: OSError = socket.timeout("timed out")
+    for number, (family, kind, protocol, _, address) in enumerate(ways):
+        connection = None
+        try:
+            connection = socket.socket(family, kind, protocol)
+            connection.settimeout(remaining_s(deadline_s) / (len(ways) - number))
+            connection.connect(address)
+            return connection
+        except OSError as error:
+            last = error
+            if connection is not None:
+                connection.close()
+    raise last

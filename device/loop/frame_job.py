@@ -1,0 +1,86 @@
+"""A frame on its way from the camera to its decision."""
+
+import time
+from typing import Dict, NamedTuple, Optional
+
+import numpy as np
+
+from device.bundle.reader import Bundle
+from device.cameras import Frame
+from device.engines import HeadResult
+from device.link.host_request import Ticket
+from device.loop.sinks import Decision
+
+
+class Treatment(NamedTuple):
+    """What is done to a frame before the head sees it."""
+
+    threshold: float
+    """Confidence from which it leaves."""
+    table: Optional[np.ndarray]
+    """That quantises it, float32 (8, 8); None for a frame that is left as it is."""
+    whole: bool
+    """Frames are quantised whatever they look like, with the bundle's table, which a head may have fused."""
+    found: Optional[bool] = None
+    """Whether the gate counts it as attacked; None where no gate was asked."""
+
+    @property
+    def quantised(self) -> bool:
+        return self.table is not None
+
+
+class FrameJob(NamedTuple):
+    """A frame that has been through the head.
+
+    Times are of time.perf_counter(). ``ms``: the stages up to here, in milliseconds. ``born_s``: of a live camera, the
+    sensor's exposure. ``ticket``: of a frame that the host was asked about.
+    """
+
+    frame: Frame
+    pixels: np.ndarray
+    treatment: Treatment
+    head: HeadResult
+    ms: Dict[str, float]
+    started_s: float
+    headed_s: float
+    born_s: Optional[float]
+    ticket: Optional[Ticket]
+
+    def wait(self) -> None:
+        """Until there is an answer, or it is known that there is none."""
+        if self.ticket is not None:
+            self.ticket.wait()
+
+    def done(self) -> bool:
+        """Whether it can be decided now."""
+        return self.ticket is None or self.ticket.done()
+
+    def decision(self, bundle: Bundle, queued: bool) -> Decision:
+        """The decision, whose times end now. For a job that is done.
+
+        Args:
+            queued: an earlier frame was still on its way when this one had been through the head.
+        """
+        frame, head, ticket = self.frame, self.head, self.ticket
+        label, confidence, exit_, source = head.label, head.confidence, head.exit, "edge"
+        if head.activation is not None:
+            source, exit_ = "fallback", bundle.split
+        sent, form, ready_s = 0, None, self.headed_s
+        ms = dict(self.ms)
+        if ticket is not None:
+            sent, ready_s = ticket.bytes_sent, ticket.finished_s
+            form = ticket.form if sent else None
+            ms["host"] = (ticket.finished_s - self.headed_s) * 1e3
+            if ticket.answer is not None:
+                label, confidence, exit_ = ticket.answer
+                source = "host"
+        now_s = time.perf_counter()
+        if queued:
+            ms["order"] = (now_s - ready_s) * 1e3
+        ms["total"] = (now_s - self.started_s) * 1e3
+        if self.born_s is not None:
+            ms["age"] = (now_s - self.born_s) * 1e3
+        return Decision(
+            frame.index, label, bundle.label_name(label), confidence, exit_, source, ms, sent, frame.label,
+            self.treatment.quantised, self.treatment.found, form,
+        )  # fmt: skip

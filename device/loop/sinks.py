@@ -1,0 +1,185 @@
+"""Where decisions go: JSON lines in a file or on stdout."""
+
+import json
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional
+
+import numpy as np
+
+from device.cameras import Frame
+from device.errors import OutputError
+from device.loop.line_file import LineFile
+from device.system.console import check_stdout, put
+
+
+class Decision(NamedTuple):
+    """What was decided on a frame."""
+
+    index: int  # type: ignore[assignment]
+    label_id: int
+    label: str
+    confidence: float
+    """Maximum of the softmax at the exit that answered, 0..1."""
+    exit: int
+    """1-based exit that answered; for a fallback the last device exit."""
+    source: str
+    """``edge``: left on the device. ``host``: the host answered. ``fallback``: it did not, the last device exit stands in."""
+    ms: Dict[str, float]
+    """Milliseconds a stage (capture, resize, defq, head, host) and ``total``: from the camera's hand-over to now; with a
+    live camera also ``age``: from the sensor's exposure to now."""
+    bytes_sent: int
+    """Bytes written to the host's socket for this frame, HTTP headers included."""
+    truth: Optional[int] = None
+    """The frame's label where its source knows it."""
+    quantised: bool = False
+    """Whether DefQ was applied to the frame."""
+    attacked: Optional[bool] = None
+    """Whether the gate counted the frame as attacked; None without the gate."""
+    payload: Optional[str] = None
+    """The form it was sent in: fp32, uint8 or coefficients; None where nothing was sent."""
+
+
+def to_line(decision: Decision) -> str:
+    """A decision as one line of JSON, without its end."""
+    fields: Dict[str, Any] = {
+        "index": decision.index,
+        "label": decision.label,
+        "label_id": decision.label_id,
+        "confidence": round(decision.confidence, 6),
+        "exit": decision.exit,
+        "source": decision.source,
+        "ms": {stage: round(value, 3) for stage, value in decision.ms.items()},
+        "bytes_sent": decision.bytes_sent,
+        "defq": decision.quantised,
+    }
+    if decision.payload is not None:
+        fields["payload"] = decision.payload
+    if decision.attacked is not None:
+        fields["attacked"] = decision.attacked
+    if decision.truth is not None:
+        fields["truth"] = decision.truth
+    return json.dumps(fields)
+
+
+class Sink:
+    """Takes decisions in frame order. This one drops them."""
+
+    def write(self, decision: Decision, frame: Frame, pixels: np.ndarray) -> None:
+        """Take one decision; never raises, so that a full disk does not stop a camera.
+
+        Args:
+            decision: on this frame.
+            frame: as the camera gave it.
+            pixels: what the network was to see of it, before DefQ: uint8 (height, width, channels) of its input.
+        """
+
+    def close(self) -> None:
+        """Finish.
+
+        Raises:
+            OutputError: something could not be written where it should have gone.
+        """
+
+
+class JsonLinesSink(Sink):
+    """One line of JSON a decision, appended to what the file holds already.
+
+    When the file cannot be written (disk full, disk gone) the lines that did not get there and all later ones go to
+    stdout, so that no decision is lost, and ``close`` raises.
+
+    Args:
+        name: file name, or ``-`` for stdout.
+        line_buffered: write every line through at once (live cameras); otherwise in blocks.
+
+    Raises:
+        OutputError: the file cannot be opened, or another process writes to it.
+    """
+
+    def __init__(self, name: str, line_buffered: bool = False) -> None:
+        if name == "-":
+            check_stdout("--jsonl -")
+        self.name = name
+        self._line_buffered = line_buffered
+        self._pending: List[bytes] = []  # lines that are not known to be written
+        self._file = None if name == "-" else LineFile(name, "--jsonl")  # None is stdout
+        self._reopens = False
+        self._problem = ""
+        self._stdout_failed = False
+        self._lost = 0
+
+    def write(self, decision: Decision, frame: Frame, pixels: np.ndarray) -> None:
+        self._pending.append((to_line(decision) + "\n").encode("ascii"))
+        if self._line_buffered or self._reopens or len(self._pending) >= 64:
+            self._flush()
+
+    def reopen(self) -> None:
+        """Open the file by its name again before the next decision is written: log rotation has moved it away. May be
+        called by a signal handler."""
+        self._reopens = self.name != "-"
+
+    def _flush(self) -> None:
+        if self._reopens:
+            self._reopens = False
+            self._write_pending()  # what was decided before goes into the file that was moved away
+            self._open_again()
+        self._write_pending()
+
+    def _open_again(self) -> None:
+        if self._file is not None and self._file.is_current():
+            return
+        try:
+            fresh = LineFile(self.name, "--jsonl")
+        except OutputError as error:
+            print(
+                "warning: {}; until then decisions go where they went before".format(error), file=sys.stderr, flush=True
+            )
+            return
+        if self._file is not None:
+            self._file.close()
+        self._file = fresh
+
+    def _write_pending(self) -> None:
+        if self._file is not None:
+            try:
+                self._file.write(self._pending)
+            except BrokenPipeError:
+                raise  # the reader has seen enough: the run ends
+            except OSError as error:
+                self._leave_file(error)
+        if self._file is None and self._pending:
+            self._print_pending()
+
+    def _leave_file(self, error: OSError) -> None:
+        assert self._file is not None
+        self._problem = error.strerror or str(error)
+        print("warning: could not write {} ({}); decisions go to stdout from here on; free space on that disk".format(
+            self.name, error.strerror), file=sys.stderr, flush=True)  # fmt: skip
+        try:
+            self._file.close()
+        except OSError:
+            pass  # nothing was left in it
+        self._file = None
+
+    def _print_pending(self) -> None:
+        lines, self._pending = self._pending, []
+        if not self._stdout_failed:
+            try:
+                check_stdout("decisions")
+                put(b"".join(lines).decode("ascii"))
+                return
+            except OutputError as error:
+                self._stdout_failed = True
+                self._problem = self._problem or getattr(error.__cause__, "strerror", "it is closed")
+                print("warning: {}; decisions are lost from here on".format(error), file=sys.stderr, flush=True)
+        self._lost += len(lines)
+
+    def close(self) -> None:
+        self._flush()
+        if self._file is not None:
+            self._file.close()
+        if self._lost:
+            raise OutputError("could not write {} or stdout ({}); {} decisions are in neither; free space there".format(
+                self.name, self._problem, self._lost))  # fmt: skip
+        if self._problem:
+            raise OutputError("could not write {} ({}); the decisions that are not in it were printed on stdout; free space "
+                              "on that disk".format(self.name, self._problem))  # fmt: skip

@@ -1,0 +1,153 @@
+"""Makes the frame set of a bundle: clean frames, their twins under attack and one perturbation for all
+(read by device/bundle/frame_set.py)."""
+
+import hashlib
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from device.bundle.frame_set import MAX_BYTES, FrameSet
+from device.errors import DataError
+from device.loop.exits import t3_er
+from export.attacks import DeepSlothLinf, UniversalLinf
+from export.attacks.crafting import cached, craft
+from export.calibration.cost import early_exit, score
+from export.data import datasets
+from export.data.classes import check_classes
+from export.data.datasets import Images
+from export.data.frames import to_pixels
+from export.networks import SDN, folded
+from export.networks.weights import to_tensor
+
+FILE = "frames.npz"
+UNIVERSAL_IMAGES = 500  # images that the perturbation for all is learned on
+
+_LINF, _UNIVERSAL = DeepSlothLinf(), UniversalLinf()
+
+
+class MadeFrames(NamedTuple):
+    """A frame set and how it was made, JSON-ready: attacks with their settings, T3-ER of each kind without a defence."""
+
+    frames: FrameSet
+    about: dict[str, Any]
+
+
+def frames_of(network: SDN, card: dict[str, Any], rad: int, data: str | Path | None, count: int) -> MadeFrames:
+    """``make_frames`` from the first ``count`` test images, or all there are, of a data set.
+
+    Args:
+        card: ``classes``, ``thresholds`` and ``weights_sha256`` (export.model_card.read_card).
+        rad: relative accuracy drop in percent, of the threshold.
+        data: a folder, or None for the places that export.datasets.load knows.
+
+    Raises:
+        DataError: no data, or of other classes than the network's.
+    """
+    found = datasets.load(data, network.input_shape[1:])
+    check_classes(network, found, card["classes"])
+    images = found.test.take(count)
+    print(f"frame set: {len(images.labels)} of {len(found.test.labels)} test images; {found.order}", flush=True)
+    threshold = float(card["thresholds"][str(rad)]["threshold"])
+    made = make_frames(network, images, found.calibration, threshold, card["weights_sha256"])
+    rates = ", ".join(f"{name} {rate:.2f}" for name, rate in made.about["t3_er"].items())
+    print(f"frame set: T3-ER without a defence: {rates}", flush=True)
+    source = "CIFAR-10 test images" if found.classes == datasets.LABELS else "test images"
+    return made._replace(about={"source": source, "order": found.order, "rad": rad, **made.about})
+
+
+def make_frames(
+    network: SDN, images: Images, learn_on: Images, threshold: float, identity: str | None = None
+) -> MadeFrames:
+    """Attack ``images`` as a camera would deliver them. Takes minutes; what was made is kept (export.attacks.crafting).
+
+    Args:
+        network: in evaluation mode.
+        images: at the network's size; all are taken.
+        learn_on: other images, the first UNIVERSAL_IMAGES of which the perturbation for all is learned on.
+        threshold: confidence from which a frame leaves, for the T3-ER of each kind.
+        identity: SHA-256 of the weights in their file; without it one of the parameters is made.
+
+    Raises:
+        DataError: images of another size than the network's.
+    """
+    for each in (images, learn_on):
+        _check_size(each.pixels, network.input_shape)
+    identity = identity or _identity(network)
+    network = folded(network)
+    attacked = to_pixels(craft(_LINF, network, identity, to_tensor(images.pixels)))
+    many = to_tensor(learn_on.pixels[:UNIVERSAL_IMAGES])
+    delta = cached(f"{identity} {_UNIVERSAL!r}", many, lambda seed: _UNIVERSAL(network, many, seed))
+    universal: np.ndarray = np.rint(delta[0].permute(1, 2, 0).numpy() * 255).astype(np.int16)
+    kinds = {
+        "clean": images.pixels,
+        "attacked": attacked,
+        "universal": np.clip(images.pixels + universal, 0, 255).astype(np.uint8),
+    }
+    rates = {name: t3_er(early_exit(score(network, pixels), threshold)[0]) for name, pixels in kinds.items()}
+    about = {
+        "t3_er": {name: round(rate, 4) for name, rate in rates.items()},
+        "threshold": threshold,
+        "attack": {"name": "DeepSloth L-inf", **asdict(_LINF)},
+        "universal": {"name": "DeepSloth universal L-inf", **asdict(_UNIVERSAL), "images": len(many)},
+    }
+    labels = images.labels.astype(np.int64)
+    return MadeFrames(FrameSet(images.pixels, attacked, labels, universal, round(rates["universal"], 4)), about)
+
+
+def pack_frames(made: MadeFrames, input_shape: tuple[int, int, int], classes: int) -> tuple[bytes, dict[str, Any]]:
+    """The file of a bundle and the key ``frames`` of its manifest.
+
+    Args:
+        input_shape: (channels, height, width) of the network.
+
+    Raises:
+        DataError: arrays that do not belong together, or to the network.
+    """
+    frames = made.frames
+    for pixels in (frames.clean, frames.attacked):
+        _check_size(pixels, input_shape)
+    labels, universal = frames.labels, frames.universal
+    if not labels.shape == (len(frames.clean),) == (len(frames.attacked),):
+        raise DataError(
+            f"found {len(frames.clean)} clean and {len(frames.attacked)} attacked frames and labels {labels.shape}; "
+            "expected as many of each"
+        )
+    if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(
+            f"found labels {labels.dtype} from {labels.min()} to {labels.max()}; expected whole numbers from 0 to "
+            f"{classes - 1}, the network's classes"
+        )
+    if universal is not None and (universal.dtype != np.int16 or universal.shape != frames.clean.shape[1:]):
+        raise DataError(
+            f"found a perturbation {universal.dtype} {universal.shape}; expected int16 {frames.clean.shape[1:]}"
+        )
+    arrays = {name: getattr(frames, name) for name in ("clean", "attacked", "labels", "universal")}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
+    size = sum(array.nbytes for array in arrays.values())
+    if size > MAX_BYTES - 4096:  # their headers
+        raise DataError(
+            f"found {len(labels)} frames of each kind, {size >> 20} MB; expected at most {MAX_BYTES >> 20} MB; take fewer"
+        )
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    about = {"file": FILE, "count": len(labels), "universal_t3_er": frames.universal_t3_er, **made.about}
+    return stream.getvalue(), about
+
+
+def _check_size(pixels: np.ndarray, input_shape: tuple[int, int, int]) -> None:
+    channels, height, width = input_shape
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, channels) or not len(pixels):
+        raise DataError(
+            f"found images {pixels.dtype} {pixels.shape}; expected uint8 (n, {height}, {width}, {channels}), "
+            "the size of the network; resize them"
+        )
+
+
+def _identity(network: SDN) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + str(tuple(tensor.shape)).encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""A bundle's tail as a model repository of NVIDIA Triton Inference Server, which can stand in for our host.
+
+Format: "Model Repository" and "Model Configuration" of the Triton user guide; config.pbtxt is the text form of the
+message ``inference.ModelConfig``. Triton asks for at least one dimension beside the batch, so the tail's outputs, of
+shape (n,), come back as (n, 1) (the guide's section "Reshape"); a device takes both.
+"""
+
+import argparse
+import shlex
+from pathlib import Path
+
+import onnx
+
+from device.bundle.reader import Bundle, load_bundle
+from device.system.options import decimal, whole
+from export.data.output import write_output
+
+VERSION = "1"
+TYPES = {"float": "TYPE_FP32", "int64": "TYPE_INT64", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", required=True, metavar="DIR", help="folder or .tar.gz")
+    parser.add_argument("--out", type=Path, required=True, metavar="REPO", help="for: tritonserver --model-repository")
+    parser.add_argument(
+        "--max-batch", type=whole(1, 1 << 20), default=32, metavar="N", help="frames in one batch (default 32)"
+    )
+    parser.add_argument(
+        "--max-wait-ms",
+        type=decimal(0, 1000),
+        default=2,
+        metavar="MS",
+        help="latency that batching may add (default 2)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    bundle = load_bundle(arguments.bundle)
+    model = write_repository(bundle, arguments.out, arguments.max_batch, arguments.max_wait_ms)
+    print(f"wrote {model}; serve it with: tritonserver --model-repository {shlex.quote(str(arguments.out))}")
+    return 0
+
+
+def write_repository(bundle: Bundle, out: Path, max_batch: int = 32, max_wait_ms: float = 2) -> Path:
+    """Write the tail and its config.pbtxt to the folder ``out`` / bundle's id, the name under which a device asks for it.
+
+    Other models in ``out`` are left alone.
+
+    Args:
+        max_batch: frames in one batch.
+        max_wait_ms: how long Triton may hold a request back to join it with others.
+
+    Returns:
+        The model's folder.
+
+    Raises:
+        BundleError: the tail was changed.
+        OutputError: it cannot be written.
+    """
+    tail = bundle.read("tail")
+    folder = out / bundle.id
+    write_output(folder / VERSION / "model.onnx", tail)
+    write_output(folder / "config.pbtxt", configuration(bundle.id, tail, max_batch, max_wait_ms))
+    return folder
+
+
+def configuration(name: str, tail: bytes, max_batch: int, max_wait_ms: float) -> str:
+    """The content of config.pbtxt for a tail whose inputs and outputs have the batch as their first axis."""
+    graph = onnx.load_from_string(tail).graph
+    return f"""name: "{name}"
+platform: "onnxruntime_onnx"
+max_batch_size: {max_batch}
+{_tensors("input", graph.input)}
+{_tensors("output", graph.output)}
+dynamic_batching {{
+  max_queue_delay_microseconds: {round(max_wait_ms * 1000)}
+}}
+"""
+
+
+def _tensors(kind: str, infos: "list[onnx.ValueInfoProto]") -> str:
+    """The entries of all inputs or outputs."""
+    entries = []
+    for info in infos:
+        tensor = info.type.tensor_type
+        dims = [dim.dim_value for dim in tensor.shape.dim[1:]]
+        lines = [
+            f'name: "{info.name}"',
+            f"data_type: {TYPES[onnx.TensorProto.DataType.Name(tensor.elem_type).lower()]}",
+            f"dims: [ {', '.join(map(str, dims or [1]))} ]",
+        ]
+        if not dims:
+            lines.append("reshape: { shape: [ ] }")
+        entries.append(f"{kind} {{\n" + "".join(f"  {line}\n" for line in lines) + "}")
+    return "\n".join(entries)

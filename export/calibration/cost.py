@@ -1,0 +1,114 @@
+"""What calibration images tell of a network: cost and accuracy of every exit, thresholds for a relative accuracy drop."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from device.loop.exits import efcy, first_confident, t3_er
+from export.networks import SDN
+from export.networks.weights import to_tensor
+
+THRESHOLD_GRID = np.round(np.arange(0.0, 1.0001, 0.01), 2)
+
+
+class ExitScores(NamedTuple):
+    """confidences: float32 (exits, images), maximum of the softmax; classes: int64 (exits, images), its argmax."""
+
+    confidences: np.ndarray
+    classes: np.ndarray
+
+
+class OperatingPoint(NamedTuple):
+    """A threshold and what it gives on the images it was chosen on."""
+
+    threshold: float
+    accuracy: float
+    mean_cost: float
+    efcy: float
+    t3_er: float
+
+
+def relative_costs(network: SDN) -> list[float]:
+    """Multiply-accumulates needed to leave at each exit (its own classifier and the earlier ones included), divided by
+    those of the whole network. float (exits,), ascending, the last 1.0."""
+    counts: dict[nn.Module, int] = {}
+
+    def count(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        if isinstance(layer, nn.Conv2d):
+            counts[layer] = output[0].numel() * weight[0].numel()
+        else:
+            counts[layer] = weight.numel()
+
+    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, *network.input_shape))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+    def macs(part: nn.Module) -> int:
+        return sum(counts[layer] for layer in part.modules() if layer in counts)
+
+    stages = [macs(block) + macs(classifier) for block, classifier in zip(network.blocks, network.ics, strict=True)]
+    spent = np.cumsum([macs(network.stem) + stages[0], *stages[1:], macs(network.end)])
+    return [float(each) for each in spent / spent[-1]]
+
+
+@torch.no_grad()
+def score(network: SDN, images: np.ndarray | torch.Tensor, batch: int = 250) -> ExitScores:
+    """Run ``images`` through every exit.
+
+    Args:
+        network: in evaluation mode.
+        images: uint8 (n, height, width, 3), or float32 (n, 3, height, width) in [0, 1].
+    """
+    confidences, classes = [], []
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        tensor = part if isinstance(part, torch.Tensor) else to_tensor(part)
+        best = network(tensor).softmax(-1).max(-1)
+        confidences.append(best.values.numpy())
+        classes.append(best.indices.numpy())
+    return ExitScores(np.concatenate(confidences, axis=1), np.concatenate(classes, axis=1))
+
+
+def exit_accuracies(scores: ExitScores, labels: np.ndarray) -> list[float]:
+    """Accuracy of every exit when all images leave there, float (exits,)."""
+    return [float(each) for each in (scores.classes == labels).mean(axis=1)]
+
+
+def early_exit(scores: ExitScores, threshold: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 0-based exit and the predicted class of every image, both int64 (images,)."""
+    exits = first_confident(scores.confidences, threshold)
+    return exits, scores.classes[exits, np.arange(len(exits))]
+
+
+def operating_point(
+    scores: ExitScores, labels: np.ndarray, costs: list[float], threshold: float | np.ndarray
+) -> OperatingPoint:
+    """What ``threshold``, one for all images or one an image, gives on images with these scores and labels."""
+    exits, classes = early_exit(scores, threshold)
+    return OperatingPoint(
+        float(np.mean(threshold)),
+        float((classes == labels).mean()),
+        float(np.asarray(costs)[exits].mean()),
+        efcy(exits, costs),
+        t3_er(exits),
+    )
+
+
+def rad_threshold(
+    scores: ExitScores, labels: np.ndarray, costs: list[float], drop_percent: float, grid: np.ndarray = THRESHOLD_GRID
+) -> OperatingPoint:
+    """RAD r %: the threshold of ``grid`` with the lowest mean cost whose early-exit accuracy is at least
+    (1 - r/100) x the accuracy of the final classifier. Where none reaches it, the highest threshold."""
+    floor = (1 - drop_percent / 100) * float((scores.classes[-1] == labels).mean())
+    points = [operating_point(scores, labels, costs, float(threshold)) for threshold in grid]
+    accurate = [point for point in points if point.accuracy >= floor] or points[-1:]
+    return min(accurate, key=lambda point: point.mean_cost)

@@ -1,0 +1,147 @@
+"""python -m export evaluate: any combination on any data, or the reports under reports/."""
+
+import argparse
+from pathlib import Path
+
+from device.errors import UsageError
+from device.system.options import MANY, whole, whole_number
+from export.calibration.card import read_card
+from export.calibration.model import FORMS as ATTACKS
+from export.calibration.model import Subject, subject_of
+from export.data import datasets
+from export.data.classes import check_classes
+from export.data.output import check_writable
+from export.defences import FORMS as DEFENCES
+from export.evaluation import paper
+from export.evaluation.grid import LAST, LOOP, evaluate
+from export.evaluation.report import facts, markdown_table, write_json
+from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
+from export.networks import NETWORKS
+from export.networks.model_files import WEIGHTS_HELP, find, shipped, shipped_table
+from export.networks.weights import load_network
+
+QUICK_CALIBRATION = 20  # images that universal perturbations, tables and thresholds behind a defence are learned on
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        choices=sorted(NETWORKS),
+        help="one network (reports: all three; with one, the rows of the others stay)",
+    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
+    parser.add_argument(
+        "--images", type=whole(1), metavar="N", help="the first N test images, of all classes (default: all)"
+    )
+    parser.add_argument("--l2-images", type=whole(1), metavar="N", help="reports: the first N for L2")
+    parser.add_argument("--l1-images", type=whole(1), metavar="N", help="reports: the first N for L1")
+    parser.add_argument(
+        "--adaptive-steps",
+        metavar="STEPS:N,...",
+        help="reports: adaptive attacks of so many steps, each on the first N (default 30:1000,100:200)",
+    )
+    parser.add_argument("--attacks", default="clean,linf", help=f"{ATTACKS} (default clean,linf)")
+    parser.add_argument(
+        "--defenses",
+        default="none,defq",
+        help=f"{DEFENCES}; NAME{LOOP} calibrates the thresholds behind it, NAME{LAST} ends at the last exit "
+        "(default none,defq)",
+    )
+    parser.add_argument("--rad", default="5,10", help="relative accuracy drops in percent (default 5,10)")
+    parser.add_argument(
+        "--pixels", choices=("8bit", "float"), default="8bit", help="round attacked images to 8 bits, or not"
+    )
+    parser.add_argument(
+        "--tables-of", choices=sorted(NETWORKS), help="defend with the shipped table of another network"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all figures and exit histograms")
+    for name in REPORTS:
+        parser.add_argument(f"--{name}", action="store_true", help=f"the report {name}: Markdown, CSV and pictures")
+    parser.add_argument("--quick", action="store_true", help="reports on 100 images and fewer, to see them work")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="of reports (default reports, with --quick build/reports)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    names = [name for name in REPORTS if getattr(arguments, name)]
+    if names:
+        if arguments.weights or arguments.json:
+            raise UsageError(
+                "found --weights or --json beside a report; expected neither: reports are about the networks of models/ "
+                "and write CSV; leave them out, or name --attacks and --defenses instead of a report"
+            )
+        return _reports(arguments, names)
+    if arguments.model is None:
+        raise UsageError(f"found no --model; expected one, or a report: {', '.join('--' + name for name in REPORTS)}")
+    _numbers(arguments.rad, "--rad")
+    if arguments.json:
+        check_writable(arguments.json)
+    files = find(arguments.model, arguments.weights)
+    print(files.told(), flush=True)
+    data = datasets.load(arguments.data)
+    subject = subject_of(files, data)
+    images = data.test.take(arguments.images or len(data.test.labels))
+    rows = evaluate(
+        subject, data, images, arguments.attacks.split(","), arguments.defenses.split(","), _rads(arguments, subject),
+        arguments.pixels == "8bit", shipped_table(arguments.tables_of) if arguments.tables_of else None,
+    )  # fmt: skip
+    columns = ("attack", "defence", "rad", "threshold", "t3_er", "efcy", "accuracy", "mean_cost")
+    lines = [
+        list(columns),
+        *([f"{row[name]:.3f}" if isinstance(row[name], float) else str(row[name]) for name in columns] for row in rows),
+    ]
+    print(markdown_table(lines))
+    if arguments.json:
+        write_json(arguments.json, {"settings": facts(data), "rows": rows})
+        print(f"wrote {arguments.json}")
+    return 0
+
+
+def _rads(arguments: argparse.Namespace, subject: Subject) -> tuple[int, ...]:
+    rads = _numbers(arguments.rad, "--rad")
+    if not set(rads) <= set(subject.thresholds):
+        raise UsageError(
+            f"found --rad {arguments.rad}; expected some of {sorted(subject.thresholds)}, divided by commas"
+        )
+    return rads
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(whole_number(each, 0, 100) for each in text.split(","))
+    except ValueError:
+        raise UsageError(f"found {option} {text}; expected whole numbers, divided by commas") from None
+
+
+def _by_steps(text: str) -> dict[int, int]:
+    """Images by number of steps."""
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        return {whole_number(steps, 1, 100_000): whole_number(images, 1, MANY) for steps, images in pairs}
+    except ValueError:
+        raise UsageError(
+            f"found --adaptive-steps {text}; expected numbers of steps, each with a number of images, as in 30:1000,100:200"
+        ) from None
+
+
+def _reports(arguments: argparse.Namespace, names: list[str]) -> int:
+    size, most = QUICK if arguments.quick else Size(), arguments.images
+    adaptive = _by_steps(arguments.adaptive_steps) if arguments.adaptive_steps else size.adaptive
+    data = datasets.load(arguments.data)
+    if arguments.quick:
+        data = data._replace(calibration=data.calibration.take(QUICK_CALIBRATION))
+    size = size._replace(
+        images=most or size.images,
+        l2=arguments.l2_images or min(size.l2, most or size.l2),
+        l1=arguments.l1_images or min(size.l1, most or size.l1),
+        sweep=min(size.sweep, most or size.sweep),
+        adaptive={steps: min(count, most or count) for steps, count in adaptive.items()},
+        monitor=most or size.monitor,
+    )
+    models = (arguments.model,) if arguments.model else paper.MODELS
+    for model in models:
+        check_classes(load_network(model), data, read_card(shipped(model))["classes"])
+    out = arguments.out or Path("build/reports" if arguments.quick else "reports")
+    write_reports(names, Run(data, models, size, out))
+    return 0

@@ -1,0 +1,63 @@
+"""Pictures of results."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from export.data.output import write_output
+
+TITLES = {
+    "clean": "clean",
+    "clean_defq": "clean + DefQ",
+    "clean_gated": "clean + gated DefQ",
+    "attacked": "attacked",
+    "attacked_defq": "attacked + DefQ",
+    "attacked_gated": "attacked + gated DefQ",
+}
+DEVICE, HOST = "#2a9d8f", "#e76f51"
+
+
+def exit_histograms(report: dict[str, Any], file: Path) -> None:
+    """The share of frames that leave at each exit, one panel a condition, as Figure 6 of the paper.
+
+    Args:
+        report: as written to demo/report.json.
+        file: PNG to write.
+    """
+    figure, grid = plt.subplots(2, 3, figsize=(12, 6.4), sharey=True, constrained_layout=True)
+    panels = grid.ravel()
+    split = report["split"]
+    for panel, (name, title) in zip(panels, TITLES.items(), strict=True):
+        condition = report["conditions"][name]
+        histogram = condition["exit_histogram"]
+        shares = [count / condition["frames"] for count in histogram]
+        numbers = range(1, len(histogram) + 1)
+        panel.bar(numbers, shares, color=[DEVICE if number <= split else HOST for number in numbers])
+        panel.axvline(split + 0.5, color="grey", linewidth=1, linestyle="--")
+        panel.set_title(
+            f"{title}\n{condition['edge_exit_ratio']:.0%} on the device, EFCY {condition['efcy']:.2f}", fontsize=11
+        )
+        panel.set_xlabel("exit")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for panel in grid[:, 0]:
+        panel.set_ylabel("share of frames")
+    bars = [Rectangle((0, 0), 1, 1, color=colour) for colour in (DEVICE, HOST)]
+    panels[-1].legend(bars, ["left on the device", "sent to the host"], frameon=False, fontsize=9)
+    figure.suptitle(f"SDN {report['model']}, {report['source']}", fontsize=10)
+    write_output(file, png_of(figure))
+
+
+def png_of(figure: Figure) -> bytes:
+    """A figure as a PNG file; it is closed then."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    plt.close(figure)
+    return stream.getvalue()

@@ -1,0 +1,174 @@
+"""Joint training of all exits of an SDN (Kaya et al. 2019): every classifier's loss counts from the start, the
+internal ones with a weight that ramps from 0.01 to the exit's relative cost."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, autocast, nn
+from tqdm import tqdm
+
+from device.errors import DataError
+from export.calibration.card import known_classes
+from export.calibration.cost import exit_accuracies, relative_costs, score
+from export.data.classes import check_classes
+from export.data.datasets import Dataset
+from export.defences.quantiser import BlockQuantiser
+from export.networks import NETWORKS, SDN, strided_depthwise_in_float32
+from export.networks.checkpoint import Origin, read_checkpoint, write_checkpoint
+from export.networks.model_files import beside
+from export.networks.weights import file_sha256, load_network, to_tensor
+
+CROP_PADDING = 4
+FIRST_WEIGHT = 0.01
+QUANTISED_STEPS = (10, 60)
+WARM_UP, TRAINED_WARM_UP = 0.3, 0.15
+"""Share of the steps in which the rate rises: from random weights, and from trained ones."""
+
+
+class Recipe(NamedTuple):
+    """SGD with Nesterov momentum 0.9 under a one-cycle schedule; the gradient norm is clipped.
+
+    ``quantised``: share of a batch that is seen as behind DefQ, with a flat table of a random step, so that the network
+    learns to read quantised images. No attacked image and no learned table takes part.
+    """
+
+    epochs: int = 12
+    peak_rate: float = 0.1
+    batch: int = 256
+    weight_decay: float = 5e-4
+    clip_norm: float = 5.0
+    quantised: float = 0.0
+    compile: bool = False
+    seed: int = 0
+
+
+RECIPES = {
+    "vgg16": Recipe(),
+    "resnet56": Recipe(epochs=11, peak_rate=0.06, compile=True),
+    "mobilenet": Recipe(epochs=13, compile=True),
+}
+
+
+def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Path | None = None) -> SDN:
+    """Train ``model`` on the training split and return it in evaluation mode.
+
+    After every epoch the whole state goes to ``checkpoint``; a run that finds one of the same data and recipe goes on from
+    there. ``start`` names safetensors to begin from instead of random weights. Prints one line an epoch with the accuracy
+    on the calibration split (every exit's best, and the final classifier's). With ``start`` the exits are trained already,
+    so that their losses count in full from the first step.
+
+    Raises:
+        DataError: a checkpoint of another run, or one that cannot be read; weights to start from of other classes.
+        OutputError: the checkpoint cannot be written.
+    """
+    torch.manual_seed(recipe.seed)
+    network = load_network(model, start) if start else NETWORKS[model](len(data.classes))
+    check_classes(network, data, known_classes(beside(model, start)) if start else ())
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    costs = torch.tensor(relative_costs(network))
+    optimiser = torch.optim.SGD(
+        _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
+    )
+    recipe = recipe._replace(batch=min(recipe.batch, len(data.train.labels)))
+    origin = Origin(model, data.sha256(), data.source, file_sha256(start) if start else "", recipe._asdict())
+    steps = len(data.train.labels) // recipe.batch
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=TRAINED_WARM_UP if start else WARM_UP
+    )
+    done = 0
+    if checkpoint.exists():
+        state = read_checkpoint(checkpoint, origin)
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        done = state["epoch"]
+        print(f"goes on after epoch {done} of {recipe.epochs} from {checkpoint}", flush=True)
+    strided_depthwise_in_float32(network)
+    forward: Callable[[Tensor], Tensor] = torch.compile(network) if recipe.compile else network
+    first_weights = costs if start else torch.full_like(costs, FIRST_WEIGHT)
+    for epoch in range(done, recipe.epochs):
+        network.train()
+        loss = _epoch(forward, network, optimiser, schedule, data, recipe, (first_weights, costs), epoch, steps)
+        network.eval()
+        accuracies = exit_accuracies(score(network, data.calibration.pixels), data.calibration.labels)
+        print(
+            f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  calibration accuracy: final {accuracies[-1]:.3f}, best exit {max(accuracies):.3f}",
+            flush=True,
+        )
+        parts = {
+            "network": network.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "schedule": schedule.state_dict(),
+        }
+        write_checkpoint(checkpoint, origin, epoch + 1, parts)
+    network.eval()
+    return network
+
+
+def _epoch(
+    forward: Callable[[Tensor], Tensor], network: SDN, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
+    data: Dataset, recipe: Recipe, exit_weights: tuple[Tensor, Tensor], epoch: int, steps: int,
+) -> float:  # fmt: skip
+    generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
+    order = torch.randperm(len(data.train.labels), generator=generator).numpy()
+    bfloat16 = "AVX512" in torch.backends.cpu.get_cpu_capability()  # elsewhere it is emulated, 20 times slower
+    total = 0.0
+    bar = tqdm(range(steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=10)
+    for step in bar:
+        index = order[step * recipe.batch : (step + 1) * recipe.batch]
+        images = augment(to_tensor(data.train.pixels[index]), generator)
+        images = quantise_some(images, recipe.quantised, generator).contiguous(memory_format=torch.channels_last)
+        labels = torch.from_numpy(data.train.labels[index])
+        weights = torch.lerp(*exit_weights, (epoch * steps + step) / (recipe.epochs * steps))
+        weights[-1] = 1.0
+        with autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            logits = forward(images)
+        losses = torch.stack([nn.functional.cross_entropy(each, labels) for each in logits])
+        loss = (weights * losses).sum()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+        optimiser.step()
+        schedule.step()
+        if not torch.isfinite(loss):
+            raise DataError(
+                f"the loss became {loss.item()} in epoch {epoch + 1}, step {step}; lower the peak learning rate"
+            )
+        total += loss.item()
+        bar.set_postfix(loss=f"{total / (step + 1):.3f}", refresh=False)
+    return total / steps
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Random horizontal flip and random crop after padding by 4 pixels, each image its own. float32 (n, 3, h, w)."""
+    n, _, height, width = images.shape
+    flip = torch.rand(n, generator=generator) < 0.5
+    images = torch.where(flip[:, None, None, None], images.flip(3), images)
+    padded = nn.functional.pad(images, (CROP_PADDING,) * 4)
+    top, left = (torch.randint(0, 2 * CROP_PADDING + 1, (n,), generator=generator) for _ in range(2))
+    rows = (top[:, None] + torch.arange(height))[:, None, :, None]
+    columns = (left[:, None] + torch.arange(width))[:, None, None, :]
+    return padded[torch.arange(n)[:, None, None, None], torch.arange(3)[None, :, None, None], rows, columns]
+
+
+def quantise_some(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """The first ``share`` of a shuffled batch behind DefQ with a flat table, its step drawn from QUANTISED_STEPS.
+
+    float32 (n, 3, h, w) in [0, 1].
+    """
+    count = round(share * len(images))
+    low, high = QUANTISED_STEPS
+    step = torch.randint(low, high + 1, (), generator=generator).item()
+    if not count:
+        return images
+    return torch.cat([BlockQuantiser(np.full((8, 8), step))(images[:count]), images[count:]])
+
+
+def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Weight decay for weights of convolutions and linear layers; none for biases, batch norm and pooling mixes."""
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

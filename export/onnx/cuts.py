@@ -1,0 +1,78 @@
+"""What the nested head hands over at a cut (export/onnx/graphs.py), so that a cut costs little.
+
+ONNX Runtime keeps features in a blocked layout. At a cut it turns what the branch reads into the plain layout, even for
+frames that leave there, and back inside the branch. Where that costs more than a little computing, this computes instead.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from onnx import NodeProto, TensorProto
+
+from export.onnx.parts import Piece, Stages, joined, renaming
+
+# Multiply-accumulates that take about as long as handing one value over (VGG-16's first block has 27 for each of its
+# values, MobileNet's 50, ResNet-56's 315)
+MACS_PER_VALUE = 32
+
+
+class Handover(NamedTuple):
+    """parts: for ``nested_head``, with the start of some blocks moved before the cut. again: as of ``nested_head``."""
+
+    parts: Stages
+    again: bool
+
+
+def cheapest_handover(parts: Stages, split: int) -> Handover:
+    """Blocks 2..split start before the cut in front of them where that leaves less to be handed over; block 1 is computed
+    twice where that is cheaper still."""
+    blocks, exits = list(parts.blocks), list(parts.exits)
+    for index in range(1, split):
+        count = _nodes_before_the_cut(parts, index)
+        if count:
+            start, blocks[index] = _split(blocks[index], count, f"started{index}")
+            exits[index - 1] = joined(exits[index - 1], start)
+    again = blocks[1] is parts.blocks[1] and macs_per_value(parts) < MACS_PER_VALUE
+    return Handover(Stages(blocks, exits, parts.shapes), again)
+
+
+def macs_per_value(parts: Stages) -> float:
+    """Multiply-accumulates of block 1 for each value of its output: what computing it again costs against a copy."""
+    weights = {weight.name: weight for weight in parts.blocks[0].weights}
+    channels, values = parts.shapes[0][0], int(np.prod(parts.shapes[0]))
+    convolutions = [weights[node.input[1]] for node in parts.blocks[0].nodes if node.op_type == "Conv"]
+    # every map of a first block that is not yet strided has as many pixels as its output
+    return sum(int(np.prod(weight.dims)) * values // channels for weight in convolutions) / values
+
+
+def _nodes_before_the_cut(parts: Stages, index: int) -> int:
+    """How many nodes of a block, a convolution with stride and its ReLU, are better computed before the cut; 0 for none."""
+    nodes, source = parts.blocks[index].nodes, f"features{index - 1}"
+    readers = [node for node in nodes if source in node.input]
+    if len(readers) != 1 or readers[0] is not nodes[0] or nodes[0].op_type != "Conv":
+        return 0  # a block that needs the features twice has them handed over in any case
+    weight = next(each for each in parts.blocks[index].weights if each.name == nodes[0].input[1])
+    given = int(np.prod(parts.shapes[index - 1]))
+    kept = _values_of(nodes[0], weight, parts.shapes[index - 1])
+    macs = kept * int(np.prod(weight.dims[1:]))
+    if macs >= MACS_PER_VALUE * (given - kept):
+        return 0
+    followers = [node for node in nodes if nodes[0].output[0] in node.input]
+    return 2 if followers == [nodes[1]] and nodes[1].op_type == "Relu" else 1
+
+
+def _values_of(node: NodeProto, weight: TensorProto, shape: tuple[int, ...]) -> int:
+    """How many values a convolution makes of features of a shape (c, h, w), padded so that the stride alone shrinks them."""
+    strides = next((each.ints for each in node.attribute if each.name == "strides"), (1, 1))
+    return int(weight.dims[0] * np.prod([-(-size // stride) for size, stride in zip(shape[1:], strides, strict=True)]))
+
+
+def _split(block: Piece, count: int, name: str) -> tuple[Piece, Piece]:
+    """The first ``count`` nodes of a block and the others; what goes from these to those is called ``name``."""
+    whole = renaming(block, {block.nodes[count - 1].output[0]: name})
+    start, rest = whole.nodes[:count], whole.nodes[count:]
+    names = {each for node in start for each in node.input}
+    return (
+        Piece(start, [weight for weight in whole.weights if weight.name in names]),
+        Piece(rest, [weight for weight in whole.weights if weight.name not in names]),
+    )

@@ -1,0 +1,232 @@
+"""Head and tail of an SDN as ONNX graphs with the early-exit rule inside (DESIGN: one threshold, first confident exit).
+
+Each block and classifier is exported by PyTorch on its own and becomes a *piece*; the graphs here are those pieces
+joined by hand. Three graphs come out:
+
+* ``nested_head``: batch 1, for ONNX Runtime. The blocks behind a cut sit in a branch of an ``If``, and their weights are
+  initialisers of that branch (as outer-scope weights they would escape Conv + ReLU fusion).
+* ``flat_head``: any batch, no control flow, for TensorRT and others.
+* ``tail``: any batch, one threshold a frame.
+
+Opset 13 and IR 7: read by ONNX Runtime 1.10 to the newest and by TensorRT 8.2 to 10.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from export.onnx.defq import defq_switch
+from export.onnx.parts import Piece, Stages, constant, joined, model, renaming
+
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+
+
+def _best(index: int, prefix: str, keepdims: int = 0, label: bool = True) -> list[NodeProto]:
+    """softmax{i} -> {prefix}confidence and {prefix}label, (n,) or with ``keepdims`` (n, 1)."""
+    source = [f"softmax{index}"]
+    nodes = [helper.make_node("ReduceMax", source, [f"{prefix}confidence"], axes=[1], keepdims=keepdims)]
+    if label:
+        nodes.append(helper.make_node("ArgMax", source, [f"{prefix}label"], axis=1, keepdims=keepdims))
+    return nodes
+
+
+def _first_confident(first: int, last: int, prefix: str, otherwise: int = 0) -> Piece:
+    """Pick label, confidence and exit of the first confident of the exits ``first`` to ``last`` (0-based, inclusive).
+
+    Reads ``threshold``; writes {prefix}label, {prefix}confidence, {prefix}exit, each (n,), and {prefix}stays, bool (n,).
+    Where none is confident the answer is the last one's and the exit ``otherwise``.
+    """
+    numbers = constant(f"{prefix}numbers", np.array([*range(first + 1, last + 2), otherwise], np.int64))
+    node = helper.make_node
+    if first == last:
+        nodes = [
+            *_best(last, prefix),
+            node("Less", [f"{prefix}confidence", "threshold"], [f"{prefix}stays"]),
+            node("Cast", [f"{prefix}stays"], [f"{prefix}index"], to=INT64),
+            node("Gather", [numbers.name, f"{prefix}index"], [f"{prefix}exit"]),
+        ]
+        return Piece(nodes, [numbers])
+    each = [f"{prefix}{index}/" for index in range(first, last + 1)]
+    columns = [*each, each[-1]]  # the last once more at the end: the answer of frames that do not leave
+    flat = constant(f"{prefix}flat", np.array([-1], np.int64))
+    pads = constant(f"{prefix}pads", np.array([0, 0, 0, 1], np.int64))
+    one = constant(f"{prefix}one", np.array(1, np.float32))
+    none = constant(f"{prefix}none", np.array([len(each)], np.int64))
+    nodes = [
+        *(part for index in range(first, last + 1) for part in _best(index, f"{prefix}{index}/", keepdims=1)),
+        node("Concat", [f"{name}confidence" for name in each], [f"{prefix}confidences"], axis=1),
+        node("Concat", [f"{name}confidence" for name in columns], [f"{prefix}confidences+"], axis=1),
+        node("Concat", [f"{name}label" for name in columns], [f"{prefix}labels+"], axis=1),
+        node("Less", [f"{prefix}confidences", "threshold"], [f"{prefix}unsure"]),
+        node("Not", [f"{prefix}unsure"], [f"{prefix}sure"]),
+        node("Cast", [f"{prefix}sure"], [f"{prefix}sure01"], to=FLOAT),
+        node("Pad", [f"{prefix}sure01", pads.name, one.name], [f"{prefix}sure01+"]),
+        node("ArgMax", [f"{prefix}sure01+"], [f"{prefix}column"], axis=1, keepdims=1),  # the first of equals
+        node("GatherElements", [f"{prefix}confidences+", f"{prefix}column"], [f"{prefix}confidence_"], axis=1),
+        node("GatherElements", [f"{prefix}labels+", f"{prefix}column"], [f"{prefix}label_"], axis=1),
+        node("Reshape", [f"{prefix}confidence_", flat.name], [f"{prefix}confidence"]),
+        node("Reshape", [f"{prefix}label_", flat.name], [f"{prefix}label"]),
+        node("Reshape", [f"{prefix}column", flat.name], [f"{prefix}index"]),
+        node("Gather", [numbers.name, f"{prefix}index"], [f"{prefix}exit"]),
+        node("Equal", [f"{prefix}index", none.name], [f"{prefix}stays"]),
+    ]
+    return Piece(nodes, [numbers, flat, pads, one, none])
+
+
+def _only_confidence(index: int, prefix: str) -> Piece:
+    """What a cut behind one exit needs while frames stay: {prefix}confidence and {prefix}stays, no label yet."""
+    less = helper.make_node("Less", [f"{prefix}confidence", "threshold"], [f"{prefix}stays"])
+    return Piece([*_best(index, prefix, label=False), less], [])
+
+
+OUTPUTS = ("label", "confidence", "exit", "activation")
+
+
+def _output_infos(batch: str | None, activation: tuple[int, ...] | None, suffix: str = "") -> list[ValueInfoProto]:
+    """What the outputs are. Of a nested head the batch axis is not named: activation has none or one."""
+    first = 1 if batch is None else batch
+    infos = [
+        helper.make_tensor_value_info(f"label{suffix}", INT64, [first]),
+        helper.make_tensor_value_info(f"confidence{suffix}", FLOAT, [first]),
+        helper.make_tensor_value_info(f"exit{suffix}", INT64, [first]),
+    ]
+    if activation:
+        infos.append(helper.make_tensor_value_info(f"activation{suffix}", FLOAT, [batch, *activation]))
+    return infos
+
+
+def _answering(part: Piece, prefix: str, features: str | None = None, suffix: str = "") -> Piece:
+    """Rename a scope's answer ({prefix}label, ...) and its ``features`` to the names of the outputs."""
+    names = {f"{prefix}{name}": name + suffix for name in OUTPUTS[:3]}
+    if features:
+        names[features] = OUTPUTS[3] + suffix
+    return renaming(part, names)
+
+
+def _threshold(value: float) -> tuple[ValueInfoProto, TensorProto]:
+    """The input ``threshold`` float32 (1,) and its default."""
+    info = helper.make_tensor_value_info("threshold", FLOAT, [1])
+    return info, constant("threshold", np.array([value], np.float32))
+
+
+def flat_head(parts: Stages, split: int, input_shape: tuple[int, ...], threshold: float) -> ModelProto:
+    """Exits 1..split computed always, for any batch. Inputs: image float32 (n, c, h, w) in [0, 1], threshold (1,).
+    Outputs: label, confidence, exit (0 = did not leave), each (n,), and activation float32 (n, ...)."""
+    whole = joined(parts.span(0, split - 1), _first_confident(0, split - 1, "head/"))
+    whole = renaming(_answering(whole, "head/", f"features{split - 1}"), {"pixels": "image"})
+    info, default = _threshold(threshold)
+    graph = helper.make_graph(
+        whole.nodes,
+        "flat_head",
+        [helper.make_tensor_value_info("image", FLOAT, ["batch", *input_shape]), info],
+        _output_infos("batch", parts.shapes[split - 1]),
+        [default, *whole.weights],
+    )
+    return model(graph, "Exits of the device, without control flow.")
+
+
+def tail(parts: Stages, split: int) -> ModelProto:
+    """Exits split+1 to the final classifier, for any batch. Inputs: activation float32 (n, ...), threshold (n, 1).
+    Outputs: label, confidence, exit (1-based), each (n,). ``features{i}`` and ``softmax{i}`` keep their names: there
+    host/app/tail_stages.py cuts."""
+    first, last = split, len(parts.exits) - 1
+    if first == last:  # the final classifier alone: no threshold to ask
+        number = constant("tail/number", np.array([last + 1], np.int64))
+        zeros = helper.make_node("Sub", ["tail/label", "tail/label"], ["tail/zeros"])
+        add = helper.make_node("Add", ["tail/zeros", number.name], ["tail/exit"])
+        choice = Piece([*_best(last, "tail/"), zeros, add], [number])
+    else:
+        # the final classifier answers whatever its confidence: what "none is confident" gives, but for the number
+        choice = _first_confident(first, last, "tail/", otherwise=last + 1)
+    whole = joined(parts.span(first, last), choice)
+    whole = renaming(_answering(whole, "tail/"), {f"features{first - 1}": "activation"})
+    graph = helper.make_graph(
+        whole.nodes,
+        "tail",
+        [
+            helper.make_tensor_value_info("activation", FLOAT, ["batch", *parts.shapes[split - 1]]),
+            helper.make_tensor_value_info("threshold", FLOAT, ["batch", 1]),
+        ],
+        _output_infos("batch", None),
+        whole.weights,
+    )
+    return model(graph, "Exits of the host and the final classifier.")
+
+
+def nested_head(
+    parts: Stages,
+    split: int,
+    input_shape: tuple[int, ...],
+    threshold: float,
+    cuts: Sequence[int] | None = None,
+    again: bool = False,
+    table: np.ndarray | None = None,
+) -> ModelProto:
+    """Exits 1..split for one frame; what lies behind a cut runs only when the frame has not left before it.
+
+    Args:
+        cuts: exits (1-based, below ``split``) with a cut behind them; all of them by default. On x86-64 with AVX-512 the
+            first cut costs a frame that stays 10 to 20 us and each further one little, and a cut behind every exit was
+            the cheapest over clean traffic (splits 3 and 9 of ResNet-56, 3 and 7 of MobileNet, 3 and 6 of VGG-16).
+        again: compute block 1 once more behind a first cut at exit 1 instead of handing its features over
+            (export/onnx/cuts.py says when).
+        table: Q_def (8, 8), to apply DefQ inside the graph; adds the input ``defq`` bool (1,), by default true.
+
+    Inputs and outputs are those of ``flat_head`` with n = 1, but that ``activation`` is empty, (0, ...), for a frame
+    that left before the last cut. What only one payload form needs (device/payload/forms.py) is not computed here: every
+    frame that stays would pay for it, whatever it is sent as.
+    """
+    shape = parts.shapes[split - 1]
+    cuts = sorted(range(1, split) if cuts is None else cuts)
+
+    def scope(first: int, suffix: str) -> Piece:
+        """The rest of the head from block ``first`` on, ending in the outputs with ``suffix``."""
+        last = next((cut - 1 for cut in cuts if cut - 1 >= first), split - 1)
+        prefix, inner = f"exit{last + 1}/", f"_{last + 1}"  # outputs of the branches need names of their own
+        innermost = last == split - 1
+        one_exit = first == last and not innermost
+        choice = _only_confidence(last, prefix) if one_exit else _first_confident(first, last, prefix)
+        here = joined(parts.span(first, last), choice)
+        if again and first == 1:
+            here = renaming(joined(parts.blocks[0], here), {"features0": "features0_again"})
+        if table is None:
+            here = renaming(here, {"pixels": "image"})
+        if innermost:
+            return _answering(here, prefix, f"features{last}", suffix)
+        rest = scope(last + 1, inner)
+        stay = helper.make_graph(rest.nodes, f"stay{last + 1}", [], _output_infos(None, shape, inner), rest.weights)
+        leave = _leaving(last, prefix, f"{inner}_left", shape, one_exit)
+        outputs = [name + suffix for name in OUTPUTS]
+        branch = helper.make_node("If", [f"{prefix}stays"], outputs, then_branch=stay, else_branch=leave)
+        return joined(here, Piece([branch], []))
+
+    info, default = _threshold(threshold)
+    inputs = [helper.make_tensor_value_info("image", FLOAT, [1, *input_shape]), info]
+    whole = scope(0, "")
+    if table is not None:
+        whole = joined(defq_switch(table, input_shape), whole)
+        inputs.append(helper.make_tensor_value_info("defq", BOOL, [1]))
+    outputs = _output_infos(None, shape)
+    graph = helper.make_graph(whole.nodes, "nested_head", inputs, outputs, [default, *whole.weights])
+    return model(graph, "Exits of the device; blocks behind an exit run only when the frame has not left.")
+
+
+def _leaving(last: int, prefix: str, suffix: str, shape: tuple[int, ...], one_exit: bool) -> GraphProto:
+    """The branch of a frame that leaves: its answer and an empty activation."""
+    empty = constant(f"{prefix}empty", np.zeros((0, *shape), np.float32))
+    number = constant(f"{prefix}number", np.array([last + 1], np.int64))
+    node = helper.make_node
+    if one_exit:
+        answer = node("ArgMax", [f"softmax{last}"], [f"label{suffix}"], axis=1, keepdims=0)
+        exit_ = number.name
+    else:
+        answer, exit_ = node("Identity", [f"{prefix}label"], [f"label{suffix}"]), f"{prefix}exit"
+    nodes = [
+        answer,
+        node("Identity", [f"{prefix}confidence"], [f"confidence{suffix}"]),
+        node("Identity", [exit_], [f"exit{suffix}"]),
+        node("Identity", [empty.name], [f"activation{suffix}"]),
+    ]
+    weights = [empty, *([number] if one_exit else [])]
+    return helper.make_graph(nodes, f"leave{last + 1}", [], _output_infos(None, shape, suffix), weights)

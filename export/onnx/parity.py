@@ -1,0 +1,142 @@
+"""Checks a bundle's graphs in ONNX Runtime: the exits against PyTorch, fused DefQ against NumPy.
+
+The payload forms have a module of their own, export/onnx/parity_forms.py.
+"""
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from device.defence.defq import DefQ
+from device.errors import DataError
+from export.calibration.cost import ExitScores, early_exit, score
+from export.networks import SDN
+from export.networks.weights import to_tensor
+
+HEAD_OUTPUTS = ["label", "confidence", "exit", "activation"]
+LEAST_AGREEMENT = 0.995
+TIE = 1e-4  # of a confidence and the threshold: float32 may put such a frame on either side; found: 2.4e-6
+MOST_HALF_WAY = 1e-4  # of pixels; found: 1 of 614,400 on a processor without AVX-512, none with it
+
+
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """One thread, quiet, on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run_split(
+    head: onnxruntime.InferenceSession, tail: onnxruntime.InferenceSession, images: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Head and, where it does not leave, tail, image by image.
+
+    Args:
+        images: float32 (n, c, h, w) in [0, 1].
+
+    Returns:
+        1-based exit int64 (n,), label int64 (n,), confidence float32 (n,).
+    """
+    answers = []
+    limit = np.array([threshold], np.float32)
+    extra = without_defq(head)
+    for image in images:
+        label, confidence, exit_, activation = head.run(
+            HEAD_OUTPUTS, {"image": image[None], "threshold": limit, **extra}
+        )
+        if exit_[0] == 0:
+            label, confidence, exit_ = tail.run(None, {"activation": activation, "threshold": limit[None]})
+        answers.append((exit_[0], label[0], confidence[0]))
+    exits, labels, confidences = zip(*answers, strict=True)
+    return np.array(exits), np.array(labels), np.array(confidences)
+
+
+def check_exits(
+    network: SDN, models: dict[str, onnx.ModelProto], split: int, threshold: float, frames: np.ndarray, origin: str
+) -> None:
+    """Compare both heads and the tail with PyTorch and print the agreement and the worst difference.
+
+    Frames of which a confidence lies within TIE of the threshold are left out: float32 may put it on either side.
+
+    Raises:
+        DataError: exit and label agree on fewer than 99.5 % of the other frames.
+    """
+    scores = score(network, frames)
+    exits, labels = early_exit(scores, threshold)
+    expected = scores.confidences[exits, np.arange(len(exits))]
+    decided = ~tied(scores, exits, threshold)
+    tail = session(models["tail"])
+    images = to_tensor(frames).numpy()
+    for name in ("head", "head_flat"):
+        found_exits, found_labels, confidences = run_split(session(models[name]), tail, images, threshold)
+        same = (found_exits == exits + 1) & (found_labels == labels)
+        worst = float(np.abs(confidences - expected)[same].max(initial=0))
+        share = float(same[decided].mean()) if decided.any() else 1.0
+        sentence = f"{name} and tail agree with PyTorch on {share:.1%} of {decided.sum()} {origin}"
+        print(f"{sentence}; worst difference of a confidence {worst:.1e}")
+        if share < LEAST_AGREEMENT:
+            at = int(np.flatnonzero(decided & ~same)[0])
+            raise DataError(
+                f"{sentence}; expected at least {LEAST_AGREEMENT:.1%}; "
+                f"the first that differs is {at}: exit {found_exits[at]} label {found_labels[at]}, PyTorch exit {exits[at] + 1} label {labels[at]}; report this with the model"
+            )
+
+
+def tied(scores: ExitScores, exits: np.ndarray, threshold: float) -> np.ndarray:
+    """Frames that leave earlier or later by rounding alone, bool (n,).
+
+    Args:
+        exits: where each frame leaves, from 0, as early_exit says.
+    """
+    near: np.ndarray = np.abs(scores.confidences[:-1] - threshold) <= TIE  # at the final exit every frame leaves
+    reached = np.arange(len(near))[:, None] <= exits
+    found: np.ndarray = np.any(near & reached, axis=0)
+    return found
+
+
+def check_defq(head: onnx.ModelProto, steps: np.ndarray, frames: np.ndarray, origin: str) -> None:
+    """Compare the pixels of a head's own DefQ with those of NumPy.
+
+    Raises:
+        DataError: more pixels differ, or by more, than rounding explains.
+    """
+    fused, defq = pixels_of(head), DefQ(steps)
+    found = [fused.run(["pixels"], {"image": image[None]})[0][0] for image in to_tensor(frames).numpy()]
+    compare_pixels("DefQ inside the head", found, [defq.planes(frame).copy() for frame in frames], origin)
+
+
+def compare_pixels(name: str, found: list[np.ndarray], expected: list[np.ndarray], origin: str) -> None:
+    """``found`` float32 in [0, 1], ``expected`` uint8, each (c, h, w). A pixel that lies half way between two levels, up to
+    float32, may fall to either side: processors add products in different orders.
+
+    Raises:
+        DataError: a pixel differs by more than one level, or more than MOST_HALF_WAY of them differ.
+    """
+    apart = [
+        np.abs(np.rint(pixels * 255).astype(np.int16) - planes) for pixels, planes in zip(found, expected, strict=True)
+    ]
+    different = sum(np.count_nonzero(each) for each in apart)
+    total = sum(each.size for each in apart)
+    worst = max((int(each.max()) for each in apart), default=0)
+    print(f"{name} differs from NumPy in {different} of {total} pixels of {len(apart)} {origin}")
+    if worst > 1 or different > max(1, MOST_HALF_WAY * total):
+        raise DataError(
+            f"{name} differs from NumPy in {different} of {total} pixels, by up to {worst} levels; expected at most "
+            f"{MOST_HALF_WAY:.2%}, by 1, where rounding is undecided; report this with the versions of onnxruntime and numpy"
+        )
+
+
+def pixels_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """A graph that gives its inner tensor ``pixels``, what the network is shown, alone."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.append(onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, None))
+    return session(probe)
+
+
+def without_defq(head: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
+    """What switches fused DefQ off; nothing for other heads."""
+    fused = any(each.name == "defq" for each in head.get_overridable_initializers())
+    return {"defq": np.array([False])} if fused else {}

@@ -1,0 +1,228 @@
+"""The routes of the Open Inference Protocol v2, as a Starlette application."""
+
+import contextlib
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from device import __version__
+from device.errors import WireError
+from device.protocol.messages import HEADER_LENGTH, encode_response
+from device.system.json_text import shown
+from host.app.batching import Batched, Batcher, Overloaded, Stuck
+from host.app.encoding import encoded
+from host.app.metadata import VERSION, model_metadata
+from host.app.reading import Reader, limits_of
+from host.app.tail import Answers, Inputs, Tail
+from host.serving.guard import Guarding, charge
+from host.serving.log import Log
+from host.serving.metrics import Metrics
+from host.serving.request_log import GONE, RECORD, Record, Recorder, client_of
+
+ENGINE = logging.getLogger("uvicorn.error")  # host/serving/log.py writes its lines
+MAX_WAITING = 2048  # frames, of which one client may have half; the first answer of 503
+
+
+class HostSettings(NamedTuple):
+    """max_batch: frames. max_wait_s: latency that batching may add. max_body_bytes: of a request, where the model takes
+    as many. body_timeout_s: how long a request's body may take to come. engine_timeout_s: how long a batch may take in the
+    engine. log_requests: one line a request on stderr."""
+
+    max_batch: int = 32
+    max_wait_s: float = 0.002
+    max_body_bytes: int = 64 << 20
+    body_timeout_s: float = 10.0
+    engine_timeout_s: float = 10.0
+    log_requests: bool = False
+
+
+def make_app(
+    tail: Tail,
+    settings: HostSettings = HostSettings(),  # noqa: B008 (immutable)
+    guarding: Guarding | None = None,
+    log: Log | None = None,
+    metrics: Metrics | None = None,
+) -> Starlette:
+    """The application that serves ``tail`` under its bundle's id.
+
+    Every error is JSON ``{"error": sentence}``: 400 malformed, 404 another model, 408 a body that stops coming, 413 too
+    large, 415 an unknown Content-Encoding, 500 the engine failed, 503 not ready, too much waiting or an engine that does
+    not answer; and those of host/serving/guard.py.
+
+    Args:
+        guarding: who may ask, and how much; None = all.
+        log: gets a line for each request; None = as ``settings`` say.
+        metrics: counts requests.
+
+    Attributes:
+        state.is_ready: a function that says whether requests are taken and the engine answers.
+    """
+    if log is None and settings.log_requests:
+        log = Log()
+    routes = _Routes(tail, settings, metrics)
+    tell: list[Callable[[Record], None]] = [each.request for each in (log, metrics) if each]
+    middleware = [Middleware(Recorder, tell)] if tell else []
+    if guarding:
+        middleware.append(Middleware(guarding.wrap, metrics.refused if metrics else None))
+    model = "/v2/models/{name}"
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        routes.start()
+        yield
+        await routes.stop()
+
+    app = Starlette(
+        routes=[
+            Route("/v2", routes.server),
+            Route("/v2/health/live", routes.live),
+            Route("/v2/health/ready", routes.ready),
+            *(Route(f"{prefix}", routes.metadata) for prefix in (model, model + "/versions/{version}")),
+            *(Route(f"{prefix}/ready", routes.ready) for prefix in (model, model + "/versions/{version}")),
+            *(
+                Route(f"{prefix}/infer", routes.infer, methods=["POST"])
+                for prefix in (model, model + "/versions/{version}")
+            ),
+        ],
+        middleware=middleware,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _http_error, WireError: _wire_error, Exception: _other_error},  # type: ignore[dict-item]
+    )
+    app.router.redirect_slashes = False  # it would send clients to whatever host their request names
+    app.state.is_ready = routes.is_ready
+    return app
+
+
+class _Routes:
+    def __init__(self, tail: Tail, settings: HostSettings, metrics: Metrics | None) -> None:
+        self._tail = tail
+        self._metrics = metrics
+        self._settings = settings
+        limits = limits_of(tail.forms.values(), settings.max_batch, settings.max_body_bytes)
+        self._reader = Reader(limits, settings.body_timeout_s)
+        self._batcher: Batcher | None = None
+        self._waiting = 0  # frames
+        if metrics:
+            metrics.watch_waiting(lambda: self._waiting)
+
+    def start(self) -> None:
+        settings = self._settings
+        waiting = max(MAX_WAITING, 2 * settings.max_batch)
+        self._batcher = Batcher(
+            self._run, settings.max_batch, settings.max_wait_s, waiting, settings.engine_timeout_s, ENGINE.error
+        )
+        self._batcher.start()
+
+    async def stop(self) -> None:
+        batcher, self._batcher = self._batcher, None
+        if batcher:
+            await batcher.stop()
+
+    def is_ready(self) -> bool:
+        return self._batcher is not None and not self._batcher.stuck
+
+    def _run(self, requests: Sequence[Inputs]) -> Answers:
+        if self._metrics:
+            self._metrics.batch(sum(each.frames for each in requests))
+        return self._tail.answer(requests)
+
+    async def server(self, _request: Request) -> Response:
+        return JSONResponse({"name": "sdn-edge-host", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    async def live(self, _request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        if "name" in request.path_params:
+            self._check_model(request)
+        if self._batcher is None:
+            raise HTTPException(503, "the host is starting or stopping; ask again")
+        if self._batcher.stuck:
+            raise HTTPException(503, f"{self._batcher.stuck}; ask another host")
+        return JSONResponse({"ready": True})
+
+    async def metadata(self, request: Request) -> Response:
+        self._check_model(request)
+        return JSONResponse(model_metadata(self._tail.bundle, self._tail.forms, request.headers))
+
+    async def infer(self, request: Request) -> Response:
+        record = request.scope.get(RECORD) or Record()
+        client = client_of(request.scope)
+        try:
+            self._check_model(request)
+            with self._reader.held(client) as held:
+                message = await self._reader.read(request, client, held, record)
+                record.id = message.id
+                inputs = self._tail.checked(message.tensors, self._settings.max_batch)
+                record.frames = inputs.frames
+                wanted = message.outputs or dict.fromkeys(("label", "confidence", "exit"), message.binary_default)
+                unknown = sorted(set(wanted) - {"label", "confidence", "exit"})
+                if unknown:
+                    raise WireError(f"found wanted outputs {shown(unknown)}; expected label, confidence or exit")
+                charge(request.scope, inputs.frames)
+                answers, record.batch = await self._answer(inputs, client)
+            record.exits = answers.exit
+            tensors = {name: getattr(answers, name) for name in wanted}
+            binary = [name for name, as_binary in wanted.items() if as_binary]
+            answer = encode_response(self._tail.bundle.id, VERSION, tensors, message.id, binary)
+            content, headers = encoded(answer.body, request.headers.get("accept-encoding", ""))
+            if answer.header_length is None:
+                return Response(content, headers=headers, media_type="application/json")
+            headers[HEADER_LENGTH] = str(answer.header_length)  # before the encoding, as Triton counts
+            return Response(content, headers=headers, media_type="application/octet-stream")
+        except ClientDisconnect:
+            record.status = GONE  # nobody is there to read it
+            return Response(status_code=400)
+
+    async def _answer(self, inputs: Inputs, client: str) -> Batched:
+        batcher = self._batcher
+        if batcher is None:
+            raise HTTPException(503, "the host is stopping; ask another or ask again")
+        self._waiting += inputs.frames
+        try:
+            answered = await batcher.infer(inputs, client)
+        except Overloaded:
+            raise HTTPException(503, "too many frames wait at this host; ask again later or ask another") from None
+        except Stuck as error:
+            raise HTTPException(503, f"{error}; ask another host") from None
+        except Exception as error:
+            raise HTTPException(500, f"the engine failed on this batch ({str(error)[:200]}); ask again") from error
+        finally:
+            self._waiting -= inputs.frames
+        if not all(
+            map(math.isfinite, answered.answers.confidence.tolist())
+        ):  # NumPy's functions take ten times as long
+            raise WireError(
+                "found an activation with which this network's values go beyond float32; expected one of the bundle's head"
+            )
+        return answered
+
+    def _check_model(self, request: Request) -> None:
+        name, version = request.path_params["name"], request.path_params.get("version", VERSION)
+        if name != self._tail.bundle.id or version != VERSION:
+            raise HTTPException(
+                404,
+                f"found model {shown(name)} version {shown(version)} in the request; this host serves {self._tail.bundle.id!r} version "
+                f"{VERSION!r}; start it with the same bundle as the device",
+            )
+
+
+async def _http_error(_request: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _wire_error(_request: Request, error: WireError) -> Response:
+    return JSONResponse({"error": str(error)}, error.status)
+
+
+async def _other_error(_request: Request, _error: Exception) -> Response:
+    """A fault of this program: the server logs its traceback, the client gets a sentence all the same."""
+    return JSONResponse({"error": "the host failed on this request; its log on stderr says why; ask again"}, 500)

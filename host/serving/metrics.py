@@ -1,0 +1,117 @@
+"""Figures for Prometheus, and the small application that shows them and the host's health on an address of its own."""
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from device import __version__
+from device.errors import UsageError
+from host.serving.request_log import Record
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+FRAMES = (1, 2, 4, 8, 16, 32, 64, 128)
+REASONS = {
+    400: "malformed",
+    404: "other_model",
+    408: "body_timeout",
+    413: "too_large",
+    415: "encoding",
+    503: "overloaded",
+}
+"""Why the application itself refused, by status; host/serving/guard.py and host/serving/connections.py name their own reasons."""
+
+
+class Metrics:
+    """Counts requests and frames in a registry of its own.
+
+    Raises:
+        UsageError: prometheus_client is not installed.
+    """
+
+    def __init__(self, bundle_id: str) -> None:
+        try:
+            import prometheus_client as client
+        except ImportError as error:
+            raise UsageError(
+                "found no prometheus_client in this environment; expected it for --metrics-address; pip install prometheus_client, or leave --metrics-address out"
+            ) from error
+        self._client = client
+        self._registry = client.CollectorRegistry()  # not the one of the process, which anybody may add to
+        client.ProcessCollector(registry=self._registry)  # memory, processor time, open files
+
+        def made(kind: Callable[..., client.Counter], name: str, text: str, *labels: str) -> client.Counter:
+            return kind(f"edge_host_{name}", text, labels, registry=self._registry)
+
+        self._requests = made(client.Counter, "requests", "Requests for answers, by HTTP status; 499: the client went first.", "status")  # fmt: skip
+        self._frames = made(client.Counter, "frames", "Frames answered, by the exit where they left.", "exit")
+        self._refused = made(
+            client.Counter, "refusals", "Requests refused and connections closed, by reason.", "reason"
+        )
+        self._bytes = made(client.Counter, "received_bytes", "Bodies of requests, as they came.")
+        self._seconds = client.Histogram("edge_host_request_seconds", "From the head of a request to its answer.", buckets=SECONDS, registry=self._registry)  # fmt: skip
+        self._batches = client.Histogram("edge_host_batch_frames", "Frames in a batch.", buckets=FRAMES, registry=self._registry)  # fmt: skip
+        self._children: dict[tuple[object, str | int], client.Counter] = {}
+        build = client.Gauge("edge_host_build_info", "1; the bundle served and the version.", ("bundle", "version"), registry=self._registry)  # fmt: skip
+        build.labels(bundle_id, __version__).set(1)
+
+    def watch_waiting(self, frames: Callable[[], float]) -> None:
+        """Show what ``frames`` says at that moment."""
+        name, text = "edge_host_frames_waiting", "Frames that wait for their answer, those in the engine among them."
+        self._client.Gauge(name, text, registry=self._registry).set_function(frames)
+
+    def watch_certificate(self, ends_s: Callable[[], float]) -> None:
+        """Show when the host's certificate ends, in seconds since 1970."""
+        name, text = "edge_host_certificate_end_seconds", "When the host's certificate ends, since 1970."
+        self._client.Gauge(name, text, registry=self._registry).set_function(ends_s)
+
+    def request(self, record: Record) -> None:
+        """A request has ended."""
+        self._count(self._requests, record.status)
+        self._bytes.inc(record.bytes)
+        if record.exits is not None and record.status == 200:
+            self._seconds.observe(record.ms / 1e3)
+            for exit_ in record.exits.tolist():
+                self._count(self._frames, exit_)
+        elif record.status in REASONS:
+            self._count(self._refused, REASONS[record.status])
+
+    def batch(self, frames: int) -> None:
+        """A batch goes to the engine. Called in the engine's thread."""
+        self._batches.observe(frames)
+
+    def refused(self, _status: int, reason: str) -> None:
+        """A request or connection was refused before the application saw it."""
+        self._count(self._refused, reason)
+
+    def text(self) -> tuple[bytes, str]:
+        """All figures in the text format of Prometheus, and its content type."""
+        return self._client.generate_latest(self._registry), self._client.CONTENT_TYPE_LATEST
+
+    def _count(self, counter: object, label: str | int) -> None:
+        child = self._children.get((counter, label))  # labels() takes several times as long
+        if child is None:
+            child = self._children[counter, label] = counter.labels(label)  # type: ignore[attr-defined]
+        child.inc()
+
+
+def metrics_app(metrics: Metrics, is_ready: Callable[[], bool]) -> Starlette:
+    """/metrics, /health/live and /health/ready, for those who watch the host: no token, no TLS."""
+
+    async def show(_request: Request) -> Response:
+        content, kind = metrics.text()
+        return Response(content, media_type=kind)
+
+    async def live(_request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def ready(_request: Request) -> Response:
+        if not is_ready():
+            return JSONResponse({"error": "the host is starting or stopping; ask again"}, 503)
+        return JSONResponse({"ready": True})
+
+    app = Starlette(routes=[Route("/metrics", show), Route("/health/live", live), Route("/health/ready", ready)])
+    app.router.redirect_slashes = False  # it would send clients to whatever host their request names
+    return app

@@ -1,0 +1,416 @@
+"""One HTTP connection against real sockets, with TLS and without: certificates, time, and being cut from outside."""
+
+import os
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+
+import pytest
+
+from device.errors import HostError, UsageError
+from device.link.connection import Connection, Endpoint, endpoint_of, get_request
+from device.link.credentials import Access, AccessError
+from device.preview.attackers import RemoteAttack
+
+TLS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "tls")
+CA = os.path.join(TLS, "authority.pem")
+OTHER_CA = os.path.join(TLS, "other-authority.pem")
+DEVICE = os.path.join(TLS, "device.pem")
+OTHER_DEVICE = os.path.join(TLS, "other-device.pem")
+
+
+def context_of(certificate, client_ca=None):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(os.path.join(TLS, certificate))
+    if client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(client_ca)
+    return context
+
+
+def limit(context, version):
+    """Let the server speak this version of TLS at most."""
+    if hasattr(context, "maximum_version"):
+        context.maximum_version = getattr(ssl.TLSVersion, version)
+    else:  # Python 3.6
+        context.options |= getattr(ssl, "OP_NO_TLSv1_3", 0)
+        context.options |= ssl.OP_NO_TLSv1_2 if version == "TLSv1_1" else 0
+
+
+class Server:
+    """Answers every request with 200 and the head that it got, or does what ``serve`` says with a connection."""
+
+    def __init__(self, context=None, serve=None):
+        self.context = context
+        self.serve = serve or self.echo
+        self.connections = []
+        self.reused = []
+        self.done = threading.Event()
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(8)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while not self.done.is_set():
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            connection.settimeout(10)
+            self.connections.append(connection)
+            threading.Thread(target=self.one, args=(connection,), daemon=True).start()
+
+    def one(self, connection):
+        try:
+            if self.context is not None:
+                connection = self.context.wrap_socket(connection, server_side=True)
+                self.connections.append(connection)
+                self.reused.append(connection.session_reused)
+            self.serve(connection)
+        except (OSError, ValueError):
+            pass
+        finally:
+            connection.close()
+
+    def echo(self, connection):
+        stream = connection.makefile("rb")
+        while True:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                line = stream.readline()
+                if not line:
+                    return
+                head += line
+            connection.sendall("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n".format(len(head)).encode() + head)
+
+    def hold(self, _connection):
+        self.done.wait(10)
+
+    def stop(self):
+        self.done.set()
+        for connection in [self.listener, *self.connections]:
+            try:
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+            except OSError:
+                pass
+            connection.close()
+
+
+@pytest.fixture
+def server():
+    started = []
+
+    def start(*arguments, **options):
+        started.append(Server(*arguments, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture
+def connect():
+    opened = []
+
+    def make(server, scheme="https", host="localhost", access=None):
+        access = Access(ca_file=CA) if access is None and scheme == "https" else access or Access()
+        opened.append(Connection(endpoint_of("{}://{}:{}".format(scheme, host, server.port), access)))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.shut()
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def ask(connection, seconds=5.0, request=REQUEST):
+    return connection.exchange(request, time.perf_counter() + seconds)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_requests_over_tls_share_a_connection(server, connect, host):
+    running = server(context_of("host.pem"))
+    connection = connect(running, host=host)
+    assert [ask(connection).status for _ in range(3)] == [200] * 3
+    assert running.reused == [False]
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "newest"])
+def test_the_next_connection_resumes_the_session(server, version):
+    context = context_of("host.pem", CA)
+    if version == "TLSv1_2":
+        limit(context, version)
+    running = server(context)
+    endpoint = endpoint_of("https://localhost:{}".format(running.port), Access(CA, DEVICE))
+    for _ in range(3):
+        connection = Connection(endpoint)
+        assert ask(connection).status == 200
+        connection.shut()
+    assert running.reused == [False, True, True]
+
+
+def test_a_key_in_a_file_of_its_own(server, connect, tmp_path):
+    with open(DEVICE) as file:
+        certificate, _, key = file.read().partition("-----BEGIN PRIVATE KEY-----")
+    (tmp_path / "cert.pem").write_text(certificate)
+    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----" + key)
+    access = Access(CA, str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+    assert ask(connect(server(context_of("host.pem", CA)), access=access)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("certificate", "access"),
+    [
+        ("host.pem", Access(ca_file=OTHER_CA)),
+        ("host.pem", Access()),  # the authorities of this system
+        ("host-expired.pem", Access(ca_file=CA)),
+        ("host-elsewhere.pem", Access(ca_file=CA)),
+    ],
+)
+def test_a_host_that_cannot_be_trusted_gets_no_request(server, connect, certificate, access):
+    seen = []
+    running = server(context_of(certificate), lambda connection: seen.append(connection.recv(9)))
+    with pytest.raises(AccessError, match="could not verify the certificate of the host at https://localhost:.*expected one for localhost signed by .* and valid on 20.*check --ca-file"):  # fmt: skip
+        ask(connect(running, access=access))
+    assert not any(seen)
+
+
+@pytest.mark.skipif(not hasattr(ssl, "SSLCertVerificationError"), reason="Python 3.6 does not say why")
+@pytest.mark.parametrize(
+    ("certificate", "why"),
+    [("host-expired.pem", "certificate has expired"), ("host-elsewhere.pem", "Hostname mismatch")],
+)
+def test_it_says_why(server, connect, certificate, why):
+    with pytest.raises(AccessError, match=why):
+        ask(connect(server(context_of(certificate))))
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "newest"])
+def test_a_host_that_asks_for_a_certificate(server, connect, version):
+    context = context_of("host.pem", CA)
+    if version == "TLSv1_2":
+        limit(context, version)
+    running = server(context)
+    with pytest.raises((AccessError, ConnectionError), match="use --cert-file and --key-file"):
+        ask(connect(running), request=REQUEST[:-2] + b"Content-Length: 200000\r\n\r\n" + b"x" * 200000)
+    with pytest.raises((AccessError, ConnectionError), match="expected one that its --client-ca signed and that is valid today.*"):  # fmt: skip
+        ask(connect(running, access=Access(CA, OTHER_DEVICE)))
+    assert ask(connect(running, access=Access(CA, DEVICE))).status == 200
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tls_that_is_too_old(server, connect):
+    context = context_of("host.pem")
+    limit(context, "TLSv1_1")
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises(AccessError, match="could not agree on TLS with the host at .*; expected TLS 1.2 or newer"):
+        ask(connect(server(context)))
+
+
+def test_tls_with_a_host_of_plain_http(server, connect):
+    with pytest.raises(AccessError, match=r"found no TLS at https://localhost:\d+; .*use http:// in --host"):
+        ask(connect(server(serve=lambda each: each.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))))
+
+
+def test_plain_http_with_a_host_of_tls(server, connect):
+    def alert(connection):
+        connection.recv(1000)
+        connection.sendall(b"\x15\x03\x01\x00\x02\x02\x50")  # an alert, as a TLS server may send before it closes
+
+    with pytest.raises(AccessError, match=r"found TLS at http://localhost:\d+; .*use https:// in --host"):
+        ask(connect(server(serve=alert), "http"))
+
+
+def test_a_host_that_closes_may_have_tls(server, connect):
+    with pytest.raises(
+        ConnectionError, match="it closed the connection without an answer; if it has TLS, use https://"
+    ):
+        ask(connect(server(serve=lambda each: each.recv(1000)), "http"))
+
+
+@pytest.mark.parametrize(("status", "words"), [("401 Unauthorized", "asks for a token .401.; expected one"), ("403 Forbidden", "refused this device .403.: why")])  # fmt: skip
+def test_a_refusal_is_not_an_answer(server, connect, status, words):
+    def refuse(connection):
+        connection.recv(1000)
+        connection.sendall("HTTP/1.1 {}\r\nContent-Length: 16\r\n\r\n".format(status).encode() + b'{"error": "why"}')
+
+    with pytest.raises(AccessError, match="the host at http://.* {}".format(words)):
+        ask(connect(server(serve=refuse), "http"))
+
+
+def test_the_token_goes_with_every_kind_of_request(server, connect, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("a-token-of-some-length\n")
+    running = server()
+    endpoint = endpoint_of("http://localhost:{}".format(running.port), Access(token_file=str(token)))
+    body = ask(connect(running, "http"), request=get_request(endpoint, "/")).body
+    assert b"\r\nAuthorization: Bearer a-token-of-some-length\r\n" in body
+
+
+def drip(text):
+    def serve(connection):
+        for _ in range(200):
+            connection.sendall(text)
+            time.sleep(0.02)
+
+    return serve
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    "text", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"]
+)
+def test_answers_that_drip_end_at_the_deadline(server, connect, tls, text):
+    running = server(context_of("host.pem") if tls else None, drip(text))
+    connection = connect(running, "https" if tls else "http")
+    started = time.perf_counter()
+    with pytest.raises(socket.timeout):
+        ask(connection, 0.3)
+    assert 0.25 < time.perf_counter() - started < 0.8
+
+
+def test_a_handshake_that_drips_ends_at_the_deadline(server, connect):
+    running = server(serve=lambda each: drip(b"\x16")(each) if each.recv(5) else None)
+    started = time.perf_counter()
+    with pytest.raises((socket.timeout, HostError)):
+        ask(connect(running), 0.3)
+    assert time.perf_counter() - started < 0.8
+
+
+WAITING = {
+    "answer": (True, None, REQUEST),
+    "plain answer": (False, None, REQUEST),
+    "handshake": (False, "https", REQUEST),
+    "sending": (True, None, b"x" * (32 << 20)),
+    "plain sending": (False, None, b"x" * (32 << 20)),
+}
+
+
+@pytest.mark.parametrize("what", sorted(WAITING))
+def test_every_wait_ends_at_the_deadline(server, connect, what):
+    tls, scheme, request = WAITING[what]
+    running = server(context_of("host.pem") if tls else None)
+    running.serve = running.hold
+    with pytest.raises(socket.timeout):
+        ask(connect(running, scheme or ("https" if tls else "http")), 0.3, request)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_host_that_reads_slowly_is_given_up_at_the_deadline(server, connect, tls):
+    def serve(connection):
+        read = 0
+        while read < 8 << 20 and not running.done.wait(0.05):
+            read += len(connection.recv(1 << 17))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    running = server(context_of("host.pem") if tls else None, serve)
+    with pytest.raises(socket.timeout):  # and not the answer that comes when all has been read
+        ask(connect(running, "https" if tls else "http"), 0.5, b"x" * (8 << 20))
+
+
+def test_shutting_what_was_never_open():
+    connection = Connection(Endpoint("localhost", 9))
+    connection.shut_if_dead()
+    connection.shut()
+    assert not connection.is_open()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("end", ["closed", "reset", "silent", "more bytes"])
+def test_an_idle_connection_is_kept_only_while_it_is_good(server, connect, tls, end):
+    go = threading.Event()
+
+    def serve(there):
+        there.recv(1000)
+        there.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        go.wait(10)
+        if end == "more bytes":
+            there.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        elif end == "reset":
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if end in ("more bytes", "silent"):
+            running.done.wait(10)
+
+    running = server(context_of("host.pem") if tls else None, serve)
+    connection = connect(running, "https" if tls else "http")
+    ask(connection)
+    go.set()
+    if end != "silent":
+        select.select([connection._socket], [], [], 5)
+    connection.shut_if_dead()
+    assert connection.is_open() == (end == "silent" or (tls and end == "more bytes"))
+
+
+@pytest.mark.skipif(
+    not hasattr(socket, "TCP_KEEPIDLE"), reason="this system cannot be told when to look after a connection"
+)
+def test_the_system_looks_after_idle_connections(server, connect):
+    connection = connect(server(), "http")
+    ask(connection)
+    assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert connection._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 10
+
+
+def test_closing_does_not_wait_for_the_other_side(server, connect):
+    connection = connect(server(context_of("host.pem")))
+    ask(connection)
+    started = time.perf_counter()
+    connection.shut()
+    assert time.perf_counter() - started < 0.1
+
+
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        ("http://a", "a:80"),
+        ("https://a", "a:443"),
+        ("https://[::1]:9", "[::1]:9"),
+        ("http://[fe80::1%eth0]:9", "[fe80::1]:9"),
+        ("HTTPS://B:1/", "b:1"),
+        ("http://b\u00fccher.example:8000", "xn--bcher-kva.example:8000"),
+        ("http://\u65e5\u672c.example", "xn--wgv71a.example:80"),
+    ],
+)
+def test_urls(url, authority):
+    endpoint = endpoint_of(url)
+    assert endpoint.authority == authority
+    assert endpoint.url == "{}://{}".format(url.split(":")[0].lower(), authority)
+    get_request(endpoint, "/")  # in ASCII, as HTTP wants it
+
+
+@pytest.mark.parametrize("url", [
+    "ftp://a:1", "https://", "https://a:99999", "https://a/b", "https://.a:1", "http://a..b:1", "http://a:0", "http://a:",
+    "http://a:+80", "http://a:8_0", "http://a?", "http://a/?x=1", "http://a#", "http://a/#x", "http://me@a", "http://a b",
+    "http://a\nb", "http://[::g]", "http://[v1.a]", "http://\u00df.example", "http://\u200ca", "http://%61", "",
+    "http://" + "a" * 64,
+])  # fmt: skip
+def test_urls_that_cannot_work(url):
+    with pytest.raises(UsageError, match="found --host .*; expected http://HOST:PORT or https://HOST:PORT"):
+        endpoint_of(url)
+
+
+@pytest.mark.parametrize("url", [
+    "http://me:SECRET@a:1", "http://SECRET@a:1", "me:SECRET@a:1", "http://me:p/SECRET@a:1", "http://me:p?SECRET@a:1",
+    "http://me:p#SECRET@a:1", "http://me:p@SECRET@a:1", "http://a:1/?token=SECRET", "http://a:1?SECRET", "http://a:1/#SECRET",
+    "http://a:1/?a\nSECRET", "ftp://a//b?token=SECRET", "http://me:p//SECRET@a:1", "http://a?x=//SECRET", "http://a#//?SECRET",
+    "//me:SECRET@a",
+])  # fmt: skip
+@pytest.mark.parametrize("open_", [endpoint_of, RemoteAttack])
+def test_a_secret_in_an_address_is_never_shown(url, open_):
+    with pytest.raises(UsageError, match="found --(host|attacker) ") as caught:
+        open_(url + "#x")  # with a fragment it is one that no command takes
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_certificates_with_plain_http():
+    with pytest.raises(UsageError, match="found --ca-file and --host http://a; expected https://"):
+        endpoint_of("http://a", Access(ca_file=CA))

@@ -1,0 +1,202 @@
+"""Options, token files and what a device with a host of TLS and tokens does as a whole."""
+
+import argparse
+import os
+import ssl
+import time
+
+import numpy as np
+import pytest
+
+from device.errors import HostError, UsageError
+from device.link import credentials as module
+from device.link.credentials import Access, Tls, access_of, add_arguments, read_token
+from device.link.host_client import Uplink
+from device.protocol.messages import error_body
+from tests.device.conftest import FakeHost
+from tests.device.link.test_connection import CA, DEVICE, OTHER_CA, OTHER_DEVICE, TLS, context_of
+
+TOKEN = "a-token-of-some-length"
+
+
+def arguments(*options):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(options)
+
+
+def token_file(folder, text=TOKEN + "\n"):
+    (folder / "token").write_text(text)
+    return str(folder / "token")
+
+
+def test_nothing_is_needed():
+    access = access_of(arguments())
+    assert access.header() == ""
+    assert access.tls_options == []
+
+
+def test_options(tmp_path):
+    name = token_file(tmp_path)
+    access = access_of(arguments("--ca-file", "a", "--cert-file", "b", "--key-file", "c", "--token-file", name))
+    assert (access.ca_file, access.cert_file, access.key_file, access.token_file) == ("a", "b", "c", name)
+    assert access.tls_options == ["--ca-file", "--cert-file", "--key-file"]
+    assert access.header() == "Authorization: Bearer {}\r\n".format(TOKEN)
+
+
+def test_a_key_without_a_certificate():
+    with pytest.raises(UsageError, match="found --key-file without --cert-file"):
+        access_of(arguments("--key-file", "c"))
+
+
+@pytest.mark.parametrize("text", ["", "short", "two words-of-some-length", "x" * 513, TOKEN + "\n" + TOKEN, "caf\u00e9-of-some-length", "a\r\nX: injected-header"])  # fmt: skip
+def test_files_without_a_token(tmp_path, text):
+    (tmp_path / "token").write_bytes(text.encode("utf-8"))
+    with pytest.raises(
+        UsageError, match="no token in .*token; expected one line|could not read the token in .*not ASCII"
+    ):
+        access_of(arguments("--token-file", str(tmp_path / "token")))
+
+
+def test_no_token_file(tmp_path):
+    with pytest.raises(UsageError, match="could not read the token in .* .No such file or directory.; expected a file"):
+        read_token(str(tmp_path / "none"))
+
+
+def test_a_new_token_is_used_at_once(tmp_path, monkeypatch):
+    access = Access(token_file=token_file(tmp_path))
+    assert TOKEN in access.header()
+    reads = []
+    monkeypatch.setattr(module, "read_token", lambda name: reads.append(name) or read_token(name))
+    access.header()
+    assert reads == []  # not while it stays as it is
+    (tmp_path / "new").write_text("another-token-of-some-length")
+    os.replace(str(tmp_path / "new"), access.token_file)
+    assert access.header() == "Authorization: Bearer another-token-of-some-length\r\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ((CA + "x",), "could not use --ca-file .*authority.pemx .No such file"),
+        ((__file__,), "could not use --ca-file .*expected a PEM file"),
+        ((CA, DEVICE + "x"), "could not use --cert-file .*device.pemx .No such file"),
+        ((CA, CA), "could not use --cert-file .*authority.pem "),  # no key in it
+        ((CA, os.path.join(TLS, "device-encrypted.pem")), "could not use --cert-file .*a key without a password"),
+        ((CA, DEVICE, OTHER_DEVICE), "could not use --cert-file .*device.pem with key .*other-device.pem .*MISMATCH"),
+    ],
+)
+def test_files_that_cannot_be_used(files, words):
+    with pytest.raises(UsageError, match=words):
+        Tls(Access(*files))
+
+
+class SafeHost(FakeHost):
+    """A host with TLS, which asks for certificates of its authority and for a token, if given some."""
+
+    def __init__(self, bundle, client_ca=None, tokens=None):
+        self.context = context_of("host.pem", client_ca)
+        self.tokens = tokens
+        super().__init__(bundle)
+        self.url = self.url.replace("http://127.0.0.1", "https://localhost")
+
+    def _serve(self, connection):
+        try:
+            connection = self.context.wrap_socket(connection, server_side=True)
+        except (OSError, ValueError):
+            connection.close()
+            return
+        self.connections.append(connection)
+        super()._serve(connection)
+
+    def _one(self, connection, stream):
+        head = stream.peek(1 << 14)
+        if self.tokens and head and not any("Bearer {}\r\n".format(each).encode() in head for each in self.tokens):
+            stream.read(1)
+            self._send(connection, "401 Unauthorized", error_body("found a token that is unknown"), None)
+            return False
+        return super()._one(connection, stream)
+
+
+@pytest.fixture
+def safe_host(bundle):
+    started = []
+
+    def start(**options):
+        started.append(SafeHost(bundle, **options))
+        return started[-1]
+
+    yield start
+    for host in started:
+        host.stop()
+
+
+@pytest.fixture
+def uplink_to(bundle):
+    opened = []
+
+    def connect(url, access):
+        opened.append(Uplink(url, bundle, 0.5, connections=1, access=access))
+        return opened[-1]
+
+    yield connect
+    for uplink in opened:
+        uplink.close()
+
+
+@pytest.fixture
+def activation(bundle):
+    return np.ones((1, *bundle.activation_shape), np.float32)
+
+
+def ask(uplink, activation):
+    ticket = uplink.submit(activation, wait=True)
+    ticket.wait()
+    return ticket.answer
+
+
+def test_frames_go_over_tls_with_certificate_and_token(safe_host, uplink_to, activation, tmp_path, capfd):
+    host = safe_host(client_ca=CA, tokens=["an-older-token-of-theirs", TOKEN])
+    uplink = uplink_to(host.url, Access(CA, DEVICE, None, token_file(tmp_path)))
+    uplink.check()
+    assert [ask(uplink, activation) for _ in range(3)] == [(2, 0.75, 4)] * 3
+    assert len([each for each in host.connections if isinstance(each, ssl.SSLSocket)]) == 2  # the check, and all frames
+    assert "lost" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("access", "words"),
+    [
+        (lambda folder: Access(OTHER_CA, DEVICE), "could not verify the certificate of the host"),
+        (lambda folder: Access(CA), "asks devices for a certificate|refused a device without a certificate"),
+        (lambda folder: Access(CA, OTHER_DEVICE), "expected one that its --client-ca signed"),
+        (lambda folder: Access(CA, DEVICE), "asks for a token .401.; expected one of"),
+        (
+            lambda folder: Access(CA, DEVICE, None, token_file(folder, "x" * 20)),
+            "refused the token of .*token .401.; expected one of",
+        ),
+    ],
+)
+def test_who_is_not_let_in_decides_alone_and_says_so_once(safe_host, uplink_to, activation, tmp_path, capfd, access, words):  # fmt: skip
+    host = safe_host(client_ca=CA, tokens=[TOKEN])
+    uplink = uplink_to(host.url, access(tmp_path))
+    with pytest.raises(HostError, match=words):
+        uplink.check()
+    assert [ask(uplink, activation) for _ in range(3)] == [None] * 3
+    uplink.close()
+    errors = capfd.readouterr().err
+    assert errors.count("\n") == 1
+    assert "Traceback" not in errors
+
+
+def test_a_token_put_right_is_found_within_two_seconds(safe_host, uplink_to, activation, tmp_path, capfd):
+    name = token_file(tmp_path, "x" * 20)
+    uplink = uplink_to(safe_host(tokens=[TOKEN]).url, Access(CA, None, None, name))
+    assert ask(uplink, activation) is None
+    (tmp_path / "new").write_text(TOKEN)
+    os.replace(str(tmp_path / "new"), name)
+    started = time.perf_counter()
+    while ask(uplink, activation) is None:
+        assert time.perf_counter() - started < 2
+    uplink.close()
+    assert "is back after" in capfd.readouterr().err

@@ -1,0 +1,244 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from device.bundle.reader import load_bundle
+from device.errors import DataError, UsageError
+from export.bundle.writer import BundleSettings, write_bundle
+from export.calibration.cost import ExitScores, early_exit, operating_point, relative_costs, score
+from export.calibration.last_exit import earliest_last_exit, last_exit_card, last_exits, shortened, table_until, up_to
+from export.calibration.model import Subject, attacked, up_to_exit
+from export.data.datasets import Dataset, Images
+from export.defences import defence_named
+from export.evaluation import grid
+from export.evaluation.grid import evaluate
+from export.networks.weights import to_tensor
+from export.onnx.parity import session
+from host.app.tail import Tail
+from tests import tiny
+
+THRESHOLD = 0.62
+THRESHOLDS = {5: THRESHOLD, 10: 0.55}
+
+
+@pytest.fixture
+def network():
+    return tiny.network()
+
+
+@pytest.fixture
+def scores(network):
+    return score(network, tiny.frames(60))
+
+
+@pytest.fixture
+def card(network, scores):
+    """As calibrate makes it, with a last exit that was set rather than found."""
+    labels = scores.classes[3]
+    costs = relative_costs(network)
+    return {
+        **tiny.card(network),
+        "accuracy_calibration": [0.5, 0.6, 0.7, 1.0, 0.9],
+        "accuracy_test": [0.5, 0.6, 0.7, 1.0, 0.9],
+        "shares": {"5": [0.4, 0.2, 0.1, 0.1, 0.2], "10": [0.5, 0.2, 0.1, 0.1, 0.1]},
+        "last_exit": {
+            rad: {**each, "exit": 4} for rad, each in last_exit_card(scores, labels, costs, THRESHOLDS).items()
+        },
+    }
+
+
+def scores_right_at(*right, images=1000):
+    """An exit a number: so many of the images are right there; nobody is ever sure but of the first classifier."""
+    classes = np.stack([np.arange(images) >= count for count in right]).astype(np.int64)
+    return ExitScores(np.full((len(right), images), 0.5), classes), np.zeros(images, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("right", "last"),
+    [
+        ((500, 800, 900, 900), 3),  # as good as the final classifier
+        ((500, 800, 889, 900), 3),  # as much worse as is allowed
+        ((500, 800, 888, 900), 4),  # one image more
+        ((500, 910, 905, 900), 2),  # better: the network overthinks
+        ((900, 900, 900, 900), 2),  # one exit is left to the device
+    ],
+)
+def test_the_first_exit_that_costs_next_to_nothing(right, last):
+    scores, labels = scores_right_at(*right)
+    assert earliest_last_exit(scores, labels, 0.9, 5) == last
+    assert earliest_last_exit(scores, labels, 0.4, 5) == 2  # all leave at the first exit in any case
+
+
+def test_each_rad_has_a_bound_of_its_own():
+    scores, labels = scores_right_at(500, 800, 890, 900)
+    assert [earliest_last_exit(scores, labels, 0.9, rad) for rad in (5, 10)] == [3, 4]
+
+
+def test_the_card_says_what_the_last_exit_gives(scores):
+    labels, costs = scores.classes[3], relative_costs(tiny.network())
+    card = last_exit_card(scores, labels, costs, THRESHOLDS)
+    assert last_exits({"last_exit": card}) == {rad: card[str(rad)]["exit"] for rad in THRESHOLDS}
+    for rad, threshold in THRESHOLDS.items():
+        found = card[str(rad)]
+        last = found["exit"]
+        assert last == earliest_last_exit(scores, labels, threshold, rad)
+        for other, value in THRESHOLDS.items():
+            point = operating_point(up_to(scores, last), labels, costs[:last], value)
+            assert found["thresholds"][str(other)]["accuracy"] == pytest.approx(point.accuracy, abs=1e-4)
+            assert found["thresholds"][str(other)]["threshold"] == value
+        assert found["relative_cost"] == pytest.approx(costs[last - 1], abs=1e-4)
+        # where all leave at one exit the curve rises between the one before it and that one, and is 1 from there on
+        below = costs[last - 2] / 2 + costs[last - 1] / 2
+        assert found["least_efcy"] == pytest.approx(1 - below, abs=1e-4)
+        assert all(found["least_efcy"] <= each["efcy"] for each in found["thresholds"].values())
+
+
+def test_a_shortened_network_computes_the_same_and_costs_the_same(network, card):
+    images = to_tensor(tiny.frames(8))
+    table = {**tiny.TABLE, "monitor": {"shares": {"5": {"clean": [0.5, 0.2, 0.1, 0.1, 0.1]}}, "images": 7}}
+    short, short_card, short_table = shortened(network, card, table, 5)
+    with torch.no_grad():
+        assert torch.equal(short(images), network(images)[:4])
+    assert short_card["relative_costs"] == card["relative_costs"][:4]
+    assert short_card["accuracy_test"] == [0.5, 0.6, 0.7, 1.0]
+    assert short_card["shares"]["5"] == [0.4, 0.2, 0.1, 0.3]
+    assert short_card["thresholds"] == card["last_exit"]["5"]["thresholds"]
+    assert short_table["monitor"] == {"shares": {"5": {"clean": [0.5, 0.2, 0.1, 0.2]}}, "images": 7}
+    assert table["monitor"]["shares"]["5"]["clean"][-2:] == [0.1, 0.1]  # what came in stays as it is
+
+
+def test_a_gate_for_the_last_exit_takes_the_place_of_the_other(network, card):
+    gates = {"5": {"level": 2.0, "last_exit": 4}, "10": {"level": 3.0, "last_exit": 4}}
+    table = {**tiny.TABLE, "gate": {"level": 1.0}, "last_exit_gates": gates}
+    assert shortened(network, card, table, 5)[2] == {**tiny.TABLE, "gate": gates["5"]}
+    assert shortened(network, card, table, 10)[2] == {**tiny.TABLE, "gate": gates["10"]}
+    assert table_until(table, 5, 3) == {**tiny.TABLE, "gate": {"level": 1.0}}  # that gate is for another exit
+    assert table_until(tiny.TABLE, 5, 4) == tiny.TABLE
+
+
+@pytest.mark.parametrize("gates", [None, 7, [], {"5": 1.0}])
+def test_gates_that_are_none_are_one_sentence(gates):
+    with pytest.raises(DataError, match="found no usable last_exit_gates .* gate --model mobilenet --last-exit 5"):
+        table_until({**tiny.TABLE, "last_exit_gates": gates}, 5, 4)
+
+
+def test_a_network_whose_last_exit_is_the_final_classifier_stays(network, card):
+    whole = {**card, "last_exit": {"5": {**card["last_exit"]["5"], "exit": 5}}}
+    assert shortened(network, whole, tiny.TABLE, 5) == (network, whole, tiny.TABLE)
+
+
+@pytest.mark.parametrize("before", [{}, {"last_exit": {"exit": 4, "thresholds": {"5": {}}}}])
+def test_a_calibration_of_before_is_refused(network, before):
+    with pytest.raises(
+        DataError, match="without a last exit for RAD 10; expected one; make it again with: python -m ex"
+    ):
+        shortened(network, {**tiny.card(network), **before}, tiny.TABLE, 10)
+
+
+def test_a_bundle_for_another_rad_ends_at_its_last_exit(network, card):
+    card["last_exit"]["10"]["exit"] = 3
+    assert len(shortened(network, card, tiny.TABLE, 10)[0].blocks) == 2
+    assert len(shortened(network, card, tiny.TABLE, 5)[0].blocks) == 3
+
+
+def test_a_bundle_ends_there_and_answers_as_pytorch_does(network, scores, card, tmp_path):
+    short, short_card, table = shortened(network, card, tiny.TABLE, 5)
+    settings = BundleSettings(split=2, last_exit=True)
+    bundle = load_bundle(str(write_bundle("tiny", short, short_card, table, tmp_path / "b", settings, tiny.frames())))
+    assert bundle.relative_costs == card["relative_costs"][:4]
+    assert bundle.relative_costs[-1] < 1
+    exits, labels = early_exit(up_to(scores, 4), THRESHOLD)
+    sent = exits > 1
+    assert (exits[sent] == 3).sum() > 5
+    head = session(onnx.load_from_string(bundle.read("head_flat")))
+    images = {"image": to_tensor(tiny.frames(60)).numpy(), "threshold": np.zeros(1, np.float32)}
+    activation = head.run(["activation"], images)[0][sent]
+    answers = Tail(bundle, 1).run(activation, np.full((int(sent.sum()), 1), THRESHOLD, np.float32))
+    assert answers.exit.tolist() == (exits[sent] + 1).tolist()
+    assert answers.label.tolist() == labels[sent].tolist()
+
+
+def test_a_split_beyond_the_last_exit_is_refused(network, card, tmp_path):
+    short, short_card, table = shortened(network, card, tiny.TABLE, 5)
+    settings = BundleSettings(split=4, last_exit=True)
+    with pytest.raises(UsageError, match="found --split 4; expected 1 to 3, .* of tiny before its last exit"):
+        write_bundle("tiny", short, short_card, table, tmp_path / "b", settings, tiny.frames())
+
+
+def test_evaluation_lets_nobody_beyond_it(network, scores, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
+    images = Images(tiny.frames(60), scores.classes[3])
+    data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
+    rows = evaluate(subject, data, images, ("clean", "linf"), ("none", "none@last", "flat:40@loop@last"), (5,))
+    found = {(each["attack"], each["defence"]): each for each in rows}
+    for attack in ("clean", "linf"):
+        plain, last = (found[attack, name] for name in ("none", "none@last"))
+        assert last["exit_histogram"] == [*plain["exit_histogram"][:2], sum(plain["exit_histogram"][2:]), 0, 0]
+        assert last["efcy"] > plain["efcy"]
+        assert last["t3_er"] == 1.0
+        assert found[attack, "flat:40@loop@last"]["exit_histogram"][3:] == [0, 0]
+
+
+def test_each_rad_has_its_own_in_the_evaluation(network, scores, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
+    images = Images(tiny.frames(60), scores.classes[3])
+    data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
+    rows = evaluate(subject, data, images, ("clean", "adaptive:1"), ("none@last",))
+    assert [(row["attack"], row["rad"]) for row in rows] == [
+        ("clean", 5),
+        ("clean", 10),
+        ("adaptive:1", 5),
+        ("adaptive:1", 10),
+    ]
+    for row in rows:
+        last = subject.last_exits[row["rad"]]
+        assert sum(row["exit_histogram"][:last]) == 60
+        assert row["exit_histogram"][last - 1] > 0
+
+
+def test_an_adaptive_attacker_knows_of_it(network, scores, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
+    seen = {}
+
+    def watched(attack, subject, *others):
+        seen[attack] = len(subject.network.blocks), subject.identity
+        return attacked(attack, subject, *others)
+
+    monkeypatch.setattr(grid, "attacked", watched)
+    images = Images(tiny.frames(10), scores.classes[3][:10])
+    data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
+    evaluate(subject, data, images, ("adaptive:1", "linf"), ("flat:40@last",), (5,))
+    assert seen == {"adaptive:1": (2, "tiny to exit 3"), "linf": (4, "tiny")}  # two classifiers before the last exit
+
+
+def test_an_attacker_may_aim_at_the_exits_before_one_alone(network, scores, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
+    images = Images(tiny.frames(10), scores.classes[3][:10])
+    data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
+    none = defence_named("none")
+    aimed = attacked("adaptive:2@3", subject, data, images, none)
+    assert torch.equal(aimed, attacked("adaptive:2", up_to_exit(subject, 3), data, images, none))
+    assert not torch.equal(aimed, attacked("adaptive:2", subject, data, images, none))
+    assert torch.equal(
+        attacked("adaptive:2@5", subject, data, images, none), attacked("adaptive:2", subject, data, images, none)
+    )
+    rows = evaluate(subject, data, images, ("adaptive:2@3",), ("none",), (5,))
+    assert sum(rows[0]["exit_histogram"]) == 10  # of the whole network
+    for exit_ in (1, 6):
+        with pytest.raises(
+            UsageError, match=f"found exit {exit_} to attack up to; expected 2 to 5, the exits of vgg16"
+        ):
+            attacked(f"adaptive:2@{exit_}", subject, data, images, none)
+
+
+def test_evaluation_of_a_calibration_of_before(network, scores):
+    images = Images(tiny.frames(4), scores.classes[3][:4])
+    data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
+    with pytest.raises(UsageError, match="found a calibration of vgg16 without a last exit for RAD 5"):
+        evaluate(subject, data, images, ("clean",), ("none@last",), (5,))

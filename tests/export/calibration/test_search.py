@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from export.attacks import DeepSlothLinf
+from export.calibration import model as subject
+from export.calibration import search as table_search
+from export.calibration.cost import relative_costs, score
+from export.calibration.search import BOUND, TableSearch, search_table, whole
+from export.data.datasets import Dataset, Images
+from export.evaluation import Subject
+from export.networks.model_files import shipped_table
+from tests import tiny
+
+
+@pytest.fixture
+def case(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path / "attacks"))
+    monkeypatch.setitem(subject.PER_SAMPLE, "linf", DeepSlothLinf(iterations=5))
+    network = tiny.network()
+    pixels = tiny.frames(60)
+    images = Images(pixels, score(network, pixels).classes[-1])
+    data = Dataset(images, images, images, ("circle", "square", "star"), "made up")
+    return Subject(
+        "vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, table=shipped_table("vgg16")
+    ), data
+
+
+def test_the_table_found_is_no_worse_than_scaled_q_def_and_keeps_the_bound(case):
+    search = TableSearch(*case)
+    scaled = [search.trial(whole(case[0].table.steps * scale)) for scale in table_search.SCALES]
+    within = [each.merit for each in scaled if each.clean_loss <= 0.1]
+    table, best = search.run(bound=0.1, passes=1)
+    assert table.shape == (8, 8)
+    assert table.min() >= 1
+    assert best == search.trial(table)
+    assert best.clean_loss <= 0.1
+    assert best.merit >= max(within)
+
+
+def test_what_is_kept_says_how_it_was_made(case, monkeypatch):
+    monkeypatch.setattr(table_search, "SCALES", (0.5, 1.0))
+    content = search_table(*case)
+    assert np.array(content["table"]).shape == (8, 8)
+    assert content["bound"] == BOUND
+    assert content["images"] == {"clean": 60, "linf": 60}
+    assert content["weights_sha256"] == "tiny"
+
+
+def test_steps_stay_whole_and_in_range():
+    assert whole(np.array([0.2, 3.6, 900.0])).tolist() == [1, 4, 255]

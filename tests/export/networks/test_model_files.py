@@ -1,0 +1,233 @@
+"""Which files a command reads and writes, from training to a bundle."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from device.bundle.reader import load_bundle
+from device.errors import DataError, OutputError, UsageError
+from export.attacks import DeepSlothLinf
+from export.calibration import gate
+from export.calibration import model as subject
+from export.calibration import monitor as monitor_shares
+from export.calibration import search as table_search
+from export.calibration.card import read_card
+from export.calibration.model import subject_of
+from export.calibration.table import TABLES
+from export.commands import attack as attack_cli
+from export.commands import cli
+from export.commands import model as model_cli
+from export.data import datasets
+from export.data.datasets import Dataset, Images
+from export.data.frames import write_frames
+from export.networks import NETWORKS
+from export.networks.model_files import beside, destination, find, made_here, own_table, shipped, shown
+from export.networks.training import RECIPES, Recipe
+from export.networks.weights import MODELS, metadata, save_network, trained_classes
+from tests import tiny
+
+QUICK = {"linf": DeepSlothLinf(iterations=2), "l2": DeepSlothLinf(iterations=1)}
+
+
+def contents(*folders):
+    return {file: hashlib.sha256(file.read_bytes()).hexdigest() for folder in folders for file in folder.iterdir()}
+
+
+@pytest.fixture
+def data():
+    pixels = tiny.frames(60)
+    images = Images(pixels, np.arange(60) % 3)
+    return Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+
+
+@pytest.fixture
+def commands(tmp_path, monkeypatch, data):
+    """All commands on the tiny network under the name of a real one, in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path / "attacks"))
+    monkeypatch.setitem(RECIPES, "mobilenet", Recipe())  # not compiled
+    monkeypatch.setitem(NETWORKS, "mobilenet", lambda classes: tiny.network())
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
+    for module in (model_cli, subject, monitor_shares):
+        monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
+    monkeypatch.setattr(attack_cli, "DeepSlothLinf", lambda: QUICK["linf"])
+    monkeypatch.setattr(gate, "STRONG_RANGES", ((20, 60),))
+    monkeypatch.setattr(gate, "WEAK_RANGES", ((5, 20),))
+    monkeypatch.setattr(table_search, "FACTORS", ())
+
+    def run(command, *options):
+        return cli.main([command, "--model", "mobilenet", *map(str, options)])
+
+    return run
+
+
+def train(run, *options):
+    return run("train", "--epochs", 1, "--batch", 20, "--peak-rate", 0.001, *options)
+
+
+def test_each_command_finds_what_the_ones_before_wrote_and_none_touches_what_is_shipped(commands, tmp_path, capsys):
+    before = contents(MODELS, TABLES)
+    made = made_here("mobilenet")
+    assert train(commands) == 0
+    assert made.weights.is_file()
+    assert made.card.with_suffix(".md").is_file()
+    assert f"writes {made.weights} and, after every epoch, build/train/mobilenet.checkpoint" in capsys.readouterr().out
+    made.card.unlink()
+    for command, written in (
+        (("calibrate",), "card.json"),
+        (("table", "--samples", "20"), "table.json"),
+        (("gate",), "table.json"),
+        (("gate", "--last-exit", "5"), "table.json"),
+        (("monitor",), "table.json"),
+        (("search",), "table.json"),
+    ):
+        assert commands(*command) == 0
+        said = capsys.readouterr().out
+        assert f"reads weights {shown(made.weights)}" in said
+        assert f"wrote {made.weights.with_name(written)}" in said
+    table = json.loads(made.table.read_text())
+    assert {"gate", "last_exit_gates", "monitor", "searched"} <= set(table)
+    assert commands("evaluate", "--defenses", "none,defq,gated,searched,gated@last", "--images", 10) == 0
+    assert commands("attack", "--out", tmp_path / "frames", "--images", 10) == 0
+    said = capsys.readouterr().out
+    assert said.count(f"reads weights {shown(made.weights)}") == 2
+    assert commands("bundle", "--out", tmp_path / "bundle", "--split", 2) == 0
+    found = load_bundle(str(tmp_path / "bundle"))
+    assert found.table.tolist() == table["table"]
+    assert found.manifest["provenance"]["weights_sha256"] == made.sha256 == table["weights_sha256"]
+    assert found.gate is not None
+    assert contents(MODELS, TABLES) == before
+
+
+def test_out_names_another_place(commands, tmp_path, capsys):
+    out = tmp_path / "mine" / "tiny.safetensors"
+    assert train(commands, "--out", out) == 0
+    assert not made_here("mobilenet").weights.exists()
+    assert commands("table", "--weights", out, "--samples", 20) == 0
+    assert f"python -m export gate --model mobilenet --weights {shown(out)}" in capsys.readouterr().out
+    assert commands("monitor", "--weights", out, "--out", tmp_path / "other.json") == 0
+    assert sorted(file.name for file in out.parent.iterdir()) == [
+        "tiny.json", "tiny.md", "tiny.safetensors", "tiny.table.json"
+    ]  # fmt: skip
+    assert "monitor" not in json.loads(out.with_name("tiny.table.json").read_text())
+    assert "monitor" in json.loads((tmp_path / "other.json").read_text())
+
+
+def test_weights_of_another_suffix_are_refused_before_they_are_trained(commands, tmp_path, capsys):
+    assert train(commands, "--out", tmp_path / "last") == 2
+    assert "expected a file that ends in .safetensors" in capsys.readouterr().err
+
+
+def test_what_is_made_of_shipped_weights_goes_elsewhere_and_is_found_there(tmp_path):
+    files = find("vgg16")
+    assert files == shipped("vgg16")
+    made = destination(files)
+    assert made == made_here("vgg16")
+    assert not {made.card.parent, made.table.parent} & {MODELS, TABLES}
+    made.table.parent.mkdir(parents=True)
+    own_table(files).extended("gate", {"level": 9}, made.table)
+    assert find("vgg16") == replace(files, table=made.table)
+    content = {**json.loads(made.table.read_text()), "weights_sha256": "of others"}
+    for spoilt in (json.dumps(content), "[]", "no JSON"):
+        made.table.write_text(spoilt)
+        assert find("vgg16") == files
+
+
+def test_weights_that_were_trained_here_come_first_and_are_not_mixed_with_shipped_ones():
+    made = made_here("vgg16")
+    save_network(tiny.network(), made.weights)
+    assert find("vgg16") == made
+    assert destination(made) == made
+    named = find("vgg16", shipped("vgg16").weights)
+    assert named == shipped("vgg16")
+    with pytest.raises(UsageError, match="found weights that were trained here .* name a file with --out"):
+        destination(named)
+    assert find("vgg16").option == "--model vgg16"
+    assert named.option == f"--model vgg16 --weights {shown(named.weights)}"
+
+
+def test_a_table_or_card_of_other_weights_is_refused_by_name(tmp_path, data):
+    save_network(tiny.network(), tmp_path / "w.safetensors")
+    files = beside("mobilenet", tmp_path / "w.safetensors")
+    with pytest.raises(
+        DataError, match=r"found no table .*w\.safetensors; expected .*w\.table\.json; learn it with: .*--weights"
+    ):
+        own_table(files)
+    files.table.write_text(shipped("mobilenet").table.read_text())
+    with pytest.raises(DataError, match=r"found a table learned on weights 2438930c0357 in .*w\.table\.json"):
+        own_table(files)
+    files.card.write_text(shipped("mobilenet").card.read_text())
+    with pytest.raises(DataError, match=r"found a calibration for weights 2438930c0357 in .*w\.json"):
+        read_card(files)
+    files.card.write_text("[]")
+    with pytest.raises(DataError, match=r"could not read the calibration .*w\.json"):
+        read_card(files)
+
+
+def test_evaluation_of_own_weights_takes_their_table_or_says_that_there_is_none(commands, tmp_path, data, capsys):
+    weights = tmp_path / "w.safetensors"
+    save_network(tiny.network(), weights)
+    files = beside("mobilenet", weights)
+    assert commands("evaluate", "--weights", weights, "--attacks", "clean", "--defenses", "none,flat:40") == 0
+    assert "defences that take the network's table cannot be evaluated: found no table" in capsys.readouterr().err
+    for name in (
+        "defq",
+        "gated",
+        "searched",
+        "defq:20-60",
+        "defq*2",
+        "flat",
+        "transposed",
+        "moving-grid",
+        "gated@last",
+    ):
+        assert commands("evaluate", "--weights", weights, "--attacks", "clean", "--defenses", name) == 2
+        assert "for weights without a table of their own" in capsys.readouterr().err, name
+    own = np.full((8, 8), 33)
+    files.table.write_text(json.dumps({**tiny.TABLE, "table": own.tolist(), "weights_sha256": files.sha256}))
+    assert commands("calibrate", "--weights", weights) == 0
+    found = subject_of(files, data)
+    assert np.array_equal(found.own_table().steps, own)
+    assert commands("evaluate", "--weights", weights, "--attacks", "clean", "--defenses", "defq") == 0
+    assert commands("evaluate", "--weights", weights, "--attacks", "clean", "--defenses", "gated") == 2
+    assert f"found no gate in {files.table}" in capsys.readouterr().err
+
+
+def test_weights_say_what_they_were_trained_on(commands, data):
+    assert train(commands) == 0
+    made = made_here("mobilenet")
+    card = read_card(made)
+    assert card["data"]["sha256"] == data.sha256()
+    assert card["data"]["order"] == data.order
+    assert trained_classes(made.weights) == tiny.CLASSES
+    assert metadata(made.weights)["data_sha256"] == data.sha256()
+    assert "epochs 1" in metadata(made.weights)["recipe"]
+    text = made.card.with_suffix(".md").read_text()
+    assert "CIFAR" not in text
+    assert "images of a folder, 60 to train" in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["train"], ["train", "--checkpoint"], ["calibrate"], ["table"], ["gate"], ["monitor"], ["search"]],
+    ids=" ".join,
+)
+def test_what_cannot_be_written_is_refused_before_the_work(command, commands, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(model_cli, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(model_cli, "load_network", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr(model_cli, "calibrated_subject", lambda *_: pytest.fail("worked"))
+    (tmp_path / "file").write_text("")
+    option = command[1] if len(command) > 1 else "--out"
+    assert commands(command[0], option, tmp_path / "file" / "x.safetensors") == 3
+    assert f"could not write {tmp_path}/file/x.safetensors" in capsys.readouterr().err
+
+
+def test_tables_and_frames_that_cannot_be_written_are_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="could not make the folder .*--out"):
+        own_table(shipped("vgg16")).extended("gate", {}, tmp_path / "file" / "t.json")
+    with pytest.raises(OutputError, match="could not (write|make) .*--out"):
+        write_frames(tmp_path / "file" / "f.npz", tiny.frames(1))

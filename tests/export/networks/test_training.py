@@ -1,0 +1,180 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from device.errors import DataError, OutputError
+from export.data.datasets import LABELS, Dataset, Images
+from export.networks import strided_depthwise_in_float32, training
+from export.networks.training import Recipe, augment, quantise_some, train
+from export.networks.weights import load_network, save_network, weights_file
+from tests import tiny
+
+
+@pytest.fixture
+def data(monkeypatch):
+    pixels = tiny.frames(60)
+    labels = np.arange(60) % 3
+    monkeypatch.setitem(training.NETWORKS, "tiny", lambda classes: tiny.network())
+    part = Images(pixels, labels.astype(np.int64))
+    return Dataset(part, part.take(20), part.take(20), LABELS[:3], "test")
+
+
+def test_a_killed_run_goes_on_where_it_was(data, tmp_path, capsys):
+    recipe = Recipe(epochs=3, batch=20, peak_rate=0.01)
+    whole = train("tiny", data, recipe, tmp_path / "a")
+    with pytest.MonkeyPatch.context() as patch:  # killed after two epochs
+        real = training._epoch
+
+        def dies(*arguments):
+            if arguments[7] == 2:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        patch.setattr(training, "_epoch", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train("tiny", data, recipe, tmp_path / "b")
+    resumed = train("tiny", data, recipe, tmp_path / "b")
+    assert "goes on after epoch 2 of 3" in capsys.readouterr().out
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, atol=2e-3, rtol=2e-2)
+
+
+@pytest.mark.parametrize(("capability", "bfloat16"), [("AVX2", False), ("AVX512", True)])
+def test_bfloat16_is_used_where_the_processor_has_it(capability, bfloat16, data, tmp_path, monkeypatch):
+    used = []
+
+    def autocast(device, dtype, enabled):
+        used.append(enabled)
+        return torch.autocast(device, dtype=dtype, enabled=False)
+
+    monkeypatch.setattr(training.torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(training, "autocast", autocast)
+    train("tiny", data, Recipe(epochs=1, batch=20, peak_rate=0.01), tmp_path / "a")
+    assert set(used) == {bfloat16}
+
+
+def test_strided_depthwise_convolutions_stay_out_of_the_autocast():
+    kinds = {"strided": (nn.Conv2d(4, 4, 3, 2, 1, groups=4), 8), "plain": (nn.Conv2d(4, 4, 3, 1, 1, groups=4), 8)}
+    kinds |= {"tiny map": (nn.Conv2d(4, 4, 3, 1, 1, groups=4), 2), "dense": (nn.Conv2d(4, 4, 3, 2, 1), 8)}
+    strided_depthwise_in_float32(nn.ModuleList(convolution for convolution, _ in kinds.values()))
+    dtypes = {}
+    for name, (convolution, size) in kinds.items():
+        features = torch.rand(2, 4, size, size, generator=torch.Generator().manual_seed(0))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            dtypes[name] = convolution(features.bfloat16()).dtype
+        assert torch.equal(convolution(features), nn.Conv2d.forward(convolution, features))
+    assert dtypes == {
+        "strided": torch.float32,
+        "plain": torch.bfloat16,
+        "tiny map": torch.float32,
+        "dense": torch.bfloat16,
+    }
+
+
+def test_augmentation_moves_and_mirrors_but_keeps_pixels():
+    images = torch.rand(50, 3, 16, 16) + 0.5
+    out = augment(images, torch.Generator().manual_seed(0))
+    assert out.shape == images.shape
+    assert not torch.equal(out, images)
+    inner = out[:, :, 4:12, 4:12]
+    assert inner.min() >= 0.5  # a crop of at most 4 pixels leaves the middle filled
+
+
+def test_a_share_of_the_batch_is_quantised():
+    images = torch.rand(8, 3, 16, 16)
+    out = quantise_some(images, 0.5, torch.Generator().manual_seed(0))
+    assert not (out[:4] == images[:4]).flatten(1).all(1).any()
+    torch.testing.assert_close(out[:4] * 255, (out[:4] * 255).round())  # what a device shows its network
+    assert torch.equal(out[4:], images[4:])
+    assert torch.equal(quantise_some(images, 0.0, torch.Generator()), images)
+
+
+def test_weights_survive_the_file(tmp_path):
+    network = load_network("resnet56")
+    save_network(network, tmp_path / "w.safetensors", "recipe")
+    again = load_network("resnet56", tmp_path / "w.safetensors")
+    for name, value in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(again.state_dict()[name], value)
+
+
+def test_weights_that_cannot_be_used(tmp_path):
+    with pytest.raises(DataError, match="could not load"):
+        load_network("vgg16", tmp_path / "absent.safetensors")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(weights_file("resnet56").read_bytes()[:100000])
+    with pytest.raises(DataError, match="could not load"):
+        load_network("resnet56", cut)
+    with pytest.raises(DataError, match="another network|could not load"):
+        load_network("vgg16", weights_file("resnet56"))
+
+
+def refused(data, recipe, checkpoint, *words):
+    before = checkpoint.read_bytes()
+    with pytest.raises(DataError) as error:
+        train("tiny", data, recipe, checkpoint)
+    assert checkpoint.read_bytes() == before
+    for word in (str(checkpoint), "expected", "--checkpoint", *words):
+        assert word in str(error.value), str(error.value)
+
+
+def test_a_checkpoint_of_other_data_or_another_recipe_is_refused_by_name(data, tmp_path):
+    recipe = Recipe(epochs=1, batch=20, peak_rate=0.01)
+    checkpoint = tmp_path / "c"
+    train("tiny", data, recipe, checkpoint)
+    other = data._replace(train=data.train._replace(pixels=255 - data.train.pixels), source="images in B")
+    refused(
+        other,
+        recipe,
+        checkpoint,
+        f"data {data.sha256()[:12]} there, {other.sha256()[:12]} here",
+        "(test there, images in B here)",
+    )
+    refused(data, recipe._replace(peak_rate=0.02), checkpoint, "peak_rate 0.01 there, 0.02 here;")
+    refused(
+        data, recipe._replace(quantised=0.5, seed=3), checkpoint, "quantised 0.0 there, 0.5 here, seed 0 there, 3 here;"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(training.NETWORKS, "other", lambda classes: tiny.network())
+        with pytest.raises(DataError, match="model tiny there, other here"):
+            train("other", data, recipe, checkpoint)
+    save_network(tiny.network(), tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match="start random weights there, [0-9a-f]{12} here"):
+        train("tiny", data, recipe, checkpoint, tmp_path / "w.safetensors")
+    train("tiny", data._replace(source="the same in another folder"), recipe, checkpoint)
+
+
+def test_epochs_beyond_a_finished_schedule_say_why_not(data, tmp_path):
+    recipe = Recipe(epochs=2, batch=20, peak_rate=0.01)
+    train("tiny", data, recipe, tmp_path / "c")
+    words = ("found a finished run of 2 epochs", "expected --epochs 2", "--start FILE")
+    refused(data, recipe._replace(epochs=5), tmp_path / "c", *words)
+
+
+def test_what_is_no_checkpoint_of_ours_is_one_sentence(data, tmp_path):
+    recipe = Recipe(epochs=1, batch=20, peak_rate=0.01)
+    checkpoint = tmp_path / "c"
+    train("tiny", data, recipe, checkpoint)
+    whole = checkpoint.read_bytes()
+    state = torch.load(checkpoint, weights_only=True)
+    for content in (b"", b"text", whole[:1000], whole[:-500]):
+        checkpoint.write_bytes(content)
+        refused(data, recipe, checkpoint, "could not read the checkpoint")
+    for content in (
+        [1],
+        {"a": 1},
+        {"epoch": 1, "origin": 7},
+    ):
+        torch.save(content, checkpoint)
+        refused(data, recipe, checkpoint, "could not read the checkpoint")
+    torch.save({name: part for name, part in state.items() if name != "origin"}, checkpoint)
+    refused(data, recipe, checkpoint, "does not say of which data and recipe it is, as those of earlier releases")
+
+
+def test_weights_and_checkpoints_that_cannot_be_written_are_one_sentence(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="could not write the checkpoint .*--checkpoint"):
+        train("tiny", data, Recipe(epochs=1, batch=20, peak_rate=0.01), tmp_path / "file" / "c")
+    with pytest.raises(OutputError, match="could not make the folder .*--out"):
+        save_network(tiny.network(), tmp_path / "file" / "w.safetensors")

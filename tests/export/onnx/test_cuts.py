@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from export.calibration.cost import early_exit, score
+from export.networks import NETWORKS, SDN, InternalClassifier
+from export.networks.weights import to_tensor
+from export.onnx import graphs
+from export.onnx import parts as pieces
+from export.onnx.cuts import cheapest_handover, macs_per_value
+from export.onnx.parity import run_split, session
+from tests import tiny
+
+THRESHOLD = 0.5
+
+
+class Residual(nn.Module):
+    """Needs its features twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.long = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)
+        self.short = nn.Conv2d(8, 8, 1, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.long(x) + self.short(x))
+
+
+def thin(*after: nn.Module) -> nn.Sequential:
+    """A block that begins with a depthwise convolution which leaves a quarter of the values."""
+    return nn.Sequential(nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8), *after, nn.Conv2d(8, 8, 1), nn.ReLU())
+
+
+def network(*blocks: nn.Module) -> SDN:
+    """A first block on 3 x 16 x 16 images and ``blocks`` of 8 channels behind it, an internal classifier after each."""
+    torch.manual_seed(1)
+    ics, pixels = [], 16
+    for index in range(len(blocks) + 1):
+        ics.append(InternalClassifier(8, pixels, 3))
+        if index < len(blocks):
+            pixels = blocks[index](torch.zeros(1, 8, pixels, pixels)).shape[-1]
+    end = nn.Sequential(nn.AvgPool2d(pixels), nn.Flatten(), nn.Linear(8, 3))
+    made = SDN(nn.Identity(), [nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()), *blocks], ics, end, tiny.SHAPE)
+    with torch.no_grad():
+        for parameter in made.ics.parameters():
+            parameter.mul_(4)
+    return made.eval()
+
+
+def before_the_cut(model):
+    """Operators that read an image, up to the If, without those of the exit and the rule."""
+    return [node.op_type for node in model.graph.node if node.op_type in ("Conv", "Relu", "If")]
+
+
+@pytest.mark.parametrize("split", [1, 2, 3, 4])
+@pytest.mark.parametrize("cuts", [None, [], [1], [2]])
+def test_a_head_whose_blocks_start_before_the_cut_agrees_with_pytorch(split, cuts):
+    made = network(thin(nn.ReLU()), thin(nn.SiLU()), Residual())
+    parts = pieces.stages(made)
+    cuts = cuts if cuts is None else [cut for cut in cuts if cut < split]
+    handover = cheapest_handover(parts, split)
+    head = graphs.nested_head(handover.parts, split, tiny.SHAPE, THRESHOLD, cuts, handover.again)
+    exits, labels = early_exit(score(made, tiny.frames()), THRESHOLD)
+    images = to_tensor(tiny.frames()).numpy()
+    found = run_split(session(head), session(graphs.tail(parts, split)), images, THRESHOLD)
+    assert found[0].tolist() == (exits + 1).tolist()
+    assert found[1].tolist() == labels.tolist()
+    assert len(set(found[0].tolist())) > 1
+
+
+def test_a_block_starts_before_the_cut_where_that_leaves_less_to_hand_over():
+    for blocks, expected in (
+        ([thin(nn.ReLU())], ["Conv", "Relu", "Conv", "Relu", "If"]),
+        ([thin(nn.SiLU())], ["Conv", "Relu", "Conv", "If"]),  # a SiLU is two nodes that read the convolution
+        ([Residual()], ["Conv", "Relu", "If"]),  # its features go over the cut in any case
+        ([nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())], ["Conv", "Relu", "If"]),  # as many values as before
+        ([nn.Sequential(nn.Conv2d(8, 8, 5, 2, 2), nn.ReLU())], ["Conv", "Relu", "If"]),  # fewer, but dear
+    ):
+        handover = cheapest_handover(pieces.stages(network(*blocks)), 2)
+        assert before_the_cut(graphs.nested_head(handover.parts, 2, tiny.SHAPE, THRESHOLD)) == expected
+
+
+def test_nothing_moves_from_the_tail_into_the_head():
+    parts = pieces.stages(network(thin(nn.ReLU()), thin(nn.ReLU())))
+    moved = cheapest_handover(parts, 2).parts
+    assert len(moved.blocks[1].nodes) == len(parts.blocks[1].nodes) - 2
+    assert moved.blocks[2] is parts.blocks[2]
+    whole = [sum(len(part.weights) for part in (*stages.blocks, *stages.exits)) for stages in (parts, moved)]
+    assert whole[0] == whole[1]
+
+
+def test_the_shipped_networks():
+    """VGG-16 computes its cheap first block twice; MobileNet's second block begins with a strided depthwise convolution."""
+    found = {}
+    for name, make in NETWORKS.items():
+        parts = pieces.stages(make())
+        handover = cheapest_handover(parts, 3)
+        moved = [int(np.sum([old is not new for old, new in zip(parts.blocks, handover.parts.blocks, strict=True)]))]
+        found[name] = (macs_per_value(parts), handover.again, *moved)
+    assert found == {"vgg16": (27, True, 0), "resnet56": (315, False, 0), "mobilenet": (50, False, 1)}
