@@ -12,7 +12,6 @@ from device.errors import EngineError, WireError
 from device.payload.forms import FORMS, FP32, inputs_of
 from device.protocol.tensors import DTYPES
 from device.system.json_text import shown
-from host.app.graphs import read_graph
 from host.app.tail_stages import Stages
 
 OUTPUTS = ["label", "confidence", "exit"]
@@ -64,8 +63,8 @@ class Tail:
     def __init__(self, bundle: Bundle, threads: int = 0, stages: bool = True) -> None:
         self.bundle = bundle
         self._threads = threads or os.cpu_count() or 1
-        model = read_graph(bundle, "tail")
-        small = {form: read_graph(bundle, "from_" + form) for form in forms_of(bundle) if form != FP32}
+        model = bundle.read("tail")
+        small = {form: bundle.read("from_" + form) for form in forms_of(bundle) if form != FP32}
         self.forms = forms_of(bundle)
         self._names = {frozenset(inputs): form for form, inputs in self.forms.items()}
         try:

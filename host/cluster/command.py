@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 from device.bundle.reader import Bundle, load_bundle
 from device.errors import EngineError, HostError, UsageError
 from device.system.options import decimal
-from host.app.graphs import read_graph
 from host.app.reading import limits_of
 from host.app.routes import HostSettings
 from host.app.tail import forms_of
@@ -115,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     threads = arguments.threads or 1
     settings = ClusterSettings(_replicas(arguments.replicas, arguments.ray_address, threads), threads, *delays)
     bundle = load_bundle(arguments.bundle)
-    read_graph(bundle, "tail")  # a changed file is told here, and not in the log of a replica
+    bundle.read("tail")  # a changed file is told here, and not in the log of a replica
     port = _free_port(arguments.address, arguments.port)
     stop = threading.Event()
     with _ray(arguments, settings, bundle) as (serve, folder):

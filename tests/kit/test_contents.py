@@ -48,7 +48,7 @@ def test_everything_is_there_and_nothing_else(files, wheels):
         inside = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         expected |= {str(path.relative_to(ROOT)) for path in inside}
     assert set(files) == expected
-    assert files["device/bundle/reader.py"] == (ROOT / "device" / "bundle.py").read_bytes()
+    assert files["device/bundle/reader.py"] == (ROOT / "device" / "bundle" / "reader.py").read_bytes()
 
 
 def test_manifest_and_sums_name_every_file(files, board):

@@ -1,0 +1,3 @@
+from tests.host.conftest import host
+
+__all__ = ["host"]
