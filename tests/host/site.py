@@ -101,3 +101,12 @@ def closed_after(connection, started):
         while part := connection.recv(65536):
             received += part
     return received, time.monotonic() - started
+
+
+def wait_for(condition):
+    """Until it holds, for ten seconds at most."""
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it did not come to that")

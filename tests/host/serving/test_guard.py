@@ -21,7 +21,7 @@ from host.credentials.tokens import Tokens
 from host.serving import guard, linger
 from host.serving.guard import Guard, Guarding, GuardSettings, add_arguments, guard_of
 from host.serving.limits import ConnectionLimits, fitted, network_of
-from tests.host.site import BOTH_LOOPS, GET, Site, answer, closed_after
+from tests.host.site import BOTH_LOOPS, GET, Site, answer, closed_after, wait_for
 
 TOKEN, SECOND = "cam-1-token-0123", "cam-2-token-4567"
 
@@ -69,11 +69,9 @@ def test_rotation_while_it_runs(serve, token_file, monkeypatch):
 
     assert ask(TOKEN) == (200, b"cam-1")
     token_file.write_text(f"cam-1: {TOKEN}\ncam-1: {'n' * 20}\n")
-    while ask("n" * 20) != (200, b"cam-1"):
-        assert ask(TOKEN) == (200, b"cam-1")
+    wait_for(lambda: ask(TOKEN) == ask("n" * 20) == (200, b"cam-1"))
     token_file.write_text(f"cam-1: {'n' * 20}\n")
-    while ask(TOKEN)[0] != 401:
-        assert ask("n" * 20) == (200, b"cam-1")
+    wait_for(lambda: ask("n" * 20) == (200, b"cam-1") and ask(TOKEN)[0] == 401)
     assert ask("n" * 20) == (200, b"cam-1")
     connection.close()
 
@@ -208,15 +206,13 @@ def test_requests_at_the_same_time(serve, token_file):
     threads = [threading.Thread(target=lambda: done.append(host.ask(token=TOKEN)[0])) for _ in range(2)]
     for thread in threads:
         thread.start()
-    while host.site.begun < 2:
-        time.sleep(0.002)
+    wait_for(lambda: host.site.begun == 2)
     status, headers, body = host.ask(token=TOKEN)
     assert (status, headers["retry-after"]) == (429, "1")
     assert "expected at most 2 at the same time" in json.loads(body)["error"]
     other = threading.Thread(target=lambda: done.append(host.ask(token=SECOND)[0]))
     other.start()
-    while host.site.begun < 3:
-        time.sleep(0.002)
+    wait_for(lambda: host.site.begun == 3)
     host.site.gate.set()
     for thread in [*threads, other]:
         thread.join(5)
@@ -228,15 +224,12 @@ def test_requests_at_the_same_time(serve, token_file):
 def test_a_client_that_goes_away_gives_its_place_back(serve):
     host = serve(client_requests=1)
     for _ in range(3):
+        wait_for(lambda: host.ask()[0] == 200)  # the place of the one before is given back
+        before = host.site.begun
         with host.connect() as connection:
             connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
-            before = host.site.begun
-            while host.site.begun == before:
-                time.sleep(0.002)
-    deadline = time.monotonic() + 3
-    while host.ask()[0] != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+            wait_for(lambda count=before: host.site.begun > count)
+    wait_for(lambda: host.ask()[0] == 200)
 
 
 def test_a_million_addresses_do_not_fill_the_memory(monkeypatch):
@@ -530,8 +523,7 @@ def test_a_handshake_counts_and_ends(secure):
 def test_stopping_does_not_wait_for_a_handshake(secure):
     host, _ = secure()
     with host.connect():
-        while not host.server.server_state.connections:
-            time.sleep(0.002)
+        wait_for(lambda: host.server.server_state.connections)
         started = time.monotonic()
         host.stop()
         assert time.monotonic() - started < 3

@@ -13,7 +13,7 @@ from host.credentials.tokens import Tokens
 from host.serving import linger
 from host.serving.limits import ConnectionLimits
 from tests.host.conftest import BUNDLE
-from tests.host.site import BOTH_LOOPS, GET, closed_after
+from tests.host.site import BOTH_LOOPS, GET, closed_after, wait_for
 
 TOKEN = "cam-1-token-0123"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -54,15 +54,6 @@ def ended(connection, *parts):
     thread.join(5)
     assert not thread.is_alive()
     return answers_in(received)
-
-
-def wait_for(condition):
-    deadline = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        deadline.wait(0.005)
-    raise AssertionError("it did not come to that")
 
 
 def sentence_of(answer):
