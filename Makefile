@@ -9,6 +9,7 @@
 # make faults        what becomes of frames while host and network fail (Linux; the bad network needs root)
 # make fleet         how many devices one host serves: clean, attacked, behind DefQ (25 minutes on two quiet cores, CIFAR-10)
 # make hostile BUNDLE=build/vgg16 [CHECKOUT=DIR]  what honest clients see of the host while hostile ones are at work (Linux)
+# make docs          the documentation as a site in build/site, in an environment of its own; a broken link fails
 # Needs Python >= 3.10 as $(PYTHON) and a package index. PYTHON36=... also runs tests/device on Python 3.6.
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ VENV ?= .venv
 VENV36 ?= .venv36
 RUN := $(VENV)/bin/python
 
-.PHONY: cluster faults fleet fuzz interop demo hostile test test-data test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
+.PHONY: cluster docs faults fleet fuzz interop demo hostile test test-data test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
 
 demo: $(VENV)/.host
 	$(RUN) -m export demo
@@ -52,6 +53,11 @@ ifdef PYTHON36
 else
 	@echo "the kit for Python 3.6 was not tried: set PYTHON36 to such an interpreter to do so"
 endif
+
+docs:
+	$(PYTHON) -m venv build/venv-docs
+	build/venv-docs/bin/pip install -q -r docs/requirements.txt
+	NO_MKDOCS_2_WARNING=1 build/venv-docs/bin/mkdocs build --strict --quiet
 
 interop:
 	$(PYTHON) -m venv build/venv-interop

@@ -1,4 +1,4 @@
-"""The tables of README.md and reports/README.md that show figures of reports/*.csv: python -m tests.readme_tables fills them."""
+"""The tables of README.md, docs/ and reports/README.md that show figures of reports/*.csv: python -m tests.readme_tables fills them."""
 
 import re
 from collections.abc import Callable
@@ -107,11 +107,12 @@ def alarms() -> Cells:
 
 
 TABLES: dict[str, dict[str, Callable[[], Cells]]] = {
-    "README.md": {
+    "README.md": {"| | undefended, L-inf | DefQ, blind L-inf |": attackers},
+    "docs/evidence.md": {
         "| | defence | clean | L-inf | L2 | L1 |": headline,
         "| | undefended, L-inf | DefQ, blind L-inf |": attackers,
-        "| | frames between false alarms |": alarms,
     },
+    "docs/defence/monitor.md": {"| | frames between false alarms |": alarms},
     "reports/README.md": {
         "| restored EFCY / clean EFCY: DefQ -> gated |": gate,
         "| gate -> gate and last exit |": last_exit,

@@ -16,8 +16,8 @@ def test_a_table_that_is_gone_is_named(monkeypatch):
 
 
 def test_another_figure_is_another_table(monkeypatch):
-    monkeypatch.setitem(TABLES, "README.md", {"| | frames between": lambda: [["x", "1"]]})
-    assert "\n| x | 1 |\n" in filled("README.md")
+    monkeypatch.setitem(TABLES, "docs/defence/monitor.md", {"| | frames between": lambda: [["x", "1"]]})
+    assert "\n| x | 1 |\n" in filled("docs/defence/monitor.md")
 
 
 def test_figures_are_bold_where_a_goal_is_reached():
