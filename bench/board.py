@@ -16,8 +16,10 @@ from bench.head import session
 from bench.measure import interleaved, table
 from device.bundle.reader import Bundle, load_bundle
 from device.cameras.arrays import ArrayCamera
+from device.defence.controller import Controller
+from device.defence.quantised import Quantised
 from device.engines import OnnxRuntimeEngine
-from device.loop.pipeline import Pipeline, Preprocessor
+from device.loop.pipeline import Pipeline
 from device.loop.sinks import JsonLinesSink
 from export.bundle.writer import check_frames
 
@@ -81,8 +83,8 @@ def _peak_mb(folder: Path, frames: Path) -> float:
 def _loop(bundle: Bundle, pixels: np.ndarray, work: Path) -> dict[str, float]:
     """The loop with DefQ and a JSON line a frame, against the head alone on images that are ready."""
     threshold = bundle.threshold(bundle.default_rad)
-    prepare = Preprocessor(bundle, defq=True)
-    images = [prepare.to_image(frame).copy() for frame in pixels]
+    defence = Quantised(bundle, bundle.default_rad)
+    images = [defence.treat(frame).image.copy() for frame in pixels]
     head = session(bundle.read("head"))
     given = np.full(1, threshold, np.float32)
 
@@ -94,7 +96,7 @@ def _loop(bundle: Bundle, pixels: np.ndarray, work: Path) -> dict[str, float]:
         pipeline.run(ArrayCamera(pixels))
 
     sink = JsonLinesSink(str(work / "out.jsonl"))
-    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), threshold, True, None, sink)
+    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), Controller(bundle), None, sink)
     times = interleaved({"bare": bare, "loop": partial(whole, pipeline)}, rounds=15)
     sink.close()
     return {
@@ -105,7 +107,7 @@ def _loop(bundle: Bundle, pixels: np.ndarray, work: Path) -> dict[str, float]:
 
 def _waiting(bundle: Bundle, pixels: np.ndarray) -> dict[str, float]:
     """CPU time of the process at RATE frames a second, as a share of one core, and what its frames took of it."""
-    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle), bundle.threshold(bundle.default_rad))
+    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle), Controller(bundle))
     pipeline.run(ArrayCamera(pixels))
     cpu_s = time.process_time()
     pipeline.run(ArrayCamera(pixels))

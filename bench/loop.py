@@ -10,6 +10,7 @@ import numpy as np
 from bench.measure import table
 from device.bundle.reader import load_bundle
 from device.cameras import Camera, Frame
+from device.defence.controller import Controller
 from device.engines import OnnxRuntimeEngine
 from device.loop.pipeline import Pipeline
 from device.loop.sinks import JsonLinesSink
@@ -40,7 +41,7 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
         bundle = load_bundle(str(bundles / model))
         with tempfile.TemporaryDirectory() as folder:
             sink = JsonLinesSink(str(Path(folder) / "out.jsonl"))
-            pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.0, True, None, sink)
+            pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), Controller(bundle, threshold=0.0), None, sink)
             camera = _Repeat()
             pipeline.run(camera, 200)
             overheads, stages = [], []

@@ -15,6 +15,7 @@ import numpy as np
 from bench.measure import table
 from device.bundle.reader import Bundle, load_bundle
 from device.cameras.arrays import ArrayCamera
+from device.defence.controller import Controller
 from device.engines import OnnxRuntimeEngine
 from device.loop.pipeline import Pipeline
 from device.preview.preview import Preview
@@ -79,7 +80,7 @@ def _in_thread(bundle: Bundle, cores: set[int], rate: float | None) -> dict[str,
 
 def _measured(bundle: Bundle, rate: float | None) -> dict[str, float]:
     recorder = Recorder(len(bundle.relative_costs))
-    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.0, True, None, recorder)
+    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), Controller(bundle, threshold=0.0), None, recorder)
     camera = ArrayCamera(_frames(), loop=True, rate=rate)
     server = Preview(pipeline, recorder, {}, fps=FPS).serve(port=0)
     try:

@@ -38,18 +38,20 @@ LEAST_RATE = 0.001  # frames a second
 
 
 class Condition(NamedTuple):
-    """What frames are shown, and whether they are quantised."""
+    """What frames are shown, and behind which defence: a mode of the controller."""
 
     name: str
     attacked: bool
-    defq: bool
+    mode: str
 
 
 CONDITIONS = (
-    Condition("clean", False, False),
-    Condition("clean + DefQ", False, True),
-    Condition("attacked", True, False),
-    Condition("attacked + DefQ", True, True),
+    Condition("clean", False, "off"),
+    Condition("clean + DefQ", False, "on"),
+    Condition("clean + gated DefQ", False, "gated"),
+    Condition("attacked", True, "off"),
+    Condition("attacked + DefQ", True, "on"),
+    Condition("attacked + gated DefQ", True, "gated"),
 )
 
 
@@ -132,6 +134,8 @@ def measure(session: Session, arguments: argparse.Namespace) -> Dict[str, Any]:
         "idle_w": idle_w, "conditions": {},
     }  # fmt: skip
     for condition in CONDITIONS:
+        if condition.mode == "gated" and session.bundle.gate is None:
+            continue
         if stop.is_set():
             break
         print("{}: {:.0f} s".format(condition.name, arguments.seconds), file=sys.stderr, flush=True)
@@ -165,7 +169,7 @@ def _window(
 ) -> Dict[str, Any]:  # fmt: skip
     """Run for ``seconds`` and give the figures."""
     sink = _Collector()
-    pipeline = session.pipeline(condition.defq, sink)
+    pipeline = session.pipeline(session.controller(condition.mode), sink)
     camera = _Window(pixels, labels, name=condition.name, loop=True, rate=rate)
     cpu_s, started_s = time.process_time(), time.perf_counter()
     camera.end_s = started_s + seconds

@@ -13,10 +13,11 @@ from device.bundle.reader import Bundle, load_bundle
 from device.cameras import Camera, open_camera
 from device.commands.session import SOURCES_HELP, open_source, stop_on_signals
 from device.defence.defq import DefQ
+from device.defence.undefended import Undefended
 from device.engines import Engine, open_engine
 from device.errors import DataError, OutputError, UsageError
 from device.jpeg.file import DC_RULES, JpegEncoder
-from device.loop.pipeline import Preprocessor
+from device.loop.preprocess import Preprocessor
 from device.pictures import decode_picture
 from device.system.console import aligned
 from device.system.files import read_bounded, write_file
@@ -109,13 +110,15 @@ class _Head:
     """The bundle's head, for pixels that are quantised already."""
 
     def __init__(self, bundle: Bundle, engine: Engine, threshold: float) -> None:
-        self._prepare = Preprocessor(bundle, defq=False)
-        self._engine, self._threshold = engine, threshold
+        self._prepare = Preprocessor(bundle)
+        self._defence = Undefended(bundle, bundle.default_rad, threshold)
+        self._engine = engine
         self.resize: Callable[[np.ndarray], np.ndarray] = self._prepare.resize
 
     def __call__(self, pixels: np.ndarray) -> List[int]:
         """1-based exit, 0 where the frame does not leave on the device, and label."""
-        head = self._engine.run(self._prepare.to_image(self._prepare.resize(pixels)), self._threshold)
+        treatment = self._defence.treat(self._prepare.resize(pixels))
+        head = self._engine.run(treatment.image, treatment.threshold)
         return [head.exit, head.label]
 
 

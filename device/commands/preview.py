@@ -10,8 +10,6 @@ from device.cameras import Camera
 from device.commands.session import add_arguments as add_session_arguments
 from device.commands.session import (
     add_camera_arguments,
-    gate_of,
-    monitor_of,
     open_session,
     open_source,
     stop_on_signals,
@@ -59,9 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     attacker: Optional[Attacker] = None
     try:
         bundle, rad = session.bundle, session.rad
-        gate = gate_of(arguments, bundle)
-        wanted = arguments.monitor or arguments.defq == "auto"
-        monitor = monitor_of(bundle, rad, arguments.learn) if wanted or rad in bundle.monitor else None
+        watch = arguments.monitor or rad in bundle.monitor
+        controller = session.controller(arguments.defq, watch, arguments.learn)
         sensor = open_sensor(arguments.power)
         frames = load_frame_set(bundle) if isinstance(bundle.manifest.get("frames"), dict) else None
         source = arguments.source
@@ -72,12 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
         stop = stop_on_signals()
         with open_source(source, bundle) as camera:
             recorder = Recorder(len(bundle.relative_costs))
-            pipeline = session.pipeline(arguments.defq in ("on", "gated"), recorder, gate, monitor)
-            pipeline.auto = arguments.defq == "auto"
+            pipeline = session.pipeline(controller, recorder)
             facts = {"bundle": bundle.id, "engine": session.engine.name, "source": camera.describe(),
                      "host": arguments.host, "power": sensor.name, "rad": rad,
                      "threshold": session.threshold}  # fmt: skip
-            preview = Preview(pipeline, recorder, facts, attacker, why_not, gate, _reader_of(sensor), arguments.fps)
+            preview = Preview(pipeline, recorder, facts, attacker, why_not, _reader_of(sensor), arguments.fps)
             server = preview.serve(arguments.address, arguments.port, arguments.token)
             print("{} on {}, {}\nattack: {}\npreview: {}".format(
                 bundle.id, session.engine.name, camera.describe(), attacker.describe() if attacker else why_not, server.url),

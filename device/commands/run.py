@@ -9,8 +9,6 @@ from device.cameras import Camera
 from device.commands.session import add_arguments as add_session_arguments
 from device.commands.session import (
     add_camera_arguments,
-    gate_of,
-    monitor_of,
     open_session,
     open_source,
     reopen_on_hangup,
@@ -35,26 +33,16 @@ def run(arguments: argparse.Namespace) -> int:
     session = open_session(arguments)
     try:
         bundle, rad = session.bundle, session.rad
-        gate = gate_of(arguments, bundle)
-        auto = arguments.defq == "auto"
-        monitor = monitor_of(bundle, rad, arguments.learn) if auto or arguments.monitor else None
-        defq = arguments.defq
-        if gate is not None:
-            stages = (
-                "noise level {:.2f}, threshold {:.2f}".format(each.level, each.thresholds[rad])
-                for each in gate.stages()
-            )
-            defq = "gated ({})".format("; ".join(stages))
+        controller = session.controller(arguments.defq, arguments.monitor, arguments.learn)
         stop = stop_on_signals()
         with open_source(arguments.source, bundle) as camera:
             sink = Sink()
             if arguments.jsonl:
                 sink = JsonLinesSink(arguments.jsonl, line_buffered=camera.live)
                 reopen_on_hangup(sink, stop)
-            pipeline = session.pipeline(arguments.defq in ("on", "gated"), sink, gate, monitor)
-            pipeline.auto = auto
+            pipeline = session.pipeline(controller, sink)
             print("{} on {}, {}, DefQ {}, RAD {} % (threshold {:.2f}), {}".format(
-                bundle.id, session.engine.name, camera.describe(), defq, rad, session.threshold,
+                bundle.id, session.engine.name, camera.describe(), controller.describe(), rad, session.threshold,
                 "host " + arguments.host if arguments.host else "no host"), file=sys.stderr, flush=True)  # fmt: skip
             notify("READY=1")
             try:

@@ -12,8 +12,8 @@ from device.bundle.reader import Bundle, load_bundle
 from device.cameras import Camera, open_camera
 from device.cameras.arrays import ArrayCamera
 from device.cameras.base import options, rate_option, whole_option
-from device.defence.gate import Gate
-from device.defence.monitor import Monitor
+from device.defence.controller import AUTO as AUTO_DEFENCE
+from device.defence.controller import MODES, Controller, monitor_of
 from device.engines import Engine, open_engine
 from device.errors import HostError, UsageError
 from device.link.credentials import access_of
@@ -60,7 +60,7 @@ def add_camera_arguments(parser: argparse.ArgumentParser, defq: str = "on") -> N
     """Options of the commands that watch a source."""
     add = parser.add_argument
     add("--source", required=True, metavar="URI", help=SOURCES_HELP)
-    add("--defq", choices=("on", "off", "gated", "auto"), default=defq,
+    add("--defq", choices=MODES, default=defq,
         help="quantise all frames, none, those that are noisier than clean ones, or all while the monitor suspects an "
              "attack (default {})".format(defq))  # fmt: skip
     add("--monitor", action="store_true", help="watch the exits and warn of an attack; --defq auto implies it")
@@ -78,11 +78,23 @@ class Session(NamedTuple):
     rad: int
     threshold: float
 
-    def pipeline(
-        self, defq: bool, sink: Sink, gate: Optional[Gate] = None, monitor: Optional[Monitor] = None
-    ) -> Pipeline:
+    def controller(self, mode: str, watch: bool = False, learn: int = 0) -> Controller:
+        """A controller for this session's bundle and relative accuracy drop.
+
+        Args:
+            mode: one of MODES, to begin with.
+            watch: let the monitor warn in the other modes than ``auto`` too.
+            learn: the first so many frames are clean, and the monitor takes its usual shares from them.
+
+        Raises:
+            UsageError: the bundle lacks what the mode or the monitor needs.
+        """
+        monitor = monitor_of(self.bundle, self.rad, learn) if watch or mode == AUTO_DEFENCE else None
+        return Controller(self.bundle, self.rad, mode, monitor)
+
+    def pipeline(self, controller: Controller, sink: Sink) -> Pipeline:
         """A pipeline over this session's engine and host."""
-        return Pipeline(self.bundle, self.engine, self.threshold, defq, self.uplink, sink, gate, self.rad, monitor)
+        return Pipeline(self.bundle, self.engine, controller, self.uplink, sink)
 
     def close(self) -> None:
         """Let go of the host, where frames on their way are finished first, and of the engine."""
@@ -152,34 +164,6 @@ def open_source(uri: str, bundle: Bundle) -> Camera:
     frames = load_frame_set(bundle)
     pixels, twins = (frames.clean, frames.attacked) if kind == "clean" else (frames.attacked, None)
     return ArrayCamera(pixels, frames.labels, twins, "the bundle's {} frame set".format(kind), loop, rate)
-
-
-def gate_of(arguments: argparse.Namespace, bundle: Bundle) -> Optional[Gate]:
-    """The bundle's gate for ``--defq gated``, else None.
-
-    Raises:
-        UsageError: the bundle has none.
-    """
-    if arguments.defq != "gated":
-        return None
-    if bundle.gate is None:
-        raise UsageError("found --defq gated, but no gate in bundle {}; expected a bundle with a calibrated gate; calibrate it "
-                         "with: python -m export gate --model {}, and export the bundle again".format(
-                             bundle.path, bundle.model))  # fmt: skip
-    return bundle.gate
-
-
-def monitor_of(bundle: Bundle, rad: int, learn: int = 0) -> Monitor:
-    """The attack monitor with the bundle's shares of exits.
-
-    Raises:
-        UsageError: the bundle has none.
-    """
-    if rad not in bundle.monitor:
-        raise UsageError("found no monitor in bundle {}; expected the usual shares of exits in it; calibrate them with: "
-                         "python -m export monitor --model {}, and export the bundle again".format(
-                             bundle.path, bundle.model))  # fmt: skip
-    return Monitor(bundle.monitor[rad], bundle.split, learn=learn)
 
 
 def stop_on_signals() -> threading.Event:

@@ -7,26 +7,10 @@ import numpy as np
 
 from device.bundle.reader import Bundle
 from device.cameras import Frame
+from device.defence.base import Treatment
 from device.engines import HeadResult
 from device.link.host_request import Ticket
 from device.loop.sinks import Decision
-
-
-class Treatment(NamedTuple):
-    """What is done to a frame before the head sees it."""
-
-    threshold: float
-    """Confidence from which it leaves."""
-    table: Optional[np.ndarray]
-    """That quantises it, float32 (8, 8); None for a frame that is left as it is."""
-    whole: bool
-    """Frames are quantised whatever they look like, with the bundle's table, which a head may have fused."""
-    found: Optional[bool] = None
-    """Whether the gate counts it as attacked; None where no gate was asked."""
-
-    @property
-    def quantised(self) -> bool:
-        return self.table is not None
 
 
 class FrameJob(NamedTuple):

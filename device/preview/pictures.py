@@ -2,14 +2,14 @@
 
 import threading
 import time
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Dict, List, Tuple
 
 import cv2
 import numpy as np
 
 from device.bundle.reader import Bundle
-from device.defence.gate import Gate
-from device.loop.pipeline import Preprocessor
+from device.defence.defq import DefQ
+from device.loop.preprocess import Preprocessor
 from device.preview.recorder import Recorder, Shot
 
 LONGEST, SHORTEST = 640, 384  # sides of the camera picture
@@ -63,12 +63,13 @@ class Painter:
     """Draws the two pictures.
 
     Args:
-        bundle, gate: of the pipeline.
+        bundle: of the pipeline.
     """
 
-    def __init__(self, bundle: Bundle, gate: Optional[Gate] = None) -> None:
-        self._gate = gate
-        self._prepare = Preprocessor(bundle, True, gate)
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._prepare = Preprocessor(bundle)
+        self._quantisers: Dict[bytes, DefQ] = {}  # by their tables
 
     def camera(self, shot: Shot) -> bytes:
         """A JPEG of the camera's frame, with the decision below and marks for attack and DefQ above."""
@@ -92,6 +93,15 @@ class Painter:
             _tag(image, "DefQ", width - int(12 * size) - _tag_width("DefQ", size), int(30 * size), size, DEFQ)
         return _encoded(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
 
+    def _quantiser(self, pixels: np.ndarray, found: bool) -> DefQ:
+        """With the table that a frame was quantised with: that of the gate's stage that found it, or the bundle's."""
+        stage = self._bundle.gate.stage_for(pixels) if found and self._bundle.gate is not None else None
+        table = self._bundle.table if stage is None else stage.table
+        key = table.tobytes()
+        if key not in self._quantisers:
+            self._quantisers[key] = DefQ(table)
+        return self._quantisers[key]
+
     def lens(self, shot: Shot) -> bytes:
         """What the network sees: a PNG of four pictures at its size, one beside the other. From left to right the frame as
         it came, under attack, their difference (amplified, grey = none), and what went into the network (quantised, if
@@ -100,11 +110,7 @@ class Painter:
         difference = np.clip(128 + AMPLIFIED * (seen.astype(np.int16) - clean), 0, 255).astype(np.uint8)
         network = seen
         if shot.decision.quantised:
-            found = shot.decision.attacked  # None: no gate was asked
-            stage = self._gate.stage_for(seen) if self._gate is not None and found else None
-            self._prepare.defq = stage is None
-            planes = self._prepare.to_image(seen, stage)[0]
-            network = np.rint(planes.transpose(1, 2, 0) * 255).astype(np.uint8)
+            network = self._quantiser(seen, bool(shot.decision.attacked)).planes(seen).transpose(1, 2, 0)
         strip = np.concatenate([clean, seen, difference, network], axis=1)
         return _encoded(cv2.cvtColor(strip, cv2.COLOR_RGB2BGR) if strip.shape[2] == 3 else strip, ".png", [])
 

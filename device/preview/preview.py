@@ -2,7 +2,6 @@
 
 from typing import Any, Dict, Optional
 
-from device.defence.gate import Gate
 from device.loop.pipeline import Pipeline
 from device.preview.attackers import Attacker
 from device.preview.pictures import Painter, Picture
@@ -21,13 +20,12 @@ class Preview:
         pipeline: with ``recorder`` as its sink.
         facts: see Stats.
         attacker, why_not: see Switches.
-        gate: the pipeline's.
         power_w: gives watts, or None.
         fps: camera pictures a second.
 
     Example:
         >>> recorder = Recorder(len(bundle.relative_costs))
-        >>> pipeline = Pipeline(bundle, engine, threshold, False, uplink, recorder)
+        >>> pipeline = Pipeline(bundle, engine, Controller(bundle, mode="off"), uplink, recorder)
         >>> server = Preview(pipeline, recorder, {"bundle": bundle.id}).serve("127.0.0.1", 8080)
         >>> pipeline.run(camera)
     """
@@ -39,7 +37,6 @@ class Preview:
         facts: Dict[str, Any],
         attacker: Optional[Attacker] = None,
         why_not: str = "",
-        gate: Optional[Gate] = None,
         power_w: Optional[PowerReader] = None,
         fps: float = 10,
     ) -> None:
@@ -47,7 +44,7 @@ class Preview:
         self._recorder = recorder
         pipeline.before_frame = self._switch
         self.stats = Stats(pipeline, recorder, self.switches, facts, power_w)
-        painter = Painter(pipeline.bundle, gate)
+        painter = Painter(pipeline.bundle)
         self.content = Content(
             Picture(recorder, painter.camera, fps), Picture(recorder, painter.lens, LENS_FPS), self.stats, self.switches
         )

@@ -88,7 +88,7 @@ class Stats:
         )  # fmt: skip
 
     def _monitor(self) -> Dict[str, Any]:
-        monitor = self._pipeline.monitor
+        monitor = self._pipeline.controller.monitor
         if monitor is None:
             return {"state": "absent", "alarms": 0}
         state = "learning" if monitor.learning else "suspected" if monitor.attacked else "ok"

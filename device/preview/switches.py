@@ -7,11 +7,9 @@ from device.errors import UsageError
 from device.loop.pipeline import Pipeline
 from device.preview.attackers import Attacker
 
-DEFQ_MODES = ("off", "on", "auto")
-
 
 class Switches:
-    """Attack on or off; DefQ off, on or auto.
+    """Attack on or off; DefQ in one of the controller's modes.
 
     Args:
         pipeline: is switched; its settings are where the switches begin.
@@ -20,7 +18,7 @@ class Switches:
 
     def __init__(self, pipeline: Pipeline, attacker: Optional[Attacker], why_not: str = "") -> None:
         self.attack = False
-        self.defq = "auto" if pipeline.auto else "on" if pipeline.defq else "off"
+        self.defq = pipeline.controller.mode
         self._pipeline = pipeline
         self._attacker = attacker
         self._why_not = why_not
@@ -28,7 +26,7 @@ class Switches:
         self._changed = False
 
     def ask(self, wanted: Dict[str, Any]) -> None:
-        """Take ``{"attack": bool}``, ``{"defq": "off" | "on" | "auto"}`` or both; from any thread.
+        """Take ``{"attack": bool}``, ``{"defq": MODE}`` or both; from any thread.
 
         Raises:
             UsageError: something else, or what this run cannot do; nothing is switched then.
@@ -39,12 +37,13 @@ class Switches:
         attack, defq = wanted.get("attack", self.attack), wanted.get("defq", self.defq)
         if not isinstance(attack, bool):
             raise UsageError("found {} for the attack; expected true or false".format(repr(attack)[:80]))
-        if defq not in DEFQ_MODES:
-            raise UsageError("found {} for DefQ; expected off, on or auto".format(repr(defq)[:80]))
+        modes = self._pipeline.controller.modes
+        if not isinstance(defq, str) or defq not in modes:
+            raise UsageError("found {} for DefQ; expected one of {}".format(repr(defq)[:80], ", ".join(modes)))
         if attack and self._attacker is None:
             raise UsageError("found no attack to switch on ({})".format(self._why_not))
-        if defq == "auto" and self._pipeline.monitor is None:
-            raise UsageError("found no monitor in this bundle, which DefQ auto needs; expected on or off")
+        if modes[defq]:
+            raise UsageError(modes[defq])
         with self._lock:
             self.attack, self.defq, self._changed = attack, defq, True
 
@@ -54,14 +53,12 @@ class Switches:
             with self._lock:
                 attack, defq, self._changed = self.attack, self.defq, False
             self._pipeline.attack = self._attacker if attack else None
-            self._pipeline.auto = defq == "auto"
-            if defq != "auto":
-                self._pipeline.defq = defq == "on"
+            self._pipeline.controller.set_mode(defq)
         return self._pipeline.attack is not None
 
     def to_dict(self) -> Dict[str, Any]:
         """Where the switches stand, ready for JSON."""
-        attacker, pipeline = self._attacker, self._pipeline
+        attacker, controller = self._attacker, self._pipeline.controller
         return {
             "attack": {
                 "on": self.attack,
@@ -69,5 +66,5 @@ class Switches:
                 "kind": "none" if attacker is None else attacker.kind,
                 "text": self._why_not if attacker is None else attacker.describe(),
             },
-            "defq": {"mode": self.defq, "active": pipeline.defq, "auto_available": pipeline.monitor is not None},
+            "defq": {"mode": self.defq, "active": controller.active, "auto_available": controller.monitor is not None},
         }

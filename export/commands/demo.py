@@ -15,7 +15,7 @@ import numpy as np
 from device.bundle.reader import Bundle, load_bundle
 from device.cameras import open_camera
 from device.errors import DataError, EdgeError, HostError
-from device.loop.pipeline import Preprocessor
+from device.loop.preprocess import Preprocessor
 from export.attacks import DeepSlothLinf
 from export.bundle.writer import BundleSettings, export_bundle
 from export.calibration.card import read_card
@@ -113,7 +113,7 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
 
 def shrunk(frames: np.ndarray, bundle: Bundle) -> np.ndarray:
     """What the network sees of camera frames: uint8 (n, height, width, 3) of the bundle's input."""
-    prepare = Preprocessor(bundle, defq=False)
+    prepare = Preprocessor(bundle)
     return np.stack([prepare.resize(frame) for frame in frames])
 
 

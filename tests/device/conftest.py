@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from device.bundle.reader import load_bundle
+from device.defence.controller import Controller
+from device.loop.pipeline import Pipeline
 from device.payload.forms import FORMS, inputs_of
 from device.protocol.messages import HEADER_LENGTH, decode_request, encode_response, error_body
 
@@ -238,3 +240,10 @@ def host_at(bundle):
     yield start
     for host in started:
         host.stop()
+
+
+def make_pipeline(bundle, engine, threshold, defq=False, uplink=None, sink=None, gate=None, rad=None, monitor=None):
+    """A pipeline with its controller. defq: False, True, or a mode; True with a gate is gated."""
+    mode = defq if isinstance(defq, str) else "off" if not defq else "on" if gate is None else "gated"
+    bundle = bundle._replace(gate=gate)
+    return Pipeline(bundle, engine, Controller(bundle, rad, mode, monitor, threshold), uplink, sink)

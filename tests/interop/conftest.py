@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from device.bundle.reader import Bundle, load_bundle
+from device.defence.undefended import Undefended
 from device.engines import OnnxRuntimeEngine
-from device.loop.pipeline import Preprocessor
 from tests.host.conftest import BUNDLE, ROOT, HostProcess
 
 INSTALL = "pip install -r tests/interop/requirements.txt, in an environment of its own"
@@ -33,9 +33,9 @@ def expected():
 @pytest.fixture(scope="session")
 def sent(bundle):
     """The indices of the committed frames that do not leave on the device, and their activations."""
-    engine, prepare = OnnxRuntimeEngine(bundle, 1), Preprocessor(bundle, defq=False)
+    engine, defence = OnnxRuntimeEngine(bundle, 1), Undefended(bundle, bundle.default_rad)
     frames = np.load(BUNDLE.parent / "frames.npz")["frames"]
-    heads = [engine.run(prepare.to_image(frame), 0.62) for frame in frames]
+    heads = [engine.run(defence.treat(frame).image, 0.62) for frame in frames]
     stay = [index for index, head in enumerate(heads) if head.activation is not None]
     assert len(stay) == 19
     return stay, np.concatenate([heads[index].activation for index in stay])

@@ -6,18 +6,21 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from device.defence.quantised import Quantised
+from device.defence.undefended import Undefended
 from device.engines import NAMES, HeadResult, OnnxRuntimeEngine, open_engine, probe_engines
 from device.engines import open as opening
 from device.engines.base import Engine
 from device.engines.flat_head import TOLERANCE, FlatHeadEngine, check_answers, read_flat_head, without_default
 from device.engines.onnx_runtime import CPU, OUTPUTS, session_options
 from device.errors import EngineError, UsageError
-from device.loop.pipeline import Preprocessor
+from device.loop.preprocess import Preprocessor
 
 
 def images(bundle, frames, defq=False):
-    prepare = Preprocessor(bundle, defq)
-    return [prepare.to_image(prepare.resize(frame)).copy() for frame in frames]
+    prepare = Preprocessor(bundle)
+    defence = (Quantised if defq else Undefended)(bundle._replace(defq_fused=False), 5)
+    return [defence.treat(prepare.resize(frame)).image.copy() for frame in frames]
 
 
 class FlatOnCpu(FlatHeadEngine):

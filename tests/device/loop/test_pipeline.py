@@ -9,10 +9,13 @@ import pytest
 from device.cameras import Camera, Frame
 from device.defence.gate import Gate, noise_level
 from device.defence.monitor import ExitShares, Monitor
+from device.defence.quantised import Quantised
+from device.defence.undefended import Undefended
 from device.engines import HeadResult, OnnxRuntimeEngine
 from device.link.host_client import Uplink
-from device.loop.pipeline import Pipeline, Preprocessor
+from device.loop.preprocess import Preprocessor
 from device.loop.sinks import Sink, to_line
+from tests.device.conftest import make_pipeline
 
 
 class ListCamera(Camera):
@@ -46,7 +49,7 @@ def run(bundle):
             uplink = Uplink(url, bundle, 0.62, **options)
             opened.append(uplink)
         sink = ListSink()
-        pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, defq, uplink, sink, gate, rad)
+        pipeline = make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, defq, uplink, sink, gate, rad)
         summary = pipeline.run(camera, limit, stop)
         return sink.decisions, summary.to_dict()
 
@@ -150,26 +153,24 @@ def test_limit_and_stop(run, frames):
 
 
 def test_defq_changes_what_the_head_sees(bundle, frames):
-    with_, without = Preprocessor(bundle, defq=True), Preprocessor(bundle, defq=False)
-    image = without.to_image(frames[0])
+    image = Undefended(bundle, 5).treat(frames[0]).image
     assert image.shape == (1, 3, 16, 16)
     assert image.dtype == np.float32
     np.testing.assert_array_equal(image[0], frames[0].transpose(2, 0, 1).astype(np.float32) / np.float32(255))
-    assert 0.001 < np.abs(with_.to_image(frames[0]) - image).mean() < 0.2
+    assert 0.001 < np.abs(Quantised(bundle, 5).treat(frames[0]).image - image).mean() < 0.2
 
 
 @pytest.mark.parametrize("shape", [(480, 640, 3), (8, 8, 3), (100, 16), (16, 16, 1), (16, 16, 3)])
 def test_any_size_and_grey_become_the_input(bundle, shape):
-    pixels = Preprocessor(bundle, defq=False).resize(np.full(shape, 77, np.uint8))
+    pixels = Preprocessor(bundle).resize(np.full(shape, 77, np.uint8))
     assert pixels.shape == (16, 16, 3)
     assert (pixels == 77).all()
 
 
 def test_colour_becomes_grey_for_a_grey_network(bundle):
     grey = bundle._replace(input_shape=(1, 16, 16))
-    assert Preprocessor(grey, defq=True).to_image(
-        Preprocessor(grey, False).resize(np.full((20, 20, 3), 50, np.uint8))
-    ).shape == (1, 1, 16, 16)
+    pixels = Preprocessor(grey).resize(np.full((20, 20, 3), 50, np.uint8))
+    assert Quantised(grey, 5).treat(pixels).image.shape == (1, 1, 16, 16)
 
 
 def test_fused_heads_are_told_whether_to_quantise(bundle, frames):
@@ -182,7 +183,7 @@ def test_fused_heads_are_told_whether_to_quantise(bundle, frames):
 
     fused = bundle._replace(defq_fused=True)
     for defq in (True, False):
-        Pipeline(fused, Engine(), 0.5, defq).run(ListCamera(frames[:1]))
+        make_pipeline(fused, Engine(), 0.5, defq).run(ListCamera(frames[:1]))
     value = frames[0][0, 0, 0] / np.float32(255)
     assert [(pytest.approx(seen), defq) for seen, defq in Engine.seen] == [(value, True), (value, False)]
 
@@ -200,6 +201,10 @@ def clean_and_noisy(frames):
     return [clean, noisy]
 
 
+def image_of(defence, pixels):
+    return defence.treat(pixels).image.copy()
+
+
 class RecordingEngine:
     """Keeps what the head is given; no frame leaves."""
 
@@ -215,12 +220,12 @@ class RecordingEngine:
 @pytest.mark.parametrize(("rad", "lower"), [(None, 0.5), (5, 0.5), (10, 0.4)])
 def test_gate_quantises_noisy_frames_alone_and_lowers_their_threshold(bundle, clean_and_noisy, rad, lower):
     engine, sink = RecordingEngine(bundle), ListSink()
-    summary = Pipeline(bundle, engine, 0.62, True, None, sink, GATE, rad).run(ListCamera(clean_and_noisy * 2))
-    with_, without = Preprocessor(bundle, True, GATE), Preprocessor(bundle, defq=False)
-    images = [without.to_image(clean_and_noisy[0]), with_.to_image(clean_and_noisy[1], GATE)] * 2
+    summary = make_pipeline(bundle, engine, 0.62, True, None, sink, GATE, rad).run(ListCamera(clean_and_noisy * 2))
+    other = Quantised(bundle._replace(table=GATE.table), 5)  # the gate's table for every frame
+    images = [image_of(Undefended(bundle, 5), clean_and_noisy[0]), image_of(other, clean_and_noisy[1])] * 2
     for (image, _, _), expected in zip(engine.seen, images):
         np.testing.assert_array_equal(image, expected)
-    assert not np.array_equal(images[1], Preprocessor(bundle, defq=True).to_image(clean_and_noisy[1]))  # another table
+    assert not np.array_equal(images[1], image_of(Quantised(bundle, 5), clean_and_noisy[1]))
     assert [seen[1:] for seen in engine.seen] == [(0.62, False), (lower, False)] * 2
     assert [decision.attacked for decision in sink.decisions] == [False, True] * 2
     assert summary.to_dict()["attacked_frames"] == 2
@@ -234,19 +239,19 @@ def test_a_weak_stage_takes_what_lies_below_the_strong_one(bundle, clean_and_noi
     strong = GATE._replace(level=between, weak=weak)
     louder = np.clip(clean + np.random.RandomState(1).normal(0, 40, clean.shape), 0, 255).astype(np.uint8)
     engine, sink = RecordingEngine(bundle), ListSink()
-    Pipeline(bundle, engine, 0.62, True, None, sink, strong).run(ListCamera([clean, noisy, louder]))
+    make_pipeline(bundle, engine, 0.62, True, None, sink, strong).run(ListCamera([clean, noisy, louder]))
     assert [threshold for _, threshold, _ in engine.seen] == [0.62, 0.3, 0.5]
     assert [decision.attacked for decision in sink.decisions] == [False, True, True]
-    prepare = Preprocessor(bundle, True, strong)
-    np.testing.assert_array_equal(engine.seen[1][0], prepare.to_image(noisy, weak))
-    np.testing.assert_array_equal(engine.seen[2][0], prepare.to_image(louder, strong))
-    assert not np.array_equal(prepare.to_image(noisy, weak).copy(), prepare.to_image(noisy, strong))
+    with_weak, with_strong = (Quantised(bundle._replace(table=stage.table), 5) for stage in (weak, strong))
+    np.testing.assert_array_equal(engine.seen[1][0], image_of(with_weak, noisy))
+    np.testing.assert_array_equal(engine.seen[2][0], image_of(with_strong, louder))
+    assert not np.array_equal(image_of(with_weak, noisy), image_of(with_strong, noisy))
 
 
 def test_gate_leaves_the_table_of_a_fused_head_off(bundle, clean_and_noisy):
     fused, plain = RecordingEngine(bundle), RecordingEngine(bundle)
-    Pipeline(bundle._replace(defq_fused=True), fused, 0.62, gate=GATE).run(ListCamera(clean_and_noisy))
-    Pipeline(bundle, plain, 0.62, gate=GATE).run(ListCamera(clean_and_noisy))
+    make_pipeline(bundle._replace(defq_fused=True), fused, 0.62, True, gate=GATE).run(ListCamera(clean_and_noisy))
+    make_pipeline(bundle, plain, 0.62, True, gate=GATE).run(ListCamera(clean_and_noisy))
     assert [seen[1:] for seen in fused.seen] == [(0.62, False), (0.5, False)]
     for (image, _, _), (expected, _, _) in zip(fused.seen, plain.seen):
         np.testing.assert_array_equal(image, expected)
@@ -255,7 +260,7 @@ def test_gate_leaves_the_table_of_a_fused_head_off(bundle, clean_and_noisy):
 def test_gate_sees_the_frame_at_the_size_of_the_network(bundle, clean_and_noisy):
     engine, sink = RecordingEngine(bundle), ListSink()
     large = [frame.repeat(20, axis=0).repeat(30, axis=1) for frame in clean_and_noisy]
-    Pipeline(bundle, engine, 0.62, True, None, sink, GATE).run(ListCamera(large))
+    make_pipeline(bundle, engine, 0.62, True, None, sink, GATE).run(ListCamera(large))
     assert [noise_level(frame) for frame in large] < [GATE.level] * 2  # fine noise is coarse up there
     assert [decision.attacked for decision in sink.decisions] == [False, True]
 
@@ -264,7 +269,7 @@ def test_gate_sees_the_frame_at_the_size_of_the_network(bundle, clean_and_noisy)
 def test_lower_threshold_goes_on_to_the_host(bundle, fake_host, clean_and_noisy, connections):
     uplink, sink = Uplink(fake_host.url, bundle, 0.62, connections), ListSink()
     frames = [*clean_and_noisy, clean_and_noisy[1]]
-    Pipeline(bundle, RecordingEngine(bundle), 0.62, True, uplink, sink, GATE).run(ListCamera(frames))
+    make_pipeline(bundle, RecordingEngine(bundle), 0.62, True, uplink, sink, GATE).run(ListCamera(frames))
     uplink.close()
     normal, lower = [[pytest.approx(0.62)]], [[0.5]]
     got = fake_host.thresholds if connections == 1 else sorted(fake_host.thresholds, reverse=True)
@@ -303,18 +308,18 @@ class RememberingSink(Sink):
 
 def test_defq_may_be_switched_between_two_frames(bundle, frames):
     engine, sink = RecordingEngine(bundle), RememberingSink()
-    pipeline = Pipeline(bundle, engine, 0.62, False, None, sink)
+    pipeline = make_pipeline(bundle, engine, 0.62, False, None, sink)
     pipeline.run(ListCamera(frames[:1]))
-    pipeline.defq = True
+    pipeline.controller.set_mode("on")
     pipeline.run(ListCamera(frames[:1]))
     assert [decision.quantised for decision, _, _ in sink.seen] == [False, True]
     assert not np.array_equal(engine.seen[0][0], engine.seen[1][0])
-    np.testing.assert_array_equal(engine.seen[1][0], Preprocessor(bundle, defq=True).to_image(frames[0]))
+    np.testing.assert_array_equal(engine.seen[1][0], image_of(Quantised(bundle, 5), frames[0]))
 
 
 def test_an_attack_changes_what_the_network_sees_and_takes_no_time(bundle, frames):
     engine, sink = RecordingEngine(bundle), RememberingSink()
-    pipeline = Pipeline(bundle, engine, 0.62, False, None, sink)
+    pipeline = make_pipeline(bundle, engine, 0.62, False, None, sink)
 
     def attack(frame, pixels):
         time.sleep(0.05)
@@ -343,8 +348,7 @@ class LeavingEngine:
 def test_auto_follows_the_monitor(bundle, frames, capsys):
     shares = ExitShares(*(np.array(each) for each in ([0.8, 0.2], [0.05, 0.95], [0.7, 0.3], [0.3, 0.7])))
     engine, sink = LeavingEngine(bundle), RememberingSink()
-    pipeline = Pipeline(bundle, engine, 0.62, False, None, sink, monitor=Monitor(shares, 1))
-    pipeline.auto = True
+    pipeline = make_pipeline(bundle, engine, 0.62, "auto", None, sink, monitor=Monitor(shares, 1))
     pipeline.run(ListCamera(list(frames) * 2))
     engine.leaves = False
     pipeline.run(ListCamera(list(frames) * 2))
@@ -361,12 +365,16 @@ def test_auto_follows_the_monitor(bundle, frames, capsys):
     assert "as usual again" in told
 
 
-@pytest.mark.parametrize("auto", [False, True])
-@pytest.mark.parametrize("on", [False, True])
+@pytest.mark.parametrize("mode", ["off", "on", "gated", "auto"])
+@pytest.mark.parametrize("suspected", [False, True])
 @pytest.mark.parametrize("gate", [None, GATE])
-def test_the_monitor_is_told_what_was_done_to_each_frame(bundle, clean_and_noisy, gate, on, auto):
+def test_the_monitor_is_told_what_was_done_to_each_frame(bundle, clean_and_noisy, gate, suspected, mode):
+    """Auto quantises all frames, also where the bundle has a gate, as its shares of exits have it."""
+    if mode == "gated" and gate is None:
+        pytest.skip("needs a gate")
+
     class Watching:
-        attacked, alarms, seen = on, 0, ()
+        attacked, alarms, seen = suspected, 0, ()
 
         def see(self, exit_, quantised):
             self.seen += (quantised,)
@@ -376,20 +384,19 @@ def test_the_monitor_is_told_what_was_done_to_each_frame(bundle, clean_and_noisy
             pass
 
     monitor, sink = Watching(), ListSink()
-    pipeline = Pipeline(bundle, RecordingEngine(bundle), 0.62, True, None, sink, gate, monitor=monitor)
-    pipeline.auto, pipeline.defq = auto, on
+    pipeline = make_pipeline(bundle, RecordingEngine(bundle), 0.62, mode, None, sink, gate, monitor=monitor)
     pipeline.run(ListCamera(clean_and_noisy * 2))
-    assert list(monitor.seen) == [decision.quantised for decision in sink.decisions]
-    gated = gate is not None and not auto  # auto quantises all frames, as the shares of exits in the bundle have it
-    assert list(monitor.seen) == [on and (not gated or noisy) for noisy in (False, True)] * 2
-    assert [decision.attacked for decision in sink.decisions] == ([False, on] * 2 if gated else [None] * 4)
+    expected = {"off": [False, False], "on": [True, True], "gated": [False, True], "auto": [suspected, suspected]}[mode]
+    assert list(monitor.seen) == [decision.quantised for decision in sink.decisions] == expected * 2
+    marks = [False, True] if mode == "gated" else [None, None]
+    assert [decision.attacked for decision in sink.decisions] == marks * 2
 
 
 def test_losses_of_a_camera_count_once(bundle, frames):
     """However many runs there are, and whenever they are looked at."""
     camera = ListCamera(list(frames[:4]))
     camera.skipped, camera.dropped = 2, 3  # before the first run
-    pipeline = Pipeline(bundle, LeavingEngine(bundle), 0.62, False)
+    pipeline = make_pipeline(bundle, LeavingEngine(bundle), 0.62, False)
     for more in (0, 1, 0):
         camera.skipped += more
         figures = pipeline.run(camera, 1).to_dict()
@@ -407,7 +414,7 @@ def test_losses_are_seen_while_the_run_goes_on(bundle, frames):
             return super().read()
 
     seen = []
-    pipeline = Pipeline(bundle, LeavingEngine(bundle), 0.62, False)
+    pipeline = make_pipeline(bundle, LeavingEngine(bundle), 0.62, False)
     pipeline.before_frame = lambda: seen.append(pipeline.summary.skipped)
     pipeline.run(Losing(frames[:2]))
     assert seen == [0, 1, 2]
@@ -417,7 +424,7 @@ def test_a_monitor_warns_without_switching(bundle, frames, capsys):
     shares = ExitShares(*(np.array(each) for each in ([0.8, 0.2], [0.05, 0.95], [0.7, 0.3], [0.3, 0.7])))
     engine, sink = LeavingEngine(bundle), RememberingSink()
     engine.leaves = False
-    pipeline = Pipeline(bundle, engine, 0.62, False, None, sink, monitor=Monitor(shares, 1))
+    pipeline = make_pipeline(bundle, engine, 0.62, False, None, sink, monitor=Monitor(shares, 1))
     pipeline.run(ListCamera(frames))
     assert not any(decision.quantised for decision, _, _ in sink.seen)
     assert "an attack is likely" in capsys.readouterr().err
@@ -427,7 +434,7 @@ def test_a_monitor_warns_without_switching(bundle, frames, capsys):
 def test_frame_age_counts_from_the_sensor(bundle, frames):
     camera, sink = ListCamera(frames[:1], live=True), RememberingSink()
     camera._items[0] = camera._items[0]._replace(timestamp_s=time.monotonic() - 0.25)
-    pipeline = Pipeline(bundle, LeavingEngine(bundle), 0.62, False, None, sink)
+    pipeline = make_pipeline(bundle, LeavingEngine(bundle), 0.62, False, None, sink)
     pipeline.run(camera)
     decision = sink.seen[0][0]
     assert decision.ms["age"] == pytest.approx(250 + decision.ms["total"], abs=30)

@@ -3,10 +3,10 @@ import threading
 import pytest
 
 from device.engines import OnnxRuntimeEngine
-from device.loop.pipeline import Pipeline
 from device.preview.preview import Preview
 from device.preview.recorder import Recorder
 from device.preview.server import Limits, PreviewServer
+from tests.device.conftest import make_pipeline
 from tests.device.preview.fakes import FakeMonitor, Inverted, Loop, until
 
 
@@ -14,7 +14,7 @@ from tests.device.preview.fakes import FakeMonitor, Inverted, Loop, until
 def running(bundle, frames):
     """A pipeline with its preview; what it gives starts a server over it."""
     recorder = Recorder(len(bundle.relative_costs))
-    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, None, recorder, monitor=FakeMonitor())
+    pipeline = make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, None, recorder, monitor=FakeMonitor())
     camera = Loop(frames)
     facts = {"bundle": bundle.id, "engine": "engine", "source": camera.describe(), "host": None, "power": "meter"}
     preview = Preview(pipeline, recorder, facts, Inverted(), power_w=lambda: 2.5, fps=20)

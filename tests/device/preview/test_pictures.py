@@ -9,7 +9,6 @@ import pytest
 
 from device.defence.defq import DefQ
 from device.defence.gate import Gate
-from device.loop.pipeline import Preprocessor
 from device.preview.pictures import Painter, Picture
 from device.preview.recorder import Recorder
 from tests.device.preview.fakes import shot, write
@@ -66,15 +65,12 @@ def test_lens_shows_clean_attacked_difference_and_what_went_in(bundle, frames):
 def test_lens_shows_the_table_that_a_frame_was_quantised_with(bundle, frames):
     """With a gate it is the gate's, but for frames that were quantised whatever they look like (auto)."""
     gate = Gate(0.0, {5: 0.5}, np.full((8, 8), 40, np.float32))
-    painter = Painter(bundle, gate)
-    for attacked, prepare, stage in (
-        (True, Preprocessor(bundle, True, gate), gate),
-        (None, Preprocessor(bundle, True), None),
-    ):
+    painter = Painter(bundle._replace(gate=gate))
+    for attacked, table in ((True, gate.table), (None, bundle.table)):
         one = shot(pixels=frames[0], quantised=True)
         content = painter.lens(one._replace(decision=one.decision._replace(attacked=attacked)))
         shown = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[:, 48:, ::-1]
-        np.testing.assert_array_equal(shown, np.rint(prepare.to_image(frames[0], stage)[0].transpose(1, 2, 0) * 255))
+        np.testing.assert_array_equal(shown, DefQ(table).planes(frames[0]).transpose(1, 2, 0))
 
 
 def test_picture_is_encoded_once_for_all_viewers_and_not_too_often():

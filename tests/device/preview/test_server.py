@@ -70,11 +70,11 @@ def test_stats_tell_the_story(running, bundle):
     assert stats["attack"] == {"on": False, "available": True, "kind": "twin", "text": "inverted frames"}
     assert stats["defq"] == {"mode": "off", "active": False, "auto_available": True}
     assert stats["monitor"] == {"state": "ok", "alarms": 0}
-    server.pipeline.monitor.attacked, server.pipeline.monitor.alarms = True, 1
+    server.pipeline.controller.monitor.attacked, server.pipeline.controller.monitor.alarms = True, 1
     until(lambda: settled()["monitor"] == {"state": "suspected", "alarms": 1})
-    server.pipeline.monitor.learning = True
+    server.pipeline.controller.monitor.learning = True
     until(lambda: settled()["monitor"]["state"] == "learning")
-    server.pipeline.monitor = None
+    server.pipeline.controller.monitor = None
     until(lambda: settled()["monitor"]["state"] == "absent")
 
 

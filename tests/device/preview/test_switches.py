@@ -6,14 +6,14 @@ import pytest
 
 from device.engines import OnnxRuntimeEngine
 from device.errors import UsageError
-from device.loop.pipeline import Pipeline
 from device.preview.switches import Switches
+from tests.device.conftest import make_pipeline
 from tests.device.preview.fakes import FakeMonitor, Inverted
 
 
 @pytest.fixture
 def pipeline(bundle):
-    return Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, monitor=FakeMonitor())
+    return make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, monitor=FakeMonitor())
 
 
 def test_switches_take_effect_between_frames(pipeline):
@@ -21,22 +21,22 @@ def test_switches_take_effect_between_frames(pipeline):
     switches = Switches(pipeline, attacker)
     assert (switches.attack, switches.defq) == (False, "off")
     switches.ask({"attack": True, "defq": "on"})
-    assert (pipeline.attack, pipeline.defq) == (None, False)
+    assert (pipeline.attack, pipeline.controller.mode) == (None, "off")
     assert switches.apply() is True
-    assert (pipeline.attack, pipeline.defq, pipeline.auto) == (attacker, True, False)
+    assert (pipeline.attack, pipeline.controller.mode) == (attacker, "on")
     switches.ask({"defq": "auto"})
     assert switches.apply() is True
-    assert (pipeline.auto, switches.to_dict()["defq"]["mode"]) == (True, "auto")
+    assert (pipeline.controller.mode, switches.to_dict()["defq"]["mode"]) == ("auto", "auto")
     switches.ask({"attack": False})
     switches.ask({"defq": "off"})
     assert switches.apply() is False
-    assert (pipeline.attack, pipeline.defq, pipeline.auto) == (None, False, False)
+    assert (pipeline.attack, pipeline.controller.mode) == (None, "off")
 
 
 def test_switches_begin_where_the_pipeline_is(bundle, pipeline):
-    pipeline.auto = True
+    pipeline.controller.set_mode("auto")
     assert Switches(pipeline, None, "none").defq == "auto"
-    assert Switches(Pipeline(bundle, None, 0.5, True), None, "none").defq == "on"
+    assert Switches(make_pipeline(bundle, None, 0.5, True), None, "none").defq == "on"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_switches_refuse_what_they_do_not_know(pipeline, wanted, told):
 
 
 def test_switches_refuse_what_this_run_cannot_do(bundle):
-    switches = Switches(Pipeline(bundle, None, 0.5, False), None, "the source has no twins")
+    switches = Switches(make_pipeline(bundle, None, 0.5, False), None, "the source has no twins")
     with pytest.raises(UsageError, match="no attack to switch on \\(the source has no twins\\)"):
         switches.ask({"attack": True})
     with pytest.raises(UsageError, match="no monitor"):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from device.bundle.reader import load_bundle
+from device.defence.undefended import Undefended
 from device.engines import OnnxRuntimeEngine
-from device.loop.pipeline import Preprocessor
 from device.protocol.messages import HEADER_LENGTH, decode_response, encode_request
 from tests.host.conftest import BUNDLE, ROOT
 
@@ -65,10 +65,10 @@ def test_health_and_metadata(host):
 def test_answers_equal_pytorch(host):
     """Every frame of the committed bundle that does not leave on the device gets PyTorch's exit, label and confidence."""
     bundle = load_bundle(str(BUNDLE))
-    engine, prepare = OnnxRuntimeEngine(bundle, 1), Preprocessor(bundle, defq=False)
+    engine, defence = OnnxRuntimeEngine(bundle, 1), Undefended(bundle, bundle.default_rad)
     frames = np.load(BUNDLE.parent / "frames.npz")["frames"]
     expected = np.load(BUNDLE.parent / "expected.npz")
-    heads = [engine.run(prepare.to_image(frame), 0.62) for frame in frames]
+    heads = [engine.run(defence.treat(frame).image, 0.62) for frame in frames]
     sent = [index for index, head in enumerate(heads) if head.activation is not None]
     assert len(sent) == 19
     batch = np.concatenate([heads[index].activation for index in sent])

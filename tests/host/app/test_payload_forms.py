@@ -9,10 +9,10 @@ import pytest
 
 from device.bundle.reader import load_bundle
 from device.defence.defq import DefQ
+from device.defence.quantised import Quantised
 from device.engines import OnnxRuntimeEngine
 from device.errors import BundleError, WireError
 from device.link.host_client import Uplink
-from device.loop.pipeline import Preprocessor
 from device.payload.forms import (
     COEFFICIENTS,
     FORMS,
@@ -47,9 +47,9 @@ def tail(bundle):
 @pytest.fixture(scope="module")
 def sent(bundle):
     """Frames that do not leave behind DefQ: their heads and pixels."""
-    engine, prepare = OnnxRuntimeEngine(bundle, 1), Preprocessor(bundle, defq=True)
+    engine, defence = OnnxRuntimeEngine(bundle, 1), Quantised(bundle, bundle.default_rad)
     frames = np.load(BUNDLE.parent / "frames.npz")["frames"]
-    heads = [(engine.run(prepare.to_image(frame), LIMIT), frame) for frame in frames]
+    heads = [(engine.run(defence.treat(frame).image, LIMIT), frame) for frame in frames]
     heads = [(head, frame) for head, frame in heads if head.activation is not None]
     assert len(heads) > 10
     return heads
