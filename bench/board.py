@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.head import session
-from bench.measure import interleaved, table
+from bench.measure import table
 from device.bundle.reader import Bundle, load_bundle
 from device.cameras.arrays import ArrayCamera
 from device.defence.controller import Controller
@@ -22,6 +22,7 @@ from device.engines import OnnxRuntimeEngine
 from device.loop.pipeline import Pipeline
 from device.loop.sinks import JsonLinesSink
 from export.bundle.writer import check_frames
+from export.evaluation.timing import interleaved
 
 FRAMES = 200
 STARTS = 5

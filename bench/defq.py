@@ -10,8 +10,9 @@ import simplejpeg
 from PIL import Image
 from scipy import fft
 
-from bench.measure import interleaved, table
+from bench.measure import table
 from device.defence.defq import DefQ
+from export.evaluation.timing import interleaved
 
 SIZES = ((32, 32), (224, 224), (480, 640))
 

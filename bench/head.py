@@ -9,9 +9,10 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from bench.measure import interleaved, table
+from bench.measure import table
 from device.bundle.reader import Bundle, load_bundle
 from device.engines.onnx_runtime import session_options
+from export.evaluation.timing import interleaved
 from export.networks.weights import load_network
 from export.onnx import parts as pieces
 

@@ -1,36 +1,10 @@
-"""Timing that can be trusted on a noisy machine: contenders take turns, medians are compared."""
+"""What every measurement prints: facts about the machine, and tables in Markdown."""
 
 import os
 import platform
-import time
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-
-
-def interleaved(contenders: dict[str, Callable[[], Any]], rounds: int = 25, round_s: float = 0.01) -> dict[str, float]:
-    """Median microseconds a call.
-
-    In every round each contender runs once, as often as fits into ``round_s``, so that a slow spell of the machine
-    hits all of them.
-    """
-    counts = {}
-    for name, call in contenders.items():
-        call()
-        started = time.perf_counter()
-        call()
-        counts[name] = max(1, int(round_s / (time.perf_counter() - started)))
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, call in contenders.items():
-            started = time.perf_counter()
-            for _ in range(counts[name]):
-                call()
-            times[name].append((time.perf_counter() - started) / counts[name] * 1e6)
-    return {name: float(np.median(each)) for name, each in times.items()}
 
 
 def machine() -> dict[str, Any]:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.measure import interleaved
 from export.calibration.model import shipped_subject
 from export.data.datasets import Dataset
 from export.defences import defence_named
 from export.evaluation.grid import LAST, LOOP, evaluate
 from export.evaluation.report import Rows, markdown_table, reference
 from export.evaluation.tables import ycbcr_defence, ycbcr_tables
+from export.evaluation.timing import interleaved
 from export.networks.model_files import shipped_table
 
 CONTENDERS = (
