@@ -9,50 +9,50 @@ from torch import Tensor
 from device.bundle.calibration import check_monitor
 from device.defence.monitor import ExitShares
 from device.loop.exits import exit_histogram
+from export.calibration.attacked_images import PER_SAMPLE, SAMPLES, attacked, scores_of
 from export.calibration.cost import early_exit
-from export.calibration.model import PER_SAMPLE, Subject, attacked, scores_of
+from export.calibration.model import CalibratedModel
 from export.calibration.table import ATTACK_NAMES
 from export.data.datasets import Dataset
 from export.defences import defence_named, table_defence
-from export.evaluation.tables import SAMPLES
 from export.networks.weights import to_tensor
 
 
-def calibrate_monitor(subject: Subject, data: Dataset) -> dict[str, Any]:
+def calibrate_monitor(model: CalibratedModel, data: Dataset) -> dict[str, Any]:
     """The key ``monitor`` of a table's file, JSON-ready: shares of exits at every RAD.
 
     Args:
-        subject: with its table.
+        model: with its table.
         data: its calibration images; the first SAMPLES of them are attacked, or taken from the cache, as for the gate.
     """
-    table = subject.own_table().steps
+    table = model.own_table().steps
     images, few = data.calibration, data.calibration.take(SAMPLES)
-    harmed = attacked("linf", subject, data, few, defence_named("none"))
-    kinds = {"clean": exits_of(subject, table, to_tensor(images.pixels)), "attacked": exits_of(subject, table, harmed)}
+    harmed = attacked("linf", model, data, few, defence_named("none"))
+    kinds = {"clean": exits_of(model, table, to_tensor(images.pixels)), "attacked": exits_of(model, table, harmed)}
     shares = {
         str(rad): {
-            name + ("_defq" if defq else ""): _smoothed(exits[rad][:, int(defq)], len(subject.costs))
+            name + ("_defq" if defq else ""): _smoothed(exits[rad][:, int(defq)], len(model.costs))
             for defq in (False, True)
             for name, exits in kinds.items()
         }
-        for rad in subject.thresholds
+        for rad in model.thresholds
     }
     attack = PER_SAMPLE["linf"]
     return {
         "shares": shares,
         "attack": {"name": ATTACK_NAMES[type(attack).__name__], **asdict(attack)},
         "images": {"clean": len(images.labels), "linf": len(few.labels)},
-        "weights_sha256": subject.identity,
+        "weights_sha256": model.identity,
     }
 
 
-def exits_of(subject: Subject, table: np.ndarray, shown: Tensor) -> dict[int, np.ndarray]:
+def exits_of(model: CalibratedModel, table: np.ndarray, shown: Tensor) -> dict[int, np.ndarray]:
     """For every RAD the 0-based exits of images as a camera delivers them, int64 (n, 2): without and with DefQ."""
     defences = (defence_named("none"), table_defence("defq", table))
-    scores = [scores_of(subject, defence(shown)) for defence in defences]
+    scores = [scores_of(model, defence(shown)) for defence in defences]
     return {
         rad: np.stack([early_exit(each, threshold)[0] for each in scores], axis=1)
-        for rad, threshold in subject.thresholds.items()
+        for rad, threshold in model.thresholds.items()
     }
 
 
@@ -62,12 +62,12 @@ def _smoothed(exits: np.ndarray, count: int) -> list[float]:
     return [round(float(each), 6) for each in counts / counts.sum()]
 
 
-def monitor_of(subject: Subject) -> tuple[np.ndarray, dict[int, ExitShares]]:
-    """Q_def and the shares of exits at every RAD, of the subject's table.
+def monitor_of(model: CalibratedModel) -> tuple[np.ndarray, dict[int, ExitShares]]:
+    """Q_def and the shares of exits at every RAD, of the model's table.
 
     Raises:
         UsageError: not calibrated. DataError: calibrated on other weights, or damaged.
     """
-    table = subject.own_table()
+    table = model.own_table()
     table.part("monitor", "monitor")
-    return table.steps, check_monitor(table.content, len(subject.costs), subject.thresholds, str(table.file))
+    return table.steps, check_monitor(table.content, len(model.costs), model.thresholds, str(table.file))

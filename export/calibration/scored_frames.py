@@ -7,7 +7,7 @@ import numpy as np
 from device.defence.gate import noise_level
 from export.calibration.cost import ExitScores, OperatingPoint, operating_point, score
 from export.calibration.last_exit import up_to
-from export.calibration.model import Subject
+from export.calibration.model import CalibratedModel
 from export.defences import table_defence
 
 LEVELS = np.round(np.arange(0.35, 2.01, 0.05), 2)
@@ -22,7 +22,7 @@ class Stage(NamedTuple):
     table: np.ndarray
 
 
-class Traffic:
+class ScoredFrames:
     """One kind of frames with their noise levels, and their scores as they are and behind any table.
 
     Args:
@@ -30,10 +30,10 @@ class Traffic:
         last: the exit, from 1, where frames leave at the latest; of all exits if None.
     """
 
-    def __init__(self, pixels: np.ndarray, labels: np.ndarray, subject: Subject, last: int | None = None) -> None:
-        self.pixels, self.labels, self.subject, self.last = pixels, labels, subject, last or len(subject.costs)
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray, model: CalibratedModel, last: int | None = None) -> None:
+        self.pixels, self.labels, self.model, self.last = pixels, labels, model, last or len(model.costs)
         self.levels = np.array([noise_level(frame) for frame in pixels])
-        self.plain = score(subject.network, pixels)
+        self.plain = score(model.network, pixels)
         self._behind: dict[bytes, ExitScores] = {}
 
     def behind(self, table: np.ndarray) -> ExitScores:
@@ -43,7 +43,7 @@ class Traffic:
             chosen = np.flatnonzero(self.levels >= LEVELS[0])
             scores = ExitScores(*(each.copy() for each in self.plain))
             if len(chosen):
-                quantised = score(self.subject.network, table_defence("", table).pixels(self.pixels[chosen]))
+                quantised = score(self.model.network, table_defence("", table).pixels(self.pixels[chosen]))
                 for whole, part in zip(scores, quantised, strict=True):
                     whole[:, chosen] = part
             self._behind[key] = scores
@@ -51,15 +51,15 @@ class Traffic:
 
     def undefended(self, rad: int) -> OperatingPoint:
         """Without a gate or a last exit."""
-        return operating_point(self.plain, self.labels, self.subject.costs, self.subject.thresholds[rad])
+        return operating_point(self.plain, self.labels, self.model.costs, self.model.thresholds[rad])
 
     def at(self, rad: int, *stages: Stage) -> OperatingPoint:
         """What the gate with these stages gives, from the lowest level to the highest."""
-        thresholds: np.ndarray = np.full(len(self.labels), self.subject.thresholds[rad])
+        thresholds: np.ndarray = np.full(len(self.labels), self.model.thresholds[rad])
         scores = self.plain
         for stage in stages:
             found = self.levels >= stage.level
             quantised = self.behind(stage.table)
             scores = ExitScores(*(np.where(found, q, p) for q, p in zip(quantised, scores, strict=True)))
             thresholds = np.where(found, stage.lows[rad], thresholds)
-        return operating_point(up_to(scores, self.last), self.labels, self.subject.costs[: self.last], thresholds)
+        return operating_point(up_to(scores, self.last), self.labels, self.model.costs[: self.last], thresholds)

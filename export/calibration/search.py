@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from device.defence.defq import BLOCK
+from export.calibration.attacked_images import SAMPLES, attacked
 from export.calibration.cost import operating_point, score
-from export.calibration.model import Subject, attacked
+from export.calibration.model import CalibratedModel
 from export.data.datasets import Dataset
 from export.data.frames import to_pixels
 from export.defences import BlockQuantiser, defence_named
-from export.evaluation.tables import SAMPLES
 from export.networks.weights import to_tensor
 
 CLEAN_SAMPLES = 1000
@@ -47,24 +47,22 @@ class TableSearch:
     """Tries tables on the calibration images of one network.
 
     Args:
-        subject: the network with its thresholds.
+        model: the network with its thresholds.
         data: its calibration images; the first SAMPLES of them are attacked, or taken from the cache.
     """
 
-    def __init__(self, subject: Subject, data: Dataset) -> None:
+    def __init__(self, model: CalibratedModel, data: Dataset) -> None:
         clean, few = data.calibration.take(CLEAN_SAMPLES), data.calibration.take(SAMPLES)
-        harmed = attacked("linf", subject, data, few, defence_named("none"))
-        self._subject = subject
+        harmed = attacked("linf", model, data, few, defence_named("none"))
+        self._model = model
         self._clean, self._clean_labels = to_tensor(clean.pixels), clean.labels
         self._harmed, self._harmed_labels = to_tensor(to_pixels(harmed)), few.labels
         self._plain = self._points(self._clean, self._clean_labels)
         self.counts = {"clean": len(clean.labels), "linf": len(few.labels)}
 
     def _points(self, images: Tensor, labels: np.ndarray) -> list[Any]:
-        scores = score(self._subject.network, images)
-        return [
-            operating_point(scores, labels, self._subject.costs, each) for each in self._subject.thresholds.values()
-        ]
+        scores = score(self._model.network, images)
+        return [operating_point(scores, labels, self._model.costs, each) for each in self._model.thresholds.values()]
 
     def trial(self, table: np.ndarray) -> Trial:
         """Both kinds of images behind DefQ with ``table``, float (8, 8)."""
@@ -84,11 +82,11 @@ class TableSearch:
         Of the scales of Q_def that keep the bound the best is where the search begins (the weakest, if none does);
         then each diagonal in turn is made coarser and finer, and a change is kept where it is better within the bound.
         """
-        steps = self._subject.own_table().steps.astype(np.float64)
+        steps = self._model.own_table().steps.astype(np.float64)
         trials = [(whole(steps * scale), self.trial(whole(steps * scale))) for scale in SCALES]
         kept = [each for each in trials if each[1].clean_loss <= bound] or trials[:1]
         table, best = max(kept, key=lambda each: each[1].merit)
-        print(f"{self._subject.model}: scaled Q_def: {shown(best)}", flush=True)
+        print(f"{self._model.name}: scaled Q_def: {shown(best)}", flush=True)
         for number in range(1, passes + 1):
             changed = False
             for diagonal in range(2 * BLOCK - 1):
@@ -98,7 +96,7 @@ class TableSearch:
                     if found.clean_loss <= max(bound, best.clean_loss) and found.merit > best.merit + 1e-4:
                         table, best, changed = other, found, True
                         break
-            print(f"{self._subject.model}: pass {number}: {shown(best)}", flush=True)
+            print(f"{self._model.name}: pass {number}: {shown(best)}", flush=True)
             if not changed:
                 break
         return table, best
@@ -117,11 +115,11 @@ def shown(trial: Trial) -> str:
     )
 
 
-def search_table(subject: Subject, data: Dataset) -> dict[str, Any]:
+def search_table(model: CalibratedModel, data: Dataset) -> dict[str, Any]:
     """The key ``searched`` of a table's file, JSON-ready."""
-    search = TableSearch(subject, data)
+    search = TableSearch(model, data)
     table, best = search.run()
     figures = {name: round(value, 4) for name, value in best._asdict().items()}
     return {
-        "table": table.tolist(), "bound": BOUND, **figures, "images": search.counts, "weights_sha256": subject.identity
+        "table": table.tolist(), "bound": BOUND, **figures, "images": search.counts, "weights_sha256": model.identity
     }  # fmt: skip

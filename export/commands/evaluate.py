@@ -5,15 +5,15 @@ from pathlib import Path
 
 from device.errors import UsageError
 from device.system.options import MANY, whole, whole_number
+from export.calibration.attacked_images import FORMS as ATTACKS
 from export.calibration.card import read_card
-from export.calibration.model import FORMS as ATTACKS
-from export.calibration.model import Subject, subject_of
+from export.calibration.model import CalibratedModel, model_to_evaluate
 from export.data import datasets
 from export.data.classes import check_classes
 from export.data.output import check_writable
 from export.defences import FORMS as DEFENCES
 from export.evaluation import paper
-from export.evaluation.grid import LAST, LOOP, evaluate
+from export.evaluation.conditions import LAST, LOOP, evaluate
 from export.evaluation.report import facts, markdown_table, write_json
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
 from export.networks import NETWORKS
@@ -80,10 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
     files = find(arguments.model, arguments.weights)
     print(files.told(), flush=True)
     data = datasets.load(arguments.data)
-    subject = subject_of(files, data)
+    model = model_to_evaluate(files, data)
     images = data.test.take(arguments.images or len(data.test.labels))
     rows = evaluate(
-        subject, data, images, arguments.attacks.split(","), arguments.defenses.split(","), _rads(arguments, subject),
+        model, data, images, arguments.attacks.split(","), arguments.defenses.split(","), _rads(arguments, model),
         arguments.pixels == "8bit", shipped_table(arguments.tables_of) if arguments.tables_of else None,
     )  # fmt: skip
     columns = ("attack", "defence", "rad", "threshold", "t3_er", "efcy", "accuracy", "mean_cost")
@@ -98,12 +98,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _rads(arguments: argparse.Namespace, subject: Subject) -> tuple[int, ...]:
+def _rads(arguments: argparse.Namespace, model: CalibratedModel) -> tuple[int, ...]:
     rads = _numbers(arguments.rad, "--rad")
-    if not set(rads) <= set(subject.thresholds):
-        raise UsageError(
-            f"found --rad {arguments.rad}; expected some of {sorted(subject.thresholds)}, divided by commas"
-        )
+    if not set(rads) <= set(model.thresholds):
+        raise UsageError(f"found --rad {arguments.rad}; expected some of {sorted(model.thresholds)}, divided by commas")
     return rads
 
 

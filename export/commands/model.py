@@ -7,9 +7,10 @@ from pathlib import Path
 
 from device.errors import UsageError
 from device.system.options import decimal, whole
+from export.calibration.attacked_images import PER_SAMPLE
 from export.calibration.card import calibrate, known_classes, write_card
 from export.calibration.gate import calibrate_gate
-from export.calibration.model import PER_SAMPLE, Subject, calibrated_subject
+from export.calibration.model import CalibratedModel, calibrated_model
 from export.calibration.monitor import calibrate_monitor
 from export.calibration.search import search_table
 from export.calibration.table import TableSettings, learn_table, table_provenance, write_table
@@ -139,9 +140,9 @@ def _table(arguments: argparse.Namespace) -> int:
 
 
 def _gate(arguments: argparse.Namespace) -> int:
-    subject, data, out = _calibrated(arguments)
-    table, ending = subject.own_table(), arguments.last_exit
-    gate = calibrate_gate(subject, data, arguments.blind, ending)
+    model, data, out = _calibrated(arguments)
+    table, ending = model.own_table(), arguments.last_exit
+    gate = calibrate_gate(model, data, arguments.blind, ending)
     if ending is None:
         table.extended("gate", gate, out)
     else:
@@ -151,18 +152,18 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 
 def _monitor(arguments: argparse.Namespace) -> int:
-    subject, data, out = _calibrated(arguments)
-    monitor = calibrate_monitor(subject, data)
-    print(f"wrote {subject.own_table().extended('monitor', monitor, out)}; shares that leave at exits 1 to 3:")
+    model, data, out = _calibrated(arguments)
+    monitor = calibrate_monitor(model, data)
+    print(f"wrote {model.own_table().extended('monitor', monitor, out)}; shares that leave at exits 1 to 3:")
     for rad, shares in monitor["shares"].items():
         print(f"RAD {rad} %: " + ", ".join(f"{name} {sum(each[:3]):.3f}" for name, each in shares.items()))
     return 0
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    subject, data, out = _calibrated(arguments)
-    found = search_table(subject, data)
-    print(f"wrote {subject.own_table().extended('searched', found, out)}; try it with: python -m export evaluate "
+    model, data, out = _calibrated(arguments)
+    found = search_table(model, data)
+    print(f"wrote {model.own_table().extended('searched', found, out)}; try it with: python -m export evaluate "
           f"{find(arguments.model, arguments.weights).option} --defenses defq,searched")  # fmt: skip
     return 0
 
@@ -174,12 +175,12 @@ def _read(arguments: argparse.Namespace) -> ModelFiles:
     return files
 
 
-def _calibrated(arguments: argparse.Namespace) -> tuple[Subject, Dataset, Path]:
+def _calibrated(arguments: argparse.Namespace) -> tuple[CalibratedModel, Dataset, Path]:
     """A network with card and table, its data, and the file for the table that the command makes."""
     files = _read(arguments)
     out = _table_out(arguments, files)
     data = datasets.load(arguments.data)
-    return calibrated_subject(files, data), data, out
+    return calibrated_model(files, data), data, out
 
 
 def _table_out(arguments: argparse.Namespace, files: ModelFiles) -> Path:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from export.calibration.model import shipped_subject
+from export.calibration.model import shipped_model
 from export.data.datasets import Dataset
 from export.defences import defence_named
-from export.evaluation.grid import LAST, LOOP, evaluate
+from export.evaluation.conditions import LAST, LOOP, evaluate
 from export.evaluation.report import Rows, markdown_table, reference
 from export.evaluation.tables import ycbcr_defence, ycbcr_tables
 from export.evaluation.timing import interleaved
@@ -41,27 +41,27 @@ SIZES = ((32, 32), (480, 640))
 def compare(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Rows:
     """Every contender on the same frames with the same thresholds. images: test images for each attack."""
     rows: Rows = []
-    for model in models:
-        subject = shipped_subject(model)
+    for name in models:
+        model = shipped_model(name)
         for attack, count in images.items():
-            rows += evaluate(subject, data, data.test.take(count), (attack,), CONTENDERS)
-        print(f"{model}: compared", flush=True)
+            rows += evaluate(model, data, data.test.take(count), (attack,), CONTENDERS)
+        print(f"{name}: compared", flush=True)
     return rows
 
 
 def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
     """Every family of defences from weak to strong, clean and under L-inf."""
     rows: Rows = []
-    for model in models:
-        subject = shipped_subject(model)
-        tables = ycbcr_tables(subject, data)
+    for name in models:
+        model = shipped_model(name)
+        tables = ycbcr_tables(model, data)
         colour = {f"ycbcr*{scale}": ycbcr_defence(f"ycbcr*{scale}", tables * scale) for scale in YCBCR_SCALES}
-        searched = subject.table is not None and "searched" in subject.table.content
+        searched = model.table is not None and "searched" in model.table.content
         families = [names for names in SWEEPS.values() if searched or names != ["searched"]]
         for names in (["none"], *families):
             defences = [colour.get(name, name) for name in names]
-            rows += evaluate(subject, data, data.test.take(images), ("clean", "linf"), defences)
-        print(f"{model}: swept", flush=True)
+            rows += evaluate(model, data, data.test.take(images), ("clean", "linf"), defences)
+        print(f"{name}: swept", flush=True)
     return rows
 
 
@@ -79,11 +79,11 @@ def attackers(images: Mapping[int, int]) -> dict[str, int]:
 def adapt(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Rows:
     """Each defence under each of ``attackers``. images: test images for each."""
     rows: Rows = []
-    for model in models:
-        subject = shipped_subject(model)
+    for name in models:
+        model = shipped_model(name)
         for attack, count in images.items():
-            rows += evaluate(subject, data, data.test.take(count), (attack,), ADAPTIVE)
-        print(f"{model}: adapted", flush=True)
+            rows += evaluate(model, data, data.test.take(count), (attack,), ADAPTIVE)
+        print(f"{name}: adapted", flush=True)
     return rows
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from matplotlib.ticker import MaxNLocator
 
+from export.calibration.attacked_images import attacked
 from export.calibration.cost import early_exit, score
-from export.calibration.model import Subject, attacked
+from export.calibration.model import CalibratedModel
 from export.data.datasets import Dataset
 from export.data.frames import to_pixels
 from export.data.output import write_output
@@ -27,7 +28,7 @@ FORMS = {"clean": "clean", "linf": "L-inf", "l2": "L2", "l1": "L1"}
 SPLIT = 3
 
 
-def attacked_forms(subject: Subject, data: Dataset, count: int, file: Path, rad: int = 5) -> None:
+def attacked_forms(model: CalibratedModel, data: Dataset, count: int, file: Path, rad: int = 5) -> None:
     """Figure 2: one image and its three attacked forms with the exit that each reaches.
 
     The image is the first of ``count`` test images that leaves on the device unharmed, but under none of the attacks (the
@@ -35,10 +36,10 @@ def attacked_forms(subject: Subject, data: Dataset, count: int, file: Path, rad:
     that drew it.
     """
     images = data.test.take(count)
-    threshold = subject.thresholds[rad]
+    threshold = model.thresholds[rad]
     none = defence_named("none")
-    shown = {attack: attacked(attack, subject, data, images, none) for attack in FORMS}
-    answers = {attack: early_exit(score(subject.network, each), threshold) for attack, each in shown.items()}
+    shown = {attack: attacked(attack, model, data, images, none) for attack in FORMS}
+    answers = {attack: early_exit(score(model.network, each), threshold) for attack, each in shown.items()}
     slowed = np.all([answers[attack][0] >= SPLIT for attack in FORMS if attack != "clean"], axis=0)
     exits, classes = answers["clean"]
     chosen = int(np.argmax((exits < SPLIT) & (classes == images.labels) & slowed))
@@ -46,9 +47,9 @@ def attacked_forms(subject: Subject, data: Dataset, count: int, file: Path, rad:
     for panel, (attack, title) in zip(panels, FORMS.items(), strict=True):
         number, label = (each[chosen] for each in answers[attack])
         panel.imshow(to_pixels(shown[attack])[chosen], interpolation="nearest")
-        panel.set_title(f"{title}: exit {number + 1} of {len(subject.costs)},\n{data.classes[label]}", fontsize=10)
+        panel.set_title(f"{title}: exit {number + 1} of {len(model.costs)},\n{data.classes[label]}", fontsize=10)
         panel.axis("off")
-    figure.suptitle(f"SDN {TITLES[subject.model]}, RAD {rad} %", fontsize=10)
+    figure.suptitle(f"SDN {TITLES[model.name]}, RAD {rad} %", fontsize=10)
     _save(figure, file)
 
 
@@ -75,20 +76,20 @@ def heat_maps(models: Sequence[str], file: Path) -> None:
     _save(figure, file)
 
 
-def confidence_bars(subject: Subject, data: Dataset, file: Path, rad: int = 5) -> None:
+def confidence_bars(model: CalibratedModel, data: Dataset, file: Path, rad: int = 5) -> None:
     """Figure 5: what the last exit on the device says of one image: clean, attacked, defended. The image is the first
     test image that is sure there clean and defended, but not attacked (the very first where there is none such)."""
     images = data.test.take(100)
-    none, defq = defence_named("none"), defence_named("defq", subject.table)
-    harmed = attacked("linf", subject, data, images, none)
+    none, defq = defence_named("none"), defence_named("defq", model.table)
+    harmed = attacked("linf", model, data, images, none)
     shown = {
-        "clean": none(attacked("clean", subject, data, images, none)),
+        "clean": none(attacked("clean", model, data, images, none)),
         "attacked": none(harmed),
         "defended": defq(harmed),
     }
     with torch.no_grad():
-        answers = {name: subject.network.exits(each, SPLIT)[-1].softmax(-1).numpy() for name, each in shown.items()}
-    sure = {name: each.max(-1) >= subject.thresholds[rad] for name, each in answers.items()}
+        answers = {name: model.network.exits(each, SPLIT)[-1].softmax(-1).numpy() for name, each in shown.items()}
+    sure = {name: each.max(-1) >= model.thresholds[rad] for name, each in answers.items()}
     right = answers["defended"].argmax(-1) == images.labels
     chosen = int(np.argmax(sure["clean"] & ~sure["attacked"] & sure["defended"] & right))
     figure, panels = plt.subplots(1, 3, figsize=(11, 3), sharey=True, constrained_layout=True)
@@ -98,13 +99,11 @@ def confidence_bars(subject: Subject, data: Dataset, file: Path, rad: int = 5) -
             each[chosen],
             color=[DEVICE if c == images.labels[chosen] else HOST for c in range(len(data.classes))],
         )
-        panel.axhline(subject.thresholds[rad], color="grey", linewidth=1, linestyle="--")
+        panel.axhline(model.thresholds[rad], color="grey", linewidth=1, linestyle="--")
         panel.set_xticks(range(len(data.classes)), data.classes, rotation=90, fontsize=8)
         panel.set_title(name, fontsize=10)
     panels[0].set_ylabel(f"confidence at exit {SPLIT}")
-    figure.suptitle(
-        f"SDN {TITLES[subject.model]}, test image {chosen}; dashed: the threshold of RAD {rad} %", fontsize=10
-    )
+    figure.suptitle(f"SDN {TITLES[model.name]}, test image {chosen}; dashed: the threshold of RAD {rad} %", fontsize=10)
     _save(figure, file)
 
 

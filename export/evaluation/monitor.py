@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from device.defence.monitor import FALSE_ALARM_FRAMES, Monitor
 from device.loop.exits import exit_histogram
-from export.calibration.model import attacked, shipped_subject
+from export.calibration.attacked_images import attacked
+from export.calibration.model import shipped_model
 from export.calibration.monitor import exits_of, monitor_of
 from export.data.datasets import Dataset
 from export.defences import defence_named
@@ -65,15 +66,15 @@ def watch(data: Dataset, models: tuple[str, ...], clean: int, harmed: int, runs:
         runs: simulations of each wait; the mean then has a relative error of about 1 / sqrt(runs).
     """
     rows: Rows = []
-    for model in models:
-        subject = shipped_subject(model)
-        table, shares = monitor_of(subject)
+    for name in models:
+        model = shipped_model(name)
+        table, shares = monitor_of(model)
         images, few = data.test.take(clean), data.test.take(harmed)
-        shown = attacked("linf", subject, data, few, defence_named("none"))
-        kinds = [exits_of(subject, table, each) for each in (to_tensor(images.pixels), shown)]
+        shown = attacked("linf", model, data, few, defence_named("none"))
+        kinds = [exits_of(model, table, each) for each in (to_tensor(images.pixels), shown)]
         counts = {"clean_images": len(images.labels), "attacked_images": len(few.labels)}
-        for rad, threshold in subject.thresholds.items():
-            about = {"model": model, "rad": rad, "threshold": threshold, "split": SPLIT, **counts}
+        for rad, threshold in model.thresholds.items():
+            about = {"model": name, "rad": rad, "threshold": threshold, "split": SPLIT, **counts}
             streams = Streams(*(np.where(each[rad] < SPLIT, each[rad] + 1, 0) for each in kinds))
             rows += [{**about, **row} for row in simulate(Monitor(shares[rad], SPLIT), streams, runs)]
     return rows

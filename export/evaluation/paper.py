@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from export.calibration.model import shipped_subject
+from export.calibration.model import shipped_model
 from export.data.datasets import Dataset
-from export.evaluation.grid import evaluate
+from export.evaluation.conditions import evaluate
 from export.evaluation.report import Rows, markdown_table, reference
 
 MODELS = ("vgg16", "resnet56", "mobilenet")
@@ -53,16 +53,16 @@ def collect(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> R
         images: test images for each of ATTACKS; L2 and L1 take 18 and 8 times as long to craft as L-inf.
     """
     rows: Rows = []
-    for model in models:
-        subject = shipped_subject(model)
+    for name in models:
+        model = shipped_model(name)
         for eight_bit in (True, False):
             for attack in ATTACKS:
                 chosen = data.test.take(images[attack])
-                rows += evaluate(subject, data, chosen, (attack,), ("none", "defq"), RADS, eight_bit)
-        print(f"{model}: done", flush=True)
+                rows += evaluate(model, data, chosen, (attack,), ("none", "defq"), RADS, eight_bit)
+        print(f"{name}: done", flush=True)
     if "vgg16" in models:
         names = [f"defq:{low}-{high}" for low, high in RANGES]
-        rows += evaluate(shipped_subject("vgg16"), data, data.test.take(images["linf"]), ("linf",), names, RADS)
+        rows += evaluate(shipped_model("vgg16"), data, data.test.take(images["linf"]), ("linf",), names, RADS)
     return rows
 
 

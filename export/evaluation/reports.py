@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from export.calibration.model import shipped_subject
+from export.calibration.model import shipped_model
 from export.data.datasets import Dataset
 from export.data.output import check_writable, write_output
 from export.evaluation import comparison, monitor, paper, transfer
@@ -76,7 +76,7 @@ def _paper(run: Run) -> None:
     rows = run.rows("paper", lambda: paper.collect(run.data, run.models, images), images)
     run.write("paper", paper.report(rows), rows)
     if paper.MODELS[0] in run.models:  # these two show one network, always the same
-        first = shipped_subject(paper.MODELS[0])
+        first = shipped_model(paper.MODELS[0])
         figures.attacked_forms(first, run.data, min(run.size.l2, 50), run.out / "figure2.png")
         figures.confidence_bars(first, run.data, run.out / "figure5.png")
     figures.heat_maps(paper.MODELS, run.out / "figure4.png")

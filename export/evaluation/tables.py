@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from export.calibration.model import Subject, attacked
+from export.calibration.attacked_images import SAMPLES, SLOW_SAMPLES, attacked
+from export.calibration.model import CalibratedModel
 from export.calibration.table import mean_ratios, table_from_ratios
 from export.data.datasets import Dataset
 from export.data.frames import to_pixels
@@ -11,21 +12,19 @@ from export.defences import BlockQuantiser, Defence, defence_named, table_defenc
 from export.defences.quantiser import YCBCR
 from export.networks.weights import to_tensor
 
-SAMPLES, SLOW_SAMPLES = 600, 50
-"""Calibration images to attack by L-inf, and by L2 or L1, which take 18 and 8 times as long."""
 LUMA, CHROMA = (16, 48), (32, 96)
 
 
-def _pairs(subject: Subject, data: Dataset, attack: str, samples: int) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(model: CalibratedModel, data: Dataset, attack: str, samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Calibration images and their attacked twins, float32 (n, 3, h, w) in 0..255."""
     images = data.calibration.take(samples)
-    harmed = attacked(attack, subject, data, images, defence_named("none"))
+    harmed = attacked(attack, model, data, images, defence_named("none"))
     return to_tensor(images.pixels).numpy() * 255, harmed.numpy() * 255
 
 
-def ycbcr_tables(subject: Subject, data: Dataset) -> np.ndarray:
+def ycbcr_tables(model: CalibratedModel, data: Dataset) -> np.ndarray:
     """Algorithm 1 in YCbCr: one table for luma, range 16 to 48, one for both chroma planes, 32 to 96. float (3, 8, 8)."""
-    planes = [np.einsum("ij,njhw->nihw", YCBCR.numpy(), each) for each in _pairs(subject, data, "linf", SAMPLES)]
+    planes = [np.einsum("ij,njhw->nihw", YCBCR.numpy(), each) for each in _pairs(model, data, "linf", SAMPLES)]
     luma = table_from_ratios(mean_ratios(*(each[:, :1] for each in planes)), *LUMA)
     chroma = table_from_ratios(mean_ratios(*(each[:, 1:] for each in planes)), *CHROMA)
     return np.stack([luma, chroma, chroma]).astype(np.float64)
@@ -43,7 +42,7 @@ def ycbcr_defence(name: str, tables: np.ndarray) -> Defence:
     return Defence(name, defend, quantiser, f"ycbcr {tables.tolist()}")
 
 
-def defq_learned_from(attack: str, subject: Subject, data: Dataset) -> Defence:
+def defq_learned_from(attack: str, model: CalibratedModel, data: Dataset) -> Defence:
     """DefQ with a table of range 20 to 60 from the traces of ``attack`` on a few calibration images."""
-    ratios = mean_ratios(*_pairs(subject, data, attack, SLOW_SAMPLES))
+    ratios = mean_ratios(*_pairs(model, data, attack, SLOW_SAMPLES))
     return table_defence(f"defq from {attack}", table_from_ratios(ratios, 20, 60))

@@ -1,9 +1,10 @@
 """Transfer: a table learned on one network defends another, an attack crafted on one is shown to another."""
 
-from export.calibration.model import attacked, scores_of, shipped_subject
+from export.calibration.attacked_images import attacked, scores_of
+from export.calibration.model import shipped_model
 from export.data.datasets import Dataset
 from export.defences import defence_named
-from export.evaluation.grid import evaluate, measure
+from export.evaluation.conditions import evaluate, measure
 from export.evaluation.report import Rows, markdown_table
 from export.evaluation.tables import defq_learned_from
 from export.networks.model_files import shipped_table
@@ -19,38 +20,38 @@ def transfer(data: Dataset, models: tuple[str, ...], images: int, about: tuple[s
     """
     rows: Rows = []
     chosen = data.test.take(images)
-    for model in models:
-        subject = shipped_subject(model)
-        none, defq = defence_named("none"), defence_named("defq", subject.table)
+    for name in models:
+        model = shipped_model(name)
+        none, defq = defence_named("none"), defence_named("defq", model.table)
         for source in models:
-            if about and model not in about and source not in about:
+            if about and name not in about and source not in about:
                 continue
-            for row in evaluate(subject, data, chosen, ("linf",), ("defq",), table=shipped_table(source)):
+            for row in evaluate(model, data, chosen, ("linf",), ("defq",), table=shipped_table(source)):
                 rows.append({"kind": "table", "source": source, **row})
-            shown = attacked("linf", shipped_subject(source), data, chosen, none)
+            shown = attacked("linf", shipped_model(source), data, chosen, none)
             for defence in (none, defq):
-                scores = scores_of(subject, defence(shown))
-                for rad, threshold in subject.thresholds.items():
+                scores = scores_of(model, defence(shown))
+                for rad, threshold in model.thresholds.items():
                     cell = {
                         "kind": "attack",
                         "source": source,
-                        "model": model,
+                        "model": name,
                         "attack": "linf",
                         "defence": defence.name,
                     }
-                    found = measure(scores, chosen.labels, subject, threshold, rad)
+                    found = measure(scores, chosen.labels, model, threshold, rad)
                     rows.append({**cell, "pixels": "8 bit", "images": images, **found})
     return rows
 
 
-def norms(data: Dataset, images: dict[str, int], model: str = NORMS_OF) -> Rows:
+def norms(data: Dataset, images: dict[str, int], name: str = NORMS_OF) -> Rows:
     """Tables learned from the traces of each norm, against each norm. ``kind`` is "norm", ``source`` the norm."""
-    subject = shipped_subject(model)
+    model = shipped_model(name)
     rows: Rows = []
     for source in ("linf", "l2", "l1"):
-        defence = defq_learned_from(source, subject, data)
+        defence = defq_learned_from(source, model, data)
         for attack, count in images.items():
-            for row in evaluate(subject, data, data.test.take(count), (attack,), [defence]):
+            for row in evaluate(model, data, data.test.take(count), (attack,), [defence]):
                 rows.append({"kind": "norm", "source": source, **row})
     return rows
 

@@ -24,6 +24,9 @@ def imported_modules(folder):
         ("device", "bench"),
         ("export", "bench"),
         ("host", "bench"),
+        ("export/calibration", "export.evaluation"),
+        ("export/defences", "export.evaluation"),
+        ("export/networks", "export.evaluation"),
     ],
 )
 def test_no_module_imports_from_there(folder, forbidden):

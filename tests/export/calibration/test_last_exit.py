@@ -6,13 +6,14 @@ import torch
 from device.bundle.reader import load_bundle
 from device.errors import DataError, UsageError
 from export.bundle.writer import BundleSettings, write_bundle
+from export.calibration.attacked_images import attacked
 from export.calibration.cost import ExitScores, early_exit, operating_point, relative_costs, score
 from export.calibration.last_exit import earliest_last_exit, last_exit_card, last_exits, shortened, table_until, up_to
-from export.calibration.model import Subject, attacked, up_to_exit
+from export.calibration.model import CalibratedModel
 from export.data.datasets import Dataset, Images
 from export.defences import defence_named
-from export.evaluation import grid
-from export.evaluation.grid import evaluate
+from export.evaluation import conditions
+from export.evaluation.conditions import evaluate
 from export.networks.weights import to_tensor
 from export.onnx.parity import session
 from host.app.tail import Tail
@@ -170,8 +171,8 @@ def test_evaluation_lets_nobody_beyond_it(network, scores, tmp_path, monkeypatch
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
     images = Images(tiny.frames(60), scores.classes[3])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
-    rows = evaluate(subject, data, images, ("clean", "linf"), ("none", "none@last", "flat:40@loop@last"), (5,))
+    model = CalibratedModel("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
+    rows = evaluate(model, data, images, ("clean", "linf"), ("none", "none@last", "flat:40@loop@last"), (5,))
     found = {(each["attack"], each["defence"]): each for each in rows}
     for attack in ("clean", "linf"):
         plain, last = (found[attack, name] for name in ("none", "none@last"))
@@ -185,8 +186,8 @@ def test_each_rad_has_its_own_in_the_evaluation(network, scores, tmp_path, monke
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
     images = Images(tiny.frames(60), scores.classes[3])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
-    rows = evaluate(subject, data, images, ("clean", "adaptive:1"), ("none@last",))
+    model = CalibratedModel("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
+    rows = evaluate(model, data, images, ("clean", "adaptive:1"), ("none@last",))
     assert [(row["attack"], row["rad"]) for row in rows] == [
         ("clean", 5),
         ("clean", 10),
@@ -194,7 +195,7 @@ def test_each_rad_has_its_own_in_the_evaluation(network, scores, tmp_path, monke
         ("adaptive:1", 10),
     ]
     for row in rows:
-        last = subject.last_exits[row["rad"]]
+        last = model.last_exits[row["rad"]]
         assert sum(row["exit_histogram"][:last]) == 60
         assert row["exit_histogram"][last - 1] > 0
 
@@ -203,15 +204,15 @@ def test_an_adaptive_attacker_knows_of_it(network, scores, tmp_path, monkeypatch
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
     seen = {}
 
-    def watched(attack, subject, *others):
-        seen[attack] = len(subject.network.blocks), subject.identity
-        return attacked(attack, subject, *others)
+    def watched(attack, model, *others):
+        seen[attack] = len(model.network.blocks), model.identity
+        return attacked(attack, model, *others)
 
-    monkeypatch.setattr(grid, "attacked", watched)
+    monkeypatch.setattr(conditions, "attacked", watched)
     images = Images(tiny.frames(10), scores.classes[3][:10])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
-    evaluate(subject, data, images, ("adaptive:1", "linf"), ("flat:40@last",), (5,))
+    model = CalibratedModel("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
+    evaluate(model, data, images, ("adaptive:1", "linf"), ("flat:40@last",), (5,))
     assert seen == {"adaptive:1": (2, "tiny to exit 3"), "linf": (4, "tiny")}  # two classifiers before the last exit
 
 
@@ -219,26 +220,26 @@ def test_an_attacker_may_aim_at_the_exits_before_one_alone(network, scores, tmp_
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
     images = Images(tiny.frames(10), scores.classes[3][:10])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
+    model = CalibratedModel("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
     none = defence_named("none")
-    aimed = attacked("adaptive:2@3", subject, data, images, none)
-    assert torch.equal(aimed, attacked("adaptive:2", up_to_exit(subject, 3), data, images, none))
-    assert not torch.equal(aimed, attacked("adaptive:2", subject, data, images, none))
+    aimed = attacked("adaptive:2@3", model, data, images, none)
+    assert torch.equal(aimed, attacked("adaptive:2", model.up_to_exit(3), data, images, none))
+    assert not torch.equal(aimed, attacked("adaptive:2", model, data, images, none))
     assert torch.equal(
-        attacked("adaptive:2@5", subject, data, images, none), attacked("adaptive:2", subject, data, images, none)
+        attacked("adaptive:2@5", model, data, images, none), attacked("adaptive:2", model, data, images, none)
     )
-    rows = evaluate(subject, data, images, ("adaptive:2@3",), ("none",), (5,))
+    rows = evaluate(model, data, images, ("adaptive:2@3",), ("none",), (5,))
     assert sum(rows[0]["exit_histogram"]) == 10  # of the whole network
     for exit_ in (1, 6):
         with pytest.raises(
             UsageError, match=f"found exit {exit_} to attack up to; expected 2 to 5, the exits of vgg16"
         ):
-            attacked(f"adaptive:2@{exit_}", subject, data, images, none)
+            attacked(f"adaptive:2@{exit_}", model, data, images, none)
 
 
 def test_evaluation_of_a_calibration_of_before(network, scores):
     images = Images(tiny.frames(4), scores.classes[3][:4])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    subject = Subject("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
+    model = CalibratedModel("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
     with pytest.raises(UsageError, match="found a calibration of vgg16 without a last exit for RAD 5"):
-        evaluate(subject, data, images, ("clean",), ("none@last",), (5,))
+        evaluate(model, data, images, ("clean",), ("none@last",), (5,))

@@ -10,9 +10,10 @@ import pytest
 from device.bundle.reader import load_bundle
 from device.defence.monitor import ExitShares, Monitor
 from export.attacks import DeepSlothLinf
-from export.calibration import model as subject
+from export.calibration import attacked_images
 from export.calibration import monitor as monitor_shares
 from export.calibration.cost import early_exit, relative_costs, score
+from export.calibration.model import CalibratedModel
 from export.calibration.monitor import calibrate_monitor
 from export.calibration.table import TableFile
 from export.commands import cli
@@ -21,7 +22,7 @@ from export.commands import model as model_cli
 from export.data import datasets
 from export.data.datasets import Dataset, Images
 from export.defences import table_defence
-from export.evaluation import Subject, monitor
+from export.evaluation import monitor
 from export.evaluation.monitor import Streams, monitor_report, simulate
 from export.networks.model_files import made_here, own_table, shipped
 from tests import tiny
@@ -37,37 +38,35 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def tiny_subject():
+def tiny_model():
     network = tiny.network()
     table = TableFile(Path("table.json"), tiny.TABLE)
-    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, table=table)
+    return CalibratedModel("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, table=table)
 
 
 @pytest.fixture
-def data(tiny_subject):
+def data(tiny_model):
     pixels = tiny.frames(60)
-    images = Images(pixels, score(tiny_subject.network, pixels).classes[-1])
+    images = Images(pixels, score(tiny_model.network, pixels).classes[-1])
     return Dataset(images, images, images, ("circle", "square", "star"), "made up")
 
 
 @pytest.fixture
-def table(tmp_path, monkeypatch, tiny_subject, data):
+def table(tmp_path, monkeypatch, tiny_model, data):
     """The table of the tiny network, under the name of a real one, and all commands on it."""
     files = made_here("vgg16")
     content = {"format": "defq-table", "format_version": 1, "model": "vgg16", **tiny.TABLE, "gate": {"level": 9}}
     content["weights_sha256"] = shipped("vgg16").sha256
     files.table.parent.mkdir(parents=True)
     files.table.write_text(json.dumps(content))
-    tiny_subject = tiny_subject._replace(identity=content["weights_sha256"])
-    monkeypatch.setattr(
-        model_cli, "calibrated_subject", lambda files, data: tiny_subject._replace(table=own_table(files))
-    )
+    tiny_model = tiny_model._replace(identity=content["weights_sha256"])
+    monkeypatch.setattr(model_cli, "calibrated_model", lambda files, data: tiny_model._replace(table=own_table(files)))
     monkeypatch.setattr(
         monitor,
-        "shipped_subject",
-        lambda model: tiny_subject._replace(table=TableFile(files.table, written(files.table))),
+        "shipped_model",
+        lambda model: tiny_model._replace(table=TableFile(files.table, written(files.table))),
     )
-    for module in (model_cli, subject, monitor_shares):
+    for module in (model_cli, attacked_images, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
     monkeypatch.setattr(evaluation_cli, "check_classes", lambda *_: None)  # three classes, under the name of one of ten
     monkeypatch.setattr(datasets, "load", lambda directory: data)
@@ -78,11 +77,11 @@ def written(table):
     return json.loads(table.read_text())
 
 
-def test_shares_are_those_of_the_exit_rule_and_none_is_zero(tiny_subject, data):
-    content = calibrate_monitor(tiny_subject, data)
+def test_shares_are_those_of_the_exit_rule_and_none_is_zero(tiny_model, data):
+    content = calibrate_monitor(tiny_model, data)
     quantised = table_defence("", TABLE).pixels(data.calibration.pixels)
     for name, pixels in (("clean", data.calibration.pixels), ("clean_defq", quantised)):
-        exits, _ = early_exit(score(tiny_subject.network, pixels), 0.62)
+        exits, _ = early_exit(score(tiny_model.network, pixels), 0.62)
         counts = np.bincount(exits, minlength=5) + 0.5
         np.testing.assert_allclose(content["shares"]["5"][name], counts / counts.sum(), atol=1e-6)
     for shares in content["shares"].values():
@@ -133,7 +132,7 @@ def test_gate_and_monitor_keep_each_other_and_a_new_table_drops_both(table, monk
     assert not {"gate", "monitor"} & set(written(table))
     said = capsys.readouterr().out
     assert "it has no noise gates, no attack monitor and no searched table yet" in said
-    assert "python -m export monitor --model vgg16" in said
+    assert "python -m export gate --model vgg16" in said
 
 
 def test_what_a_report_needs_is_asked_for_in_one_sentence(table, capsys):

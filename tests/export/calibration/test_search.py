@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from export.attacks import DeepSlothLinf
-from export.calibration import model as subject
+from export.calibration import attacked_images
 from export.calibration import search as table_search
 from export.calibration.cost import relative_costs, score
+from export.calibration.model import CalibratedModel
 from export.calibration.search import BOUND, TableSearch, search_table, whole
 from export.data.datasets import Dataset, Images
-from export.evaluation import Subject
 from export.networks.model_files import shipped_table
 from tests import tiny
 
@@ -15,12 +15,12 @@ from tests import tiny
 @pytest.fixture
 def case(tmp_path, monkeypatch):
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path / "attacks"))
-    monkeypatch.setitem(subject.PER_SAMPLE, "linf", DeepSlothLinf(iterations=5))
+    monkeypatch.setitem(attacked_images.PER_SAMPLE, "linf", DeepSlothLinf(iterations=5))
     network = tiny.network()
     pixels = tiny.frames(60)
     images = Images(pixels, score(network, pixels).classes[-1])
     data = Dataset(images, images, images, ("circle", "square", "star"), "made up")
-    return Subject(
+    return CalibratedModel(
         "vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, table=shipped_table("vgg16")
     ), data
 

@@ -11,13 +11,14 @@ from device.defence.gate import Gate
 from device.errors import OutputError, UsageError
 from export import defences as named_defences
 from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
+from export.calibration import attacked_images, scored_frames
 from export.calibration import gate as gate_calibration
-from export.calibration import model as subject
-from export.calibration import scored_frames as traffic_module
+from export.calibration.attacked_images import attacked
 from export.calibration.cost import early_exit, operating_point, relative_costs, score
 from export.calibration.gate import calibrate_gate
 from export.calibration.last_exit import up_to
-from export.calibration.scored_frames import Stage, Traffic
+from export.calibration.model import CalibratedModel
+from export.calibration.scored_frames import ScoredFrames, Stage
 from export.commands import cli
 from export.commands import evaluate as evaluation_cli
 from export.commands import model as model_cli
@@ -25,18 +26,8 @@ from export.data import datasets
 from export.data.datasets import LABELS, Dataset, Images
 from export.data.output import check_writable
 from export.defences import defence_named, gated
-from export.evaluation import (
-    Subject,
-    attacked,
-    comparison,
-    evaluate,
-    grid,
-    measure,
-    paper,
-    reports,
-    thresholds_behind,
-    transfer,
-)
+from export.evaluation import comparison, conditions, paper, reports, transfer
+from export.evaluation.conditions import evaluate, measure, thresholds_behind
 from export.evaluation.report import markdown_table, write_json
 from export.networks.model_files import made_here, own_table, shipped_table, shown
 from export.networks.weights import save_network, to_tensor
@@ -62,8 +53,8 @@ def network():
 
 
 @pytest.fixture
-def tiny_subject(network):
-    return Subject("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, {5: 4, 10: 4}, VGG16)
+def tiny_model(network):
+    return CalibratedModel("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, {5: 4, 10: 4}, VGG16)
 
 
 @pytest.fixture
@@ -79,31 +70,31 @@ def row(rows, **wanted):
     return found
 
 
-def test_figures_are_those_of_the_exit_rule(tiny_subject, data):
-    rows = evaluate(tiny_subject, data, data.test, ("clean",), ("none",), (5, 10))
-    scores = score(tiny_subject.network, data.test.pixels)
+def test_figures_are_those_of_the_exit_rule(tiny_model, data):
+    rows = evaluate(tiny_model, data, data.test, ("clean",), ("none",), (5, 10))
+    scores = score(tiny_model.network, data.test.pixels)
     exits, classes = early_exit(scores, 0.62)
     found = row(rows, rad=5)
     assert found["threshold"] == 0.62
     assert found["t3_er"] == pytest.approx(np.mean(exits < 3), abs=1e-4)
     assert found["accuracy"] == pytest.approx(np.mean(classes == data.test.labels), abs=1e-4)
-    assert found["mean_cost"] == pytest.approx(np.mean(np.array(tiny_subject.costs)[exits]), abs=1e-4)
+    assert found["mean_cost"] == pytest.approx(np.mean(np.array(tiny_model.costs)[exits]), abs=1e-4)
     assert found["exit_histogram"] == np.bincount(exits, minlength=5).tolist()
     assert row(rows, rad=10)["mean_cost"] <= found["mean_cost"]
 
 
-def test_attacks_slow_down_and_a_threshold_an_image_counts(tiny_subject, data):
-    rows = evaluate(tiny_subject, data, data.test, ("clean", "linf"), ("none", "defq"), (5,))
+def test_attacks_slow_down_and_a_threshold_an_image_counts(tiny_model, data):
+    rows = evaluate(tiny_model, data, data.test, ("clean", "linf"), ("none", "defq"), (5,))
     assert row(rows, attack="linf", defence="none")["efcy"] < row(rows, attack="clean", defence="none")["efcy"]
-    scores = score(tiny_subject.network, data.test.pixels)
+    scores = score(tiny_model.network, data.test.pixels)
     thresholds = np.where(np.arange(60) < 30, 0.0, 2.0)
-    found = measure(scores, data.test.labels, tiny_subject, thresholds, 5)
+    found = measure(scores, data.test.labels, tiny_model, thresholds, 5)
     assert found["exit_histogram"] == [30, 0, 0, 0, 30]
 
 
-def test_calibrating_behind_a_defence_changes_the_thresholds_alone(tiny_subject, data):
-    rows = evaluate(tiny_subject, data, data.test, ("clean",), ("flat:60", "flat:60@loop"), (5, 10))
-    behind = thresholds_behind(defence_named("flat:60", VGG16), tiny_subject, data.calibration)
+def test_calibrating_behind_a_defence_changes_the_thresholds_alone(tiny_model, data):
+    rows = evaluate(tiny_model, data, data.test, ("clean",), ("flat:60", "flat:60@loop"), (5, 10))
+    behind = thresholds_behind(defence_named("flat:60", VGG16), tiny_model, data.calibration)
     assert row(rows, defence="flat:60@loop", rad=5)["threshold"] == behind[5]
     assert row(rows, defence="flat:60", rad=5)["threshold"] == 0.62
     assert behind[10] <= behind[5]
@@ -112,22 +103,22 @@ def test_calibrating_behind_a_defence_changes_the_thresholds_alone(tiny_subject,
 @pytest.mark.parametrize(
     "attack", ["linf", "l2", "l1", "grey", "universal", "class-universal", "adaptive", "adaptive:2"]
 )
-def test_every_attack_changes_every_image_within_the_range(attack, tiny_subject, data, monkeypatch):
-    monkeypatch.setattr(subject, "PER_SAMPLE", QUICK)
+def test_every_attack_changes_every_image_within_the_range(attack, tiny_model, data, monkeypatch):
+    monkeypatch.setattr(attacked_images, "PER_SAMPLE", QUICK)
     few = data.test.take(5)
-    shown = attacked(attack, tiny_subject, data, few, defence_named("defq", VGG16))
+    shown = attacked(attack, tiny_model, data, few, defence_named("defq", VGG16))
     clean = to_tensor(few.pixels)
     assert shown.shape == clean.shape
     assert 0 <= shown.min() <= shown.max() <= 1
     assert ((shown - clean).abs().flatten(1).amax(1) > 1e-3).all()
-    assert torch.equal(shown, attacked(attack, tiny_subject, data, few, defence_named("defq", VGG16)))
+    assert torch.equal(shown, attacked(attack, tiny_model, data, few, defence_named("defq", VGG16)))
 
 
-def test_universal_perturbations_are_the_same_for_all_or_for_a_class(tiny_subject, data):
+def test_universal_perturbations_are_the_same_for_all_or_for_a_class(tiny_model, data):
     middle = Images(np.full((6, 16, 16, 3), 128, np.uint8), np.array([0, 0, 1, 1, 2, 2]))
     none = defence_named("none")
-    one = attacked("universal", tiny_subject, data, middle, none)
-    each = attacked("class-universal", tiny_subject, data, middle, none)
+    one = attacked("universal", tiny_model, data, middle, none)
+    each = attacked("class-universal", tiny_model, data, middle, none)
     assert torch.allclose(one, one[:1].expand_as(one))
     assert torch.equal(each[0], each[1])
     present = set(data.calibration.labels.tolist())
@@ -137,9 +128,9 @@ def test_universal_perturbations_are_the_same_for_all_or_for_a_class(tiny_subjec
 
 
 @pytest.mark.parametrize(("attack", "defence"), [("linf2", "none"), ("adaptive", "median"), ("adaptive:", "defq")])
-def test_what_cannot_be_run_is_one_sentence(attack, defence, tiny_subject, data):
+def test_what_cannot_be_run_is_one_sentence(attack, defence, tiny_model, data):
     with pytest.raises(UsageError, match=r"found (attack|an adaptive attack) .*expected"):
-        attacked(attack, tiny_subject, data, data.test.take(2), defence_named(defence, VGG16))
+        attacked(attack, tiny_model, data, data.test.take(2), defence_named(defence, VGG16))
 
 
 IMPOSSIBLE = [
@@ -164,15 +155,15 @@ IMPOSSIBLE = [
 
 @pytest.mark.parametrize(("attacks", "defences_", "message"), IMPOSSIBLE)
 def test_what_cannot_be_combined_is_refused_before_anything_is_crafted(
-    attacks, defences_, message, tiny_subject, data, monkeypatch, capsys
+    attacks, defences_, message, tiny_model, data, monkeypatch, capsys
 ):
     one_rad = Gate(1.0, {5: 0.5}, np.full((8, 8), 30.0))
-    knows = tiny_subject._replace(last_exits={5: 3} if "without" in message else {5: 3, 10: 3}, table=VGG16)
-    monkeypatch.setattr(evaluation_cli, "subject_of", lambda *_: knows)
+    knows = tiny_model._replace(last_exits={5: 3} if "without" in message else {5: 3, 10: 3}, table=VGG16)
+    monkeypatch.setattr(evaluation_cli, "model_to_evaluate", lambda *_: knows)
     monkeypatch.setitem(named_defences._FORMS, "gated", lambda name, _table: gated(name, one_rad))
     monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
-    monkeypatch.setattr(grid, "attacked", lambda *_: pytest.fail("crafted"))
-    monkeypatch.setattr(grid, "scores_of", lambda *_: pytest.fail("scored"))
+    monkeypatch.setattr(conditions, "attacked", lambda *_: pytest.fail("crafted"))
+    monkeypatch.setattr(conditions, "scores_of", lambda *_: pytest.fail("scored"))
     arguments = ["evaluate", "--model", "vgg16", "--attacks", attacks, "--defenses", defences_]
     assert cli.main(arguments) == UsageError.exit_code
     assert message in capsys.readouterr().err
@@ -213,98 +204,98 @@ def test_asking_whether_a_file_can_be_written_leaves_it_as_it_is(tmp_path):
     assert (tmp_path / "old").read_text() == "kept"
 
 
-def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_subject, data):
-    content = calibrate_gate(tiny_subject, data)
+def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_model, data):
+    content = calibrate_gate(tiny_model, data)
     gate = check_gate({"gate": content}, (5, 10), "a table")
     assert content["weights_sha256"] == "tiny"
     assert set(gate.thresholds) == {5, 10}
-    assert all(gate.thresholds[rad] <= threshold for rad, threshold in tiny_subject.thresholds.items())
+    assert all(gate.thresholds[rad] <= threshold for rad, threshold in tiny_model.thresholds.items())
     for stage in gate.stages()[1:]:
         assert stage.level < gate.level
 
 
-def test_a_gate_before_a_last_exit_counts_what_that_costs(tiny_subject, data, monkeypatch):
+def test_a_gate_before_a_last_exit_counts_what_that_costs(tiny_model, data, monkeypatch):
     monkeypatch.setattr(gate_calibration, "LOSS_AT_LAST_EXIT", (0.05, 0.1))
-    subject = tiny_subject._replace(last_exits={5: 4, 10: 3})
-    content = calibrate_gate(subject, data, ending=5)
+    model = tiny_model._replace(last_exits={5: 4, 10: 3})
+    content = calibrate_gate(model, data, ending=5)
     assert content["last_exit"] == 4
     gate = check_gate({"gate": content}, (5, 10), "a table")
-    traffic = Traffic(data.calibration.pixels, data.calibration.labels, subject, 4)
+    frames = ScoredFrames(data.calibration.pixels, data.calibration.labels, model, 4)
     stages = [Stage(each.level, each.thresholds, each.table) for each in reversed(gate.stages())]
-    found = traffic.at(5, *stages)
+    found = frames.at(5, *stages)
     if gate.weak:  # else there was nothing harmless to choose
-        assert found.accuracy >= traffic.undefended(5).accuracy - 0.1
-        assert found.t3_er >= traffic.undefended(5).t3_er
-    whole = Traffic(data.calibration.pixels, data.calibration.labels, subject)
-    assert traffic.undefended(5) == whole.undefended(5) == whole.at(5)._replace(threshold=0.62)
-    ended = up_to(traffic.plain, 4)
-    point = operating_point(ended, data.calibration.labels, subject.costs[:4], 0.62)
-    assert traffic.at(5)._replace(threshold=0.62) == point
+        assert found.accuracy >= frames.undefended(5).accuracy - 0.1
+        assert found.t3_er >= frames.undefended(5).t3_er
+    whole = ScoredFrames(data.calibration.pixels, data.calibration.labels, model)
+    assert frames.undefended(5) == whole.undefended(5) == whole.at(5)._replace(threshold=0.62)
+    ended = up_to(frames.plain, 4)
+    point = operating_point(ended, data.calibration.labels, model.costs[:4], 0.62)
+    assert frames.at(5)._replace(threshold=0.62) == point
 
 
-def test_a_gate_is_evaluated_with_what_the_last_exit_asks_for(tiny_subject, data):
+def test_a_gate_is_evaluated_with_what_the_last_exit_asks_for(tiny_model, data):
     shipped = VGG16.content
     all_found = {**shipped["gate"], "level": 0.02, "thresholds": {"5": 0.0, "10": 0.0}, "last_exit": 4}
     none_found = {name: each for name, each in shipped["gate"].items() if name != "weak"}
     table = {**shipped, "gate": {**none_found, "level": 1e6}, "last_exit_gates": {"5": all_found}}
     del all_found["weak"]
-    tiny_subject = tiny_subject._replace(table=replace(VGG16, content=table))
+    tiny_model = tiny_model._replace(table=replace(VGG16, content=table))
     names = ("none@last", "gated", "gated@last")
-    rows = evaluate(tiny_subject, data, data.test.take(10), ("clean",), names)
+    rows = evaluate(tiny_model, data, data.test.take(10), ("clean",), names)
     found = {(each["defence"], each["rad"]): each["exit_histogram"] for each in rows}
     assert found["gated@last", 5] == [10, 0, 0, 0, 0]  # at a threshold of 0 all leave at once
     assert found["gated@last", 10] == found["none@last", 10]  # no gate for this one: that of the whole network
 
 
-def test_thresholds_of_the_gate_reckon_with_an_attacker_who_knows_it(tiny_subject, data):
-    blind = calibrate_gate(tiny_subject, data, blind=True)
-    knowing = calibrate_gate(tiny_subject, data)
+def test_thresholds_of_the_gate_reckon_with_an_attacker_who_knows_it(tiny_model, data):
+    blind = calibrate_gate(tiny_model, data, blind=True)
+    knowing = calibrate_gate(tiny_model, data)
     assert "adaptive" not in blind["images"]
     assert knowing["table"] == blind["table"]
     table = np.array(knowing["table"])
     most = {5: 0.5, 10: 10.0}
-    target = gate_calibration._adaptive_target(tiny_subject, data, data.calibration, table, most)
+    target = gate_calibration._adaptive_target(tiny_model, data, data.calibration, table, most)
     assert target.efcy[5] <= 0.5  # frames need not leave earlier than clean ones do
     most = {
         rad: gate_calibration.RESTORED
-        * Traffic(data.calibration.pixels, data.calibration.labels, tiny_subject).at(rad).efcy
+        * ScoredFrames(data.calibration.pixels, data.calibration.labels, tiny_model).at(rad).efcy
         for rad in (5, 10)
     }
-    target = gate_calibration._adaptive_target(tiny_subject, data, data.calibration, table, most)
+    target = gate_calibration._adaptive_target(tiny_model, data, data.calibration, table, most)
     for rad, wanted in target.efcy.items():
         low = knowing["thresholds"][str(rad)]
-        reached = target.traffic.at(rad, Stage(knowing["level"], {rad: low}, table)).efcy
+        reached = target.frames.at(rad, Stage(knowing["level"], {rad: low}, table)).efcy
         assert reached >= wanted or low == 0  # nothing leaves earlier than at a threshold of 0
         if knowing["level"] == blind["level"]:
             assert low <= blind["thresholds"][str(rad)]
 
 
-def test_traffic_behind_two_stages_is_what_the_device_would_do(tiny_subject, data, monkeypatch):
-    traffic = Traffic(data.test.pixels, data.test.labels, tiny_subject)
-    low, high = np.quantile(traffic.levels, [0.3, 0.7])
+def test_frames_behind_two_stages_is_what_the_device_would_do(tiny_model, data, monkeypatch):
+    frames = ScoredFrames(data.test.pixels, data.test.labels, tiny_model)
+    low, high = np.quantile(frames.levels, [0.3, 0.7])
     weak = Stage(float(low), {5: 0.5}, np.full((8, 8), 20.0))
     strong = Stage(float(high), {5: 0.4}, np.full((8, 8), 50.0))
-    monkeypatch.setattr(traffic_module, "LEVELS", np.array([0.0]))
-    point = traffic.at(5, weak, strong)
+    monkeypatch.setattr(scored_frames, "LEVELS", np.array([0.0]))
+    point = frames.at(5, weak, strong)
     gate = Gate(strong.level, strong.lows, strong.table, Gate(weak.level, weak.lows, weak.table))
     defence = gated("gated", gate)
-    scores = score(tiny_subject.network, defence.pixels(data.test.pixels))
-    found = measure(scores, data.test.labels, tiny_subject, defence.thresholds(data.test.pixels, 5, 0.62), 5)
+    scores = score(tiny_model.network, defence.pixels(data.test.pixels))
+    found = measure(scores, data.test.labels, tiny_model, defence.thresholds(data.test.pixels, 5, 0.62), 5)
     assert found["accuracy"] == pytest.approx(point.accuracy, abs=1e-4)
     assert found["efcy"] == pytest.approx(point.efcy, abs=1e-4)
 
 
-def patched(monkeypatch, tiny_subject, gate=True):
+def patched(monkeypatch, tiny_model, gate=True):
     """The reports, on the tiny network under the name of a real one."""
     for module in (paper, comparison, transfer, reports):
         monkeypatch.setattr(
-            module, "shipped_subject", lambda model: tiny_subject._replace(model=model, table=shipped_table(model))
+            module, "shipped_model", lambda model: tiny_model._replace(name=model, table=shipped_table(model))
         )
-    monkeypatch.setattr(subject, "PER_SAMPLE", QUICK)
+    monkeypatch.setattr(attacked_images, "PER_SAMPLE", QUICK)
 
 
-def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, capsys):
-    patched(monkeypatch, tiny_subject)
+def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_model, data, capsys):
+    patched(monkeypatch, tiny_model)
     ten = data._replace(classes=LABELS)
     monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: ten)
     monkeypatch.setattr(comparison, "ADAPTIVE", ("none", "defq", "moving-grid"))
@@ -359,11 +350,11 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_subject, data, 
     assert sorted((tmp_path / "attacks").iterdir()) == crafted  # refused before hours of work
 
 
-def test_transfer_of_a_network_to_itself_is_plain_defq(monkeypatch, tiny_subject, data):
-    patched(monkeypatch, tiny_subject)
+def test_transfer_of_a_network_to_itself_is_plain_defq(monkeypatch, tiny_model, data):
+    patched(monkeypatch, tiny_model)
     rows = transfer.transfer(data, ("vgg16", "mobilenet"), 10)
     own = row(rows, kind="table", source="vgg16", model="vgg16", rad=5)
-    plain = row(evaluate(tiny_subject, data, data.test.take(10), ("linf",), ("defq",), (5,)), rad=5)
+    plain = row(evaluate(tiny_model, data, data.test.take(10), ("linf",), ("defq",), (5,)), rad=5)
     assert {key: own[key] for key in plain} == plain
     assert row(rows, kind="attack", source="vgg16", model="vgg16", defence="defq", rad=5)["efcy"] == plain["efcy"]
 
@@ -416,12 +407,10 @@ def test_json_that_cannot_be_written_is_one_sentence(tmp_path):
         write_json(tmp_path / "file" / "out.json", {})
 
 
-def test_gate_writes_a_table_of_its_own_and_keeps_the_rest(tmp_path, monkeypatch, tiny_subject, data, capsys):
-    monkeypatch.setattr(
-        model_cli, "calibrated_subject", lambda files, data: tiny_subject._replace(table=own_table(files))
-    )
+def test_gate_writes_a_table_of_its_own_and_keeps_the_rest(tmp_path, monkeypatch, tiny_model, data, capsys):
+    monkeypatch.setattr(model_cli, "calibrated_model", lambda files, data: tiny_model._replace(table=own_table(files)))
     monkeypatch.setattr(datasets, "load", lambda directory: data)
-    monkeypatch.setattr(subject, "PER_SAMPLE", QUICK)
+    monkeypatch.setattr(attacked_images, "PER_SAMPLE", QUICK)
     shipped_text = VGG16.file.read_text()
     assert cli.main(["gate", "--model", "vgg16"]) == 0
     made = made_here("vgg16").table

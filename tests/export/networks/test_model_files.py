@@ -10,12 +10,11 @@ import pytest
 from device.bundle.reader import load_bundle
 from device.errors import DataError, OutputError, UsageError
 from export.attacks import DeepSlothLinf
-from export.calibration import gate
-from export.calibration import model as subject
+from export.calibration import attacked_images, gate
 from export.calibration import monitor as monitor_shares
 from export.calibration import search as table_search
 from export.calibration.card import read_card
-from export.calibration.model import subject_of
+from export.calibration.model import model_to_evaluate
 from export.calibration.table import TABLES
 from export.commands import attack as attack_cli
 from export.commands import cli
@@ -51,7 +50,7 @@ def commands(tmp_path, monkeypatch, data):
     monkeypatch.setitem(RECIPES, "mobilenet", Recipe())  # not compiled
     monkeypatch.setitem(NETWORKS, "mobilenet", lambda classes: tiny.network())
     monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
-    for module in (model_cli, subject, monitor_shares):
+    for module in (model_cli, attacked_images, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
     monkeypatch.setattr(attack_cli, "DeepSlothLinf", lambda: QUICK["linf"])
     monkeypatch.setattr(gate, "STRONG_RANGES", ((20, 60),))
@@ -189,7 +188,7 @@ def test_evaluation_of_own_weights_takes_their_table_or_says_that_there_is_none(
     own = np.full((8, 8), 33)
     files.table.write_text(json.dumps({**tiny.TABLE, "table": own.tolist(), "weights_sha256": files.sha256}))
     assert commands("calibrate", "--weights", weights) == 0
-    found = subject_of(files, data)
+    found = model_to_evaluate(files, data)
     assert np.array_equal(found.own_table().steps, own)
     assert commands("evaluate", "--weights", weights, "--attacks", "clean", "--defenses", "defq") == 0
     assert commands("evaluate", "--weights", weights, "--attacks", "clean", "--defenses", "gated") == 2
@@ -218,7 +217,7 @@ def test_weights_say_what_they_were_trained_on(commands, data):
 def test_what_cannot_be_written_is_refused_before_the_work(command, commands, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(model_cli, "train", lambda *_: pytest.fail("trained"))
     monkeypatch.setattr(model_cli, "load_network", lambda *_: pytest.fail("worked"))
-    monkeypatch.setattr(model_cli, "calibrated_subject", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr(model_cli, "calibrated_model", lambda *_: pytest.fail("worked"))
     (tmp_path / "file").write_text("")
     option = command[1] if len(command) > 1 else "--out"
     assert commands(command[0], option, tmp_path / "file" / "x.safetensors") == 3

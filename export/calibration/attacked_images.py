@@ -1,0 +1,123 @@
+"""Images under an attack that is given by name, and what a network answers for images.
+
+Crafting takes minutes to hours; what was made once is read back from the cache (export/attacks/crafting.py).
+"""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from device.errors import UsageError
+from export.attacks import (
+    ClassUniversalLinf,
+    DeepSlothL1,
+    DeepSlothL2,
+    DeepSlothLinf,
+    Defended,
+    GreyLinf,
+    UniversalLinf,
+)
+from export.attacks.crafting import cached, craft
+from export.calibration.cost import ExitScores, score
+from export.calibration.model import CalibratedModel
+from export.data.datasets import Dataset, Images
+from export.defences import Defence
+from export.networks.weights import to_tensor
+
+PER_SAMPLE = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1(), "grey": GreyLinf()}
+UNIVERSAL = ("universal", "class-universal")
+UNIVERSAL_IMAGES = 500  # calibration images that universal perturbations are learned on
+DRAWS = 4  # random choices a gradient is averaged over, against randomised defences
+FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adaptive:ITERATIONS, adaptive:ITERATIONS@EXIT"
+SAMPLES, SLOW_SAMPLES = 600, 50
+"""Number of calibration images that are attacked with L-inf, and with L2 or L1, which take 18 and 8 times as long."""
+
+
+def scores_of(model: CalibratedModel, images: Tensor) -> ExitScores:
+    """``score``, read back where these very images were seen before: reports go on where they were stopped.
+
+    images: float32 (n, 3, h, w) in [0, 1].
+    """
+
+    def build(_seed: int) -> Tensor:
+        return torch.from_numpy(np.stack(score(model.network, images)).astype(np.float32))
+
+    confidences, classes = cached(f"{model.identity} scores", images, build).numpy()
+    return ExitScores(confidences, classes.astype(np.int64))
+
+
+def attacked(attack: str, model: CalibratedModel, data: Dataset, images: Images, defence: Defence) -> Tensor:
+    """``images`` under ``attack``, float32 (n, 3, h, w) in [0, 1], from the cache where they were made before.
+
+    Args:
+        attack: one of FORMS. Universal forms learn on calibration images; adaptive ones know ``defence``; with an exit,
+            from 1, they spend nothing on the classifiers from there on, which makes them stronger against those before.
+
+    Raises:
+        UsageError: no such attack or exit, or an adaptive attack on a defence that has no gradient.
+    """
+    check_attack(attack, model, defence)
+    clean = to_tensor(images.pixels)
+    if attack == "clean":
+        return clean
+    if attack in PER_SAMPLE:
+        return craft(PER_SAMPLE[attack], model.network, model.identity, clean)
+    if attack in UNIVERSAL:
+        return (clean + _universal(attack, model, data)[torch.from_numpy(images.labels)]).clamp(0, 1)
+    adaptive = _adaptive(attack)
+    if adaptive.last:
+        model = model.up_to_exit(adaptive.last)
+    strong = DeepSlothLinf(iterations=adaptive.iterations)
+    if defence.quantiser is None:
+        return craft(strong, model.network, model.identity, clean)
+    draws = DRAWS if defence.quantiser.random else 1
+    target = Defended(model.network, defence.quantiser, draws)
+    return craft(strong, target, f"{model.identity} behind {defence.identity} x{draws}", clean)
+
+
+def check_attack(attack: str, model: CalibratedModel, defence: Defence) -> None:
+    """Say what stands against ``attacked``, which may take hours, at once.
+
+    Raises:
+        UsageError: no such attack or exit, or an adaptive attack on a defence that has no gradient.
+    """
+    if attack in ("clean", *PER_SAMPLE, *UNIVERSAL):
+        return
+    adaptive = _adaptive(attack)
+    if adaptive.last:
+        model.up_to_exit(adaptive.last)
+    if defence.name != "none" and defence.quantiser is None:
+        raise UsageError(f"found an adaptive attack on {defence.name}; expected a defence with a gradient, as DefQ's")
+
+
+class _Adaptive(NamedTuple):
+    """last: the exit, from 1, from which on nothing is spent; None: the attack is on all exits."""
+
+    iterations: int
+    last: int | None
+
+
+def _adaptive(attack: str) -> _Adaptive:
+    found = re.fullmatch(r"adaptive(?::([1-9]\d*))?(?:@(\d+))?", attack)
+    if not found:
+        raise UsageError(f"found attack {attack!r}; expected one of: {FORMS}")
+    return _Adaptive(int(found.group(1) or 30), int(found.group(2)) if found.group(2) else None)
+
+
+def _universal(attack: str, model: CalibratedModel, data: Dataset) -> Tensor:
+    """The perturbation to add to an image of each class, float32 (classes, 3, h, w)."""
+    learned_on = data.calibration.take(UNIVERSAL_IMAGES)
+    images, labels, classes = to_tensor(learned_on.pixels), torch.from_numpy(learned_on.labels), len(data.classes)
+    if attack == "universal":
+        one = UniversalLinf()
+        delta = cached(f"{model.identity} {one!r}", images, lambda seed: one(model.network, images, seed))
+        return delta.expand(classes, -1, -1, -1)
+    each = ClassUniversalLinf()
+    return cached(
+        f"{model.identity} {each!r}",
+        images,
+        lambda seed: each.per_class(model.network, images, labels, classes, seed),
+    )
