@@ -13,6 +13,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository, which a script in docs/ does not see
 
 from export.bundle.writer import BundleSettings, write_bundle
+from export.calibration.card import ModelCard
 from export.calibration.cost import rad_threshold, relative_costs, score
 from export.networks import SDN
 from export.networks.weights import to_tensor
@@ -50,8 +51,8 @@ def main(out: Path) -> None:
         optimiser.step()
 
     scores, costs = score(network.eval(), images), relative_costs(network)
-    points = {str(rad): rad_threshold(scores, labels, costs, rad)._asdict() for rad in (5, 10)}
-    card = {"classes": CLASSES, "relative_costs": costs, "thresholds": points}
+    points = {rad: rad_threshold(scores, labels, costs, rad) for rad in (5, 10)}
+    card = ModelCard(tuple(CLASSES), tuple(costs), points)
     table = {"table": np.full((8, 8), 20).tolist()}  # a stand-in; export.quantization_table learns one from an attack
     write_bundle("parts", network, card, table, out, BundleSettings(split=2), images, "calibration images")
     print("it holds " + ", ".join(sorted(file.name for file in out.iterdir())))

@@ -7,14 +7,15 @@ import torch
 from torch import nn
 
 from export.bundle.writer import BundleSettings, write_bundle
-from export.calibration.cost import early_exit, relative_costs, score
+from export.calibration.card import ModelCard
+from export.calibration.cost import early_exit, operating_point, relative_costs, score
 from export.data.frames import write_frames
 from export.networks import SDN, InternalClassifier
 from export.networks.weights import to_tensor
 
 DATA = Path(__file__).parent / "device" / "data"
 CLASSES = ["circle", "square", "star"]
-THRESHOLDS = {"5": {"threshold": 0.62}, "10": {"threshold": 0.55}}
+THRESHOLDS = {5: 0.62, 10: 0.55}
 TABLE = {"table": (np.add.outer(np.arange(8), np.arange(8)) * 2 + 20).tolist()}
 SHAPE = (3, 16, 16)
 
@@ -47,8 +48,11 @@ def frames(count: int = 60) -> np.ndarray:
     return np.clip(coarse + generator.normal(0, 10, coarse.shape), 0, 255).astype(np.uint8)
 
 
-def card(tiny: SDN) -> dict[str, object]:
-    return {"classes": CLASSES, "relative_costs": relative_costs(tiny), "thresholds": THRESHOLDS}
+def card(tiny: SDN) -> ModelCard:
+    """What a bundle needs of a card, with thresholds that were set rather than found."""
+    costs, scores = relative_costs(tiny), score(tiny, np.zeros((1, *SHAPE[1:], 3), np.uint8))
+    points = {rad: operating_point(scores, np.zeros(1, int), costs, value) for rad, value in THRESHOLDS.items()}
+    return ModelCard(tuple(CLASSES), tuple(costs), points)
 
 
 def write(folder: Path, settings: BundleSettings = BundleSettings(split=2)) -> Path:  # noqa: B008 (immutable)

@@ -14,6 +14,7 @@ from device.errors import DataError
 from device.loop.exits import t3_er
 from export.attacks import DeepSlothLinf, UniversalLinf
 from export.attacks.crafting import cached, craft
+from export.calibration.card import ModelCard
 from export.calibration.cost import early_exit, score
 from export.data import datasets
 from export.data.classes import check_classes
@@ -35,11 +36,11 @@ class MadeFrames(NamedTuple):
     about: dict[str, Any]
 
 
-def frames_of(network: SDN, card: dict[str, Any], rad: int, data: str | Path | None, count: int) -> MadeFrames:
+def frames_of(network: SDN, card: ModelCard, rad: int, data: str | Path | None, count: int) -> MadeFrames:
     """``make_frames`` from the first ``count`` test images, or all there are, of a data set.
 
     Args:
-        card: ``classes``, ``thresholds`` and ``weights_sha256`` (export.model_card.read_card).
+        card: with the SHA-256 of the weights.
         rad: relative accuracy drop in percent, of the threshold.
         data: a folder, or None for the places that export.datasets.load knows.
 
@@ -47,11 +48,11 @@ def frames_of(network: SDN, card: dict[str, Any], rad: int, data: str | Path | N
         DataError: no data, or of other classes than the network's.
     """
     found = datasets.load(data, network.input_shape[1:])
-    check_classes(network, found, card["classes"])
+    check_classes(network, found, card.classes)
     images = found.test.take(count)
     print(f"frame set: {len(images.labels)} of {len(found.test.labels)} test images; {found.order}", flush=True)
-    threshold = float(card["thresholds"][str(rad)]["threshold"])
-    made = make_frames(network, images, found.calibration, threshold, card["weights_sha256"])
+    threshold = float(card.thresholds[rad].threshold)
+    made = make_frames(network, images, found.calibration, threshold, card.weights_sha256)
     rates = ", ".join(f"{name} {rate:.2f}" for name, rate in made.about["t3_er"].items())
     print(f"frame set: T3-ER without a defence: {rates}", flush=True)
     source = "CIFAR-10 test images" if found.classes == datasets.LABELS else "test images"

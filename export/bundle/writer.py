@@ -16,8 +16,8 @@ from device.bundle.reader import FORMAT, FORMAT_VERSION, pack_bundle
 from device.errors import DataError, UsageError
 from device.payload.forms import UINT8, deflated, quantised
 from export.bundle.frame_set import FILE, MadeFrames, frames_of, pack_frames
-from export.calibration.card import read_card
-from export.calibration.last_exit import shortened
+from export.calibration.card import ModelCard, read_card
+from export.calibration.shortened import shortened
 from export.data import datasets
 from export.data.classes import check_labels
 from export.networks import SDN
@@ -65,7 +65,7 @@ def export_bundle(
     """
     files = files or shipped(model)
     network, card, table = load_network(model, files.weights), read_card(files), own_table(files).content
-    check_labels(network, card["classes"])
+    check_labels(network, card.classes)
     whole, whole_card = network, card
     if settings.last_exit:
         network, card, table = shortened(network, card, table, settings.rad)
@@ -97,7 +97,7 @@ def check_frames(data: str | Path | None, count: int = 200) -> tuple[np.ndarray,
 def write_bundle(
     model: str,
     network: SDN,
-    card: dict[str, Any],
+    card: ModelCard,
     table: dict[str, Any],
     out: Path,
     settings: BundleSettings,
@@ -110,7 +110,7 @@ def write_bundle(
     Args:
         model: a name for it.
         network: in evaluation mode.
-        card: ``classes``, ``relative_costs`` and ``thresholds`` (export.model_card.calibrate makes it).
+        card: of which classes, relative costs and thresholds are needed (export.calibration.calibrate measures it).
         table: content of a table file.
         out: the folder; an existing bundle in it is replaced, anything else is left alone.
         frames: uint8 (n, h, w, c) to compare the graphs with PyTorch on; ``origin`` names them.
@@ -121,9 +121,10 @@ def write_bundle(
             not of this network.
     """
     check_settings(model, card, table, out, settings)
-    check_labels(network, card["classes"])
+    check_labels(network, card.classes)
     steps = np.array(table["table"])
-    thresholds = {rad: float(point["threshold"]) for rad, point in card["thresholds"].items()}
+    thresholds = {str(rad): float(point.threshold) for rad, point in card.thresholds.items()}
+    calibration = card.as_json()
     parts = pieces.stages(network)
     models = _models(parts, network.input_shape, settings, thresholds[str(settings.rad)], steps)
     levels = _levels(models["head_flat"], frames[:50])
@@ -134,10 +135,10 @@ def write_bundle(
 
     contents = {f"{name}.onnx": graph.SerializeToString() for name, graph in models.items()}
     contents["table.json"] = (json.dumps(table, indent=1) + "\n").encode()
-    contents["labels.txt"] = ("\n".join(card["classes"]) + "\n").encode()
+    contents["labels.txt"] = ("\n".join(card.classes) + "\n").encode()
     about_frames: dict[str, Any] = {}
     if frame_set is not None:
-        contents[FILE], about_frames["frames"] = pack_frames(frame_set, network.input_shape, len(card["classes"]))
+        contents[FILE], about_frames["frames"] = pack_frames(frame_set, network.input_shape, len(card.classes))
     files: dict[str, Any] = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         for name, content in contents.items()
@@ -149,7 +150,7 @@ def write_bundle(
         "id": f"{model}-split{settings.split}-{files['tail.onnx']['sha256'][:8]}",
         "model": model,
         "split": settings.split,
-        "labels": list(card["classes"]),
+        "labels": list(card.classes),
         "input": {
             "name": "image", "shape": list(network.input_shape), "dtype": "float32", "range": [0, 1],
             "color_order": "RGB", "layout": "NCHW",
@@ -159,7 +160,7 @@ def write_bundle(
         },
         "exits": [
             {"exit": number, "relative_cost": cost, "side": "device" if number <= settings.split else "host"}
-            for number, cost in enumerate(card["relative_costs"], start=1)
+            for number, cost in enumerate(card.relative_costs, start=1)
         ],
         "thresholds": thresholds,
         "default_rad": settings.rad,
@@ -171,8 +172,8 @@ def write_bundle(
             for name, graph in models.items()
         },
         "defq": {"file": "table.json", "fused": settings.fuse_defq, "table": steps.tolist()},
-        "calibration": {name: card.get(name) for name in ("thresholds", "accuracy_calibration", "images", "shares")},
-        "provenance": {"weights_sha256": card.get("weights_sha256"), "table_attack": table.get("attack")},
+        "calibration": {name: calibration.get(name) for name in ("thresholds", "accuracy_calibration", "images", "shares")},
+        "provenance": {"weights_sha256": card.weights_sha256, "table_attack": table.get("attack")},
         "tools": {
             "python": platform.python_version(), "torch": torch.__version__, "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
@@ -190,24 +191,22 @@ def write_bundle(
     return out
 
 
-def check_settings(
-    model: str, card: dict[str, Any], table: dict[str, Any], out: Path, settings: BundleSettings
-) -> None:
+def check_settings(model: str, card: ModelCard, table: dict[str, Any], out: Path, settings: BundleSettings) -> None:
     """Say what stands against a bundle before anything that takes long.
 
     Raises:
         UsageError: a split that the network does not have, or a folder that holds something else.
         DataError: the table was learned on other weights.
     """
-    exits = len(card["relative_costs"])
+    exits = len(card.relative_costs)
     if not 1 <= settings.split <= exits - 1:
         raise UsageError(
             f"found --split {settings.split}; expected 1 to {exits - 1}, the internal classifiers of {model}"
             + (" before its last exit" if settings.last_exit else "")
         )
-    if table.get("weights_sha256", card.get("weights_sha256")) != card.get("weights_sha256"):
+    if table.get("weights_sha256", card.weights_sha256) != card.weights_sha256:
         raise DataError(
-            f"found a table learned on weights {table['weights_sha256'][:12]}; the weights are {card['weights_sha256'][:12]}; "
+            f"found a table learned on weights {table['weights_sha256'][:12]}; the weights are {str(card.weights_sha256)[:12]}; "
             f"bake it again with: python -m export table --model {model}"
         )
     if out.exists() and not out.is_dir():

@@ -1,187 +1,203 @@
-"""models/NAME.json (what the exporter reads: costs, thresholds, accuracies) and models/NAME.md (the same for people)."""
+"""The model card as JSON: what was measured of a network with its weights on calibration images and on test images.
+
+A card belongs to one set of weights, whose SHA-256 it names. export/calibration/calibrate.py makes it, and
+export/calibration/card_page.py writes the same as a page for people.
+"""
 
 import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from device.errors import DataError
-from device.loop.exits import exit_histogram, first_confident
-from export.calibration.cost import ExitScores, exit_accuracies, rad_threshold, relative_costs, score
-from export.calibration.last_exit import last_exit_card
-from export.data.classes import check_classes
-from export.data.datasets import CIFAR10, Dataset
+from device.system.files import read_bounded
+from device.system.json_text import read_json
+from export.calibration.cost import OperatingPoint
+from export.calibration.json_fields import Fields
+from export.calibration.last_exit import LastExit
 from export.data.output import write_output
-from export.networks import SDN
 from export.networks.model_files import ModelFiles
-from export.networks.weights import metadata, trained_classes
+from export.networks.weights import trained_classes
 
-RADS = (5, 10)
-USE = "* **Use**: research and demonstrations of early exits under attack. CIFAR-10 is no data for a product."
+MAX_FILE_BYTES = 16 << 20
+HIGHEST_COST = 1 + 1e-6
 
 
-def calibrate(files: ModelFiles, network: SDN, data: Dataset) -> dict[str, Any]:
-    """Cost, accuracy and thresholds of a network, from the calibration split; the test images only report.
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """The data set that a network was trained and calibrated on.
 
-    Raises:
-        DataError: data of other classes than the network's.
+    Args:
+        source: what it is, in words.
+        sha256: of the images to train and to calibrate.
+        train: number of images to train.
+        order: how the images of a split follow one another, in words.
     """
-    check_classes(network, data, trained_classes(files.weights))
-    costs = relative_costs(network)
-    scores = score(network, data.calibration.pixels)
-    points = {rad: rad_threshold(scores, data.calibration.labels, costs, rad) for rad in RADS}
-    test = score(network, data.test.pixels)
-    return {
-        "model": files.model,
-        "weights_sha256": files.sha256,
-        "classes": list(data.classes),
-        "data": data.facts(),
-        "relative_costs": [round(each, 6) for each in costs],
-        "thresholds": {str(rad): _rounded(point._asdict()) for rad, point in points.items()},
-        "last_exit": last_exit_card(
-            scores, data.calibration.labels, costs, {rad: point.threshold for rad, point in points.items()}
-        ),
-        "accuracy_calibration": _accuracies(scores, data.calibration.labels),
-        "accuracy_test": _accuracies(test, data.test.labels),
-        "images": {"calibration": len(data.calibration.labels), "test": len(data.test.labels)},
-        "shares": {str(rad): _shares(scores, point.threshold) for rad, point in points.items()},
-    }
+
+    source: str
+    sha256: str
+    train: int
+    order: str
 
 
-def _accuracies(scores: ExitScores, labels: np.ndarray) -> list[float]:
-    return [round(each, 4) for each in exit_accuracies(scores, labels)]
+@dataclass(frozen=True, slots=True)
+class ImageCounts:
+    """Number of images that a card was measured on."""
+
+    calibration: int
+    test: int
 
 
-def _shares(scores: ExitScores, threshold: float) -> list[float]:
-    """Share of calibration images that leave at each exit."""
-    histogram = exit_histogram(first_confident(scores.confidences, threshold), len(scores.confidences))
-    return [round(float(each), 4) for each in histogram / histogram.sum()]
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What was measured of a network. Only the first three are needed to export a bundle.
+
+    Args:
+        classes: names of the classes in the order of the logits.
+        relative_costs: of every exit, ascending; the last is 1.0 for a whole network.
+        thresholds: for each RAD in percent the threshold and what it gives on the calibration images.
+        model: name of the network.
+        weights_sha256: of the file of the weights.
+        last_exits: for each RAD in percent the exit at which a shortened network ends.
+        accuracy_calibration, accuracy_test: accuracy of every exit when all images leave there.
+        images: number of images behind these figures.
+        shares: for each RAD in percent the share of calibration images that leave at each exit.
+        data: the data set; cards of early releases, all of CIFAR-10, do not have it.
+    """
+
+    classes: tuple[str, ...]
+    relative_costs: tuple[float, ...]
+    thresholds: Mapping[int, OperatingPoint]
+    model: str = ""
+    weights_sha256: str | None = None
+    last_exits: Mapping[int, LastExit] = field(default_factory=dict)
+    accuracy_calibration: tuple[float, ...] = ()
+    accuracy_test: tuple[float, ...] = ()
+    images: ImageCounts | None = None
+    shares: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    data: DataFacts | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of card.json; what is empty is left out."""
+        data, images = self.data, self.images
+        content: dict[str, Any] = {
+            "model": self.model,
+            "weights_sha256": self.weights_sha256,
+            "classes": list(self.classes),
+            "data": data and {"source": data.source, "sha256": data.sha256, "train": data.train, "order": data.order},
+            "relative_costs": list(self.relative_costs),
+            "thresholds": {str(rad): point._asdict() for rad, point in self.thresholds.items()},
+            "last_exit": {str(rad): each.as_json() for rad, each in self.last_exits.items()},
+            "accuracy_calibration": list(self.accuracy_calibration),
+            "accuracy_test": list(self.accuracy_test),
+            "images": images and {"calibration": images.calibration, "test": images.test},
+            "shares": {str(rad): list(each) for rad, each in self.shares.items()},
+        }
+        return {name: value for name, value in content.items() if value}
 
 
-def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in values.items()}
-
-
-def read_card(files: ModelFiles) -> dict[str, Any]:
-    """The calibration that belongs to the weights.
+def card_from_json(value: object) -> ModelCard:
+    """The model card that a JSON object holds.
 
     Raises:
-        DataError: absent, or made for other weights.
+        ValueError: a value is absent or not what it has to be; the message names it.
+    """
+    fields = Fields.of(value)
+    classes = fields.texts("classes")
+    costs = fields.content.get("relative_costs")
+    exits = len(costs) if isinstance(costs, list) else 0
+    relative_costs = fields.numbers("relative_costs", exits, 0, HIGHEST_COST)
+    if exits < 2 or len(classes) < 2 or list(relative_costs) != sorted(relative_costs):
+        raise ValueError(f"found {len(classes)} classes and relative costs {relative_costs}; expected two or more of each, and costs that rise")  # fmt: skip
+    thresholds = {rad: _point(each) for rad, each in fields.by_rad("thresholds").items()}
+    if not thresholds:
+        raise ValueError("found no thresholds; expected one for each RAD")
+    accuracies = {
+        name: fields.numbers(name, exits, 0, 1) if name in fields else ()
+        for name in ("accuracy_calibration", "accuracy_test")
+    }
+    shares = fields.section("shares") if "shares" in fields else Fields({})
+    return ModelCard(
+        classes, relative_costs, thresholds,
+        model=fields.text("model") if "model" in fields else "",
+        weights_sha256=fields.text("weights_sha256") if "weights_sha256" in fields else None,
+        last_exits=_last_exits(fields, exits),
+        images=_images(fields.section("images")) if "images" in fields else None,
+        shares={rad: shares.numbers(key, exits, 0, 1) for key, rad in shares.rads().items()},
+        data=_data(fields.section("data")) if "data" in fields else None,
+        **accuracies,
+    )  # fmt: skip
+
+
+def _point(fields: Fields) -> OperatingPoint:
+    return OperatingPoint(
+        fields.number("threshold", 0, 1),
+        fields.number("accuracy", 0, 1),
+        fields.number("mean_cost", 0, HIGHEST_COST),
+        fields.number("efcy", 0, 1),
+        fields.number("t3_er", 0, 1),
+    )
+
+
+def _last_exits(fields: Fields, exits: int) -> dict[int, LastExit]:
+    """Empty for cards of early releases, which had one last exit for all RADs."""
+    if "last_exit" not in fields:
+        return {}
+    section = fields.section("last_exit")
+    return {int(key): _last_exit(section.section(key), exits) for key in section if re.fullmatch("[0-9]{1,2}", key)}
+
+
+def _last_exit(fields: Fields, exits: int) -> LastExit:
+    return LastExit(
+        fields.whole("exit", 2, exits),
+        fields.number("relative_cost", 0, HIGHEST_COST),
+        fields.number("least_efcy", 0, 1),
+        {rad: _point(each) for rad, each in fields.by_rad("thresholds").items()},
+    )
+
+
+def _images(fields: Fields) -> ImageCounts:
+    return ImageCounts(fields.whole("calibration"), fields.whole("test"))
+
+
+def _data(fields: Fields) -> DataFacts:
+    return DataFacts(fields.text("source"), fields.text("sha256"), fields.whole("train"), fields.text("order"))
+
+
+def read_card(files: ModelFiles) -> ModelCard:
+    """The model card that belongs to the weights.
+
+    Raises:
+        DataError: it is absent or damaged, or was made for other weights.
     """
     again = f"make it with: python -m export calibrate {files.option}"
     try:
-        card: dict[str, Any] = json.loads(files.card.read_text())
-        found = card["weights_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        card = card_from_json(read_json(read_bounded(str(files.card), MAX_FILE_BYTES)))
+    except (OSError, ValueError) as error:
         raise DataError(f"could not read the calibration {files.card} ({error}); {again}") from error
-    if found != files.sha256:
+    if card.weights_sha256 != files.sha256:
         raise DataError(
-            f"found a calibration for weights {str(found)[:12]} in {files.card}; the weights {files.weights} are "
-            f"{files.sha256[:12]}; {again}"
+            f"found a calibration for weights {str(card.weights_sha256)[:12]} in {files.card}; the weights {files.weights} "
+            f"are {files.sha256[:12]}; {again}"
         )
     return card
 
 
-def known_classes(files: ModelFiles) -> list[str]:
-    """Names of the network's classes in order, from the card of these weights, else from the weights; none where neither
-    says."""
+def known_classes(files: ModelFiles) -> tuple[str, ...]:
+    """Names of the network's classes in order: from the card of these weights, else from the file of the weights. Empty
+    where neither names them."""
     try:
-        return [str(name) for name in read_card(files)["classes"]]
-    except (DataError, KeyError):
-        return trained_classes(files.weights)
+        return read_card(files).classes
+    except DataError:
+        return tuple(trained_classes(files.weights))
 
 
-def write_card(card: dict[str, Any], files: ModelFiles) -> Path:
-    """Write the card and, as .md beside it, the same for people; return the former.
+def write_card(card: ModelCard, file: Path) -> None:
+    """Write card.json.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: the file cannot be written.
     """
-    write_output(files.card, json.dumps(card, indent=1) + "\n")
-    write_output(files.card.with_suffix(".md"), _markdown(card, files))
-    return files.card
-
-
-def recipe_of(weights: Path) -> str:
-    """How the weights were trained, as their file says."""
-    imported = weights.suffix != ".safetensors"
-    return "not recorded (imported)" if imported else metadata(weights).get("recipe", "not recorded")
-
-
-def _is_cifar10(card: dict[str, Any]) -> bool:
-    return bool(card.get("data", {"source": CIFAR10})["source"] == CIFAR10)  # cards of before say nothing of their data
-
-
-def _data(card: dict[str, Any]) -> str:
-    """The sentence on the images that the network was trained, calibrated and evaluated on."""
-    images = card["images"]
-    if _is_cifar10(card):
-        return (
-            "CIFAR-10. Training images 0..42999 to train, 43000..46999 to calibrate (thresholds, tables), the first "
-            f"{images['test']} images of the test batch to evaluate."
-        )
-    about = card["data"]
-    return (
-        f"{about['source']}, {about['train']} to train, {images['calibration']} to calibrate (thresholds, tables), "
-        f"{images['test']} to evaluate; {about['order']}. SHA-256 of the images to train and to calibrate: `{about['sha256']}`."
-    )
-
-
-def _last_exit(card: dict[str, Any]) -> list[str]:
-    rows = [
-        f"| {rad} % | {each['exit']} | {each['relative_cost']:.2f} | {each['least_efcy']:.2f} | {each['thresholds'][rad]['accuracy']:.3f} | {each['thresholds'][rad]['efcy']:.3f} |"
-        for rad, each in card["last_exit"].items()
-    ]
-    return [
-        "Last exit (`bundle --last-exit --rad RAD`): frames that have not left leave there, under any attack. Accuracy and EFCY: "
-        "of the calibration images with it.",
-        "",
-        "| RAD | last exit | a frame costs at most | EFCY at least | accuracy | EFCY |",
-        "|---|---|---|---|---|---|",
-        *rows,
-        "",
-    ]
-
-
-def _markdown(card: dict[str, Any], files: ModelFiles) -> str:
-    rows = [
-        f"| {'final' if number == len(card['relative_costs']) else number} | {cost:.4f} | {calibration:.3f} | {test:.3f} |"
-        for number, (cost, calibration, test) in enumerate(
-            zip(card["relative_costs"], card["accuracy_calibration"], card["accuracy_test"], strict=True), start=1
-        )
-    ]
-    points = [
-        f"| {rad} % | {point['threshold']:.2f} | {point['accuracy']:.3f} | {point['mean_cost']:.3f} | {point['efcy']:.3f} | {point['t3_er']:.3f} |"
-        for rad, point in card["thresholds"].items()
-    ]
-    images = card["images"]
-    return "\n".join(
-        [
-            f"# SDN {card['model']}",
-            "",
-            "A Shallow-Deep Network for 32 x 32 RGB images in [0, 1] without normalisation, float16 safetensors.",
-            f"Weights: `{files.weights.name}`, SHA-256 `{card['weights_sha256']}`.",
-            "",
-            f"* **Data**: {_data(card)}",
-            f"* **Recipe**: {recipe_of(files.weights)}.",
-            "* **Classes**: " + ", ".join(card["classes"]) + ".",
-            *([USE] if _is_cifar10(card) else []),
-            "",
-            "Thresholds for a relative accuracy drop (RAD), chosen and measured on the calibration images:",
-            "",
-            "| RAD | threshold | accuracy | mean relative cost | EFCY | T3-ER |",
-            "|---|---|---|---|---|---|",
-            *points,
-            "",
-            *_last_exit(card),
-            f"Accuracy when every image leaves at one exit ({images['calibration']} calibration and {images['test']} test images):",
-            "",
-            "| exit | relative cost | calibration | test |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            f"Made with `python -m export calibrate {files.option}`.",
-            "",
-        ]
-    )
+    write_output(file, json.dumps(card.as_json(), indent=1) + "\n")

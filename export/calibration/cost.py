@@ -29,6 +29,10 @@ class OperatingPoint(NamedTuple):
     efcy: float
     t3_er: float
 
+    def rounded(self) -> "OperatingPoint":
+        """With four decimals, as model cards keep it."""
+        return OperatingPoint(*(round(value, 4) for value in self))
+
 
 def relative_costs(network: SDN) -> list[float]:
     """Multiply-accumulates needed to leave at each exit (its own classifier and the earlier ones included), divided by

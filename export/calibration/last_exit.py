@@ -6,7 +6,8 @@ nothing and bounds what any attacker can make of a frame, whatever they know. Wh
 the device, or make answers right.
 """
 
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,36 @@ from torch import nn
 
 from device.errors import DataError
 from device.loop.exits import efcy
-from export.calibration.cost import ExitScores, early_exit, operating_point
+from export.calibration.cost import ExitScores, OperatingPoint, early_exit, operating_point
 from export.networks import SDN
 
 LOSS = {5: 0.011, 10: 0.009}
 """Accuracy that clean calibration images may lose to it at each RAD: what reports/README.md found to be needed there."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastExit:
+    """The exit at which a shortened network ends, for one RAD, and what that gives on calibration images.
+
+    Args:
+        exit: from 1.
+        relative_cost: the highest cost of a frame.
+        least_efcy: EFCY where no frame leaves before this exit; no attack gets it lower.
+        thresholds: for each RAD in percent what its threshold gives.
+    """
+
+    exit: int
+    relative_cost: float
+    least_efcy: float
+    thresholds: Mapping[int, OperatingPoint]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "exit": self.exit,
+            "relative_cost": self.relative_cost,
+            "least_efcy": self.least_efcy,
+            "thresholds": {str(rad): point._asdict() for rad, point in self.thresholds.items()},
+        }
 
 
 def up_to(scores: ExitScores, last: int) -> ExitScores:
@@ -44,28 +70,32 @@ def earliest_last_exit(scores: ExitScores, labels: np.ndarray, threshold: float,
     return next((last for last in exits if accuracy(up_to(scores, last)) >= least), len(scores.confidences))
 
 
-def last_exit_card(
-    scores: ExitScores, labels: np.ndarray, costs: list[float], thresholds: dict[int, float]
-) -> dict[str, Any]:
-    """The key ``last_exit`` of a model card. For each RAD: the exit, what every frame costs at most, the EFCY that is left
-    where no frame leaves before it, and what each threshold gives on the calibration images with it."""
-    return {str(rad): _at(rad, scores, labels, costs, thresholds) for rad in thresholds}
+def measured_last_exits(
+    scores: ExitScores, labels: np.ndarray, costs: list[float], thresholds: Mapping[int, float]
+) -> dict[int, LastExit]:
+    """The last exit for each RAD in ``thresholds``, with what it gives on calibration images.
+
+    Args:
+        scores: of clean calibration images.
+        labels: int (images,).
+        costs: relative cost of every exit.
+        thresholds: for each RAD in percent.
+    """
+    return {rad: _measured(rad, scores, labels, costs, thresholds) for rad in thresholds}
 
 
-def _at(
-    rad: int, scores: ExitScores, labels: np.ndarray, costs: list[float], thresholds: dict[int, float]
-) -> dict[str, Any]:
+def _measured(
+    rad: int, scores: ExitScores, labels: np.ndarray, costs: list[float], thresholds: Mapping[int, float]
+) -> LastExit:
     last = earliest_last_exit(scores, labels, thresholds[rad], rad)
     seen = up_to(scores, last)
-    points = {str(each): operating_point(seen, labels, costs[:last], value) for each, value in thresholds.items()}
-    return {
-        "exit": last,
-        "relative_cost": round(costs[last - 1], 4),
-        "least_efcy": round(efcy([last - 1], costs[:last]), 4),
-        "thresholds": {
-            each: {name: round(value, 4) for name, value in point._asdict().items()} for each, point in points.items()
-        },
-    }
+    points = {each: operating_point(seen, labels, costs[:last], value) for each, value in thresholds.items()}
+    return LastExit(
+        last,
+        round(costs[last - 1], 4),
+        round(efcy([last - 1], costs[:last]), 4),
+        {each: point.rounded() for each, point in points.items()},
+    )
 
 
 def ending_at(network: SDN, last: int) -> SDN:
@@ -73,13 +103,6 @@ def ending_at(network: SDN, last: int) -> SDN:
     end = nn.Sequential(network.blocks[last - 1], network.ics[last - 1])
     blocks, ics = list(network.blocks)[: last - 1], list(network.ics)[: last - 1]
     return SDN(network.stem, blocks, ics, end, network.input_shape).eval()
-
-
-def last_exits(card: dict[str, Any]) -> dict[int, int]:
-    """The last exit of each RAD, from 1; of none where the card was made before there was one for each."""
-    return {
-        int(rad): each["exit"] for rad, each in card.get("last_exit", {}).items() if re.fullmatch("[0-9]{1,2}", rad)
-    }
 
 
 def table_until(table: dict[str, Any], rad: int, last: int) -> dict[str, Any]:
@@ -99,39 +122,3 @@ def table_until(table: dict[str, Any], rad: int, last: int) -> dict[str, Any]:
         ) from None
     rest = {name: each for name, each in table.items() if name != "last_exit_gates"}
     return {**rest, "gate": gate} if its_exit == last else rest
-
-
-def shortened(
-    network: SDN, card: dict[str, Any], table: dict[str, Any], rad: int
-) -> tuple[SDN, dict[str, Any], dict[str, Any]]:
-    """A network that ends at its card's last exit for ``rad``, whose classifier becomes the final one, with the card and
-    table that belong to it. Costs stay relative to the whole network.
-
-    Raises:
-        DataError: the card knows no last exit for it.
-    """
-    last = last_exits(card).get(rad)
-    if last is None:
-        raise DataError(
-            f"found a calibration without a last exit for RAD {rad}; expected one; make it again with: "
-            f"python -m export calibrate --model {card.get('model', 'mobilenet')}"
-        )
-    if last == len(card["relative_costs"]):
-        return network, card, table
-    card = {
-        **card,
-        "thresholds": card["last_exit"][str(rad)]["thresholds"],
-        **{name: card[name][:last] for name in ("relative_costs", "accuracy_calibration", "accuracy_test")},
-        "shares": {rad: _merged(shares, last) for rad, shares in card["shares"].items()},
-    }
-    table = table_until(table, rad, last)
-    if "monitor" in table:
-        by_rad = table["monitor"]["shares"]
-        merged = {rad: {name: _merged(each, last) for name, each in kinds.items()} for rad, kinds in by_rad.items()}
-        table = {**table, "monitor": {**table["monitor"], "shares": merged}}
-    return ending_at(network, last), card, table
-
-
-def _merged(shares: list[float], last: int) -> list[float]:
-    """Shares of frames by exit, where those of later exits leave at the last one."""
-    return [*shares[: last - 1], round(sum(shares[last - 1 :]), 4)]

@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from device.errors import DataError, UsageError
-from export.calibration.card import calibrate, read_card
-from export.calibration.last_exit import ending_at, last_exits
+from export.calibration.calibrate import calibrate
+from export.calibration.card import ModelCard, read_card
+from export.calibration.last_exit import ending_at
 from export.calibration.table import TableFile
 from export.data.classes import check_classes
 from export.data.datasets import Dataset
@@ -87,7 +88,7 @@ def calibrated_model(files: ModelFiles, data: Dataset) -> CalibratedModel:
         DataError: no weights, no card or table of them, or data of other classes.
     """
     network, card, table = load_network(files.model, files.weights), read_card(files), own_table(files)
-    check_classes(network, data, card["classes"])
+    check_classes(network, data, card.classes)
     return _model(files, network, card, table)
 
 
@@ -96,7 +97,7 @@ def model_to_evaluate(files: ModelFiles, data: Dataset) -> CalibratedModel:
     is none of these weights."""
     network = load_network(files.model, files.weights)
     card = read_card(files) if files.card.is_file() else calibrate(files, network, data)
-    check_classes(network, data, card["classes"])
+    check_classes(network, data, card.classes)
     try:
         table = own_table(files)
     except DataError as error:
@@ -105,7 +106,8 @@ def model_to_evaluate(files: ModelFiles, data: Dataset) -> CalibratedModel:
     return _model(files, network, card, table)
 
 
-def _model(files: ModelFiles, network: SDN, card: dict[str, Any], table: TableFile | None) -> CalibratedModel:
-    thresholds = {int(rad): float(point["threshold"]) for rad, point in card["thresholds"].items()}
-    identity, costs = card["weights_sha256"], card["relative_costs"]
-    return CalibratedModel(files.model, folded(network), identity, costs, thresholds, last_exits(card), table)
+def _model(files: ModelFiles, network: SDN, card: ModelCard, table: TableFile | None) -> CalibratedModel:
+    thresholds = {rad: float(point.threshold) for rad, point in card.thresholds.items()}
+    last_exits = {rad: each.exit for rad, each in card.last_exits.items()}
+    identity, costs = str(card.weights_sha256), list(card.relative_costs)
+    return CalibratedModel(files.model, folded(network), identity, costs, thresholds, last_exits, table)

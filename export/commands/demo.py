@@ -90,7 +90,7 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
     """
     try:
         found = datasets.load(data, download_limit_s=DOWNLOAD_LIMIT_S)
-        check_classes(load_network(model), found, read_card(shipped(model))["classes"])
+        check_classes(load_network(model), found, read_card(shipped(model)).classes)
         images = found.test.take(count)
         return (
             images.pixels,

@@ -139,7 +139,7 @@ def _reports(arguments: argparse.Namespace, names: list[str]) -> int:
     )
     models = (arguments.model,) if arguments.model else paper.MODELS
     for model in models:
-        check_classes(load_network(model), data, read_card(shipped(model))["classes"])
+        check_classes(load_network(model), data, read_card(shipped(model)).classes)
     out = arguments.out or Path("build/reports" if arguments.quick else "reports")
     write_reports(names, Run(data, models, size, out))
     return 0

@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from device.errors import UsageError
 from device.system.options import decimal, whole
 from export.calibration.attacked_images import PER_SAMPLE
-from export.calibration.card import calibrate, known_classes, write_card
+from export.calibration.calibrate import calibrate
+from export.calibration.card import known_classes, write_card
+from export.calibration.card_page import write_card_page
 from export.calibration.gate import calibrate_gate
 from export.calibration.model import CalibratedModel, calibrated_model
 from export.calibration.monitor import calibrate_monitor
@@ -103,8 +104,10 @@ def _train(arguments: argparse.Namespace) -> int:
     recipe_text = ", ".join([begun, *(f"{name} {value}" for name, value in recipe._asdict().items())])
     save_network(network, out, recipe_text, data.sha256(), data.classes)
     files = beside(model, out)
-    card = write_card(calibrate(files, load_network(model, out), data), files)
-    print(f"wrote {out} and {card}; learn its table with: python -m export table {files.option}")
+    card = calibrate(files, load_network(model, out), data)
+    write_card(card, files.card)
+    write_card_page(card, files.card.with_suffix(".md"), files)
+    print(f"wrote {out} and {files.card}; learn its table with: python -m export table {files.option}")
     return 0
 
 
@@ -113,9 +116,12 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     data = datasets.load(arguments.data)
     target = check_writable(destination(files).card if arguments.out is None else arguments.out)
     card = calibrate(files, load_network(files.model, files.weights), data)
-    print(f"wrote {write_card(card, replace(files, card=target))} and {target.with_suffix('.md').name}")
-    for rad, point in card["thresholds"].items():
-        print(f"RAD {rad} %: " + ", ".join(f"{name} {value}" for name, value in point.items()))
+    page = target.with_suffix(".md")
+    write_card(card, target)
+    write_card_page(card, page, files)
+    print(f"wrote {target} and {page.name}")
+    for rad, point in card.thresholds.items():
+        print(f"RAD {rad} %: " + ", ".join(f"{name} {value}" for name, value in point._asdict().items()))
     return 0
 
 

@@ -105,9 +105,9 @@ def bundle(tmp_path_factory, cifar10):
     for name, pixels in (("clean", images.pixels), ("attacked", attacked)):
         quantised = np.stack([defq.planes(each).transpose(1, 2, 0).astype(np.uint8) for each in pixels])
         for kind, shown in ((name, pixels), (name + "_defq", quantised)):
-            exits, _ = early_exit(score(network, shown), card["thresholds"]["5"]["threshold"])
-            shares[kind] = np.bincount(exits, minlength=len(card["relative_costs"])).tolist()
-    table["monitor"] = {"shares": {rad: shares for rad in card["thresholds"]}}
+            exits, _ = early_exit(score(network, shown), card.thresholds[5].threshold)
+            shares[kind] = np.bincount(exits, minlength=len(card.relative_costs)).tolist()
+    table["monitor"] = {"shares": {rad: shares for rad in map(str, card.thresholds)}}
     out = tmp_path_factory.mktemp("bundle") / "mobilenet"
     return write_bundle("mobilenet", network, card, table, out, BundleSettings(), images.pixels, frame_set=made)
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -8,8 +10,9 @@ from device.errors import DataError, UsageError
 from export.bundle.writer import BundleSettings, write_bundle
 from export.calibration.attacked_images import attacked
 from export.calibration.cost import ExitScores, early_exit, operating_point, relative_costs, score
-from export.calibration.last_exit import earliest_last_exit, last_exit_card, last_exits, shortened, table_until, up_to
+from export.calibration.last_exit import earliest_last_exit, measured_last_exits, table_until, up_to
 from export.calibration.model import CalibratedModel
+from export.calibration.shortened import shortened
 from export.data.datasets import Dataset, Images
 from export.defences import defence_named
 from export.evaluation import conditions
@@ -37,16 +40,15 @@ def scores(network):
 def card(network, scores):
     """As calibrate makes it, with a last exit that was set rather than found."""
     labels = scores.classes[3]
-    costs = relative_costs(network)
-    return {
-        **tiny.card(network),
-        "accuracy_calibration": [0.5, 0.6, 0.7, 1.0, 0.9],
-        "accuracy_test": [0.5, 0.6, 0.7, 1.0, 0.9],
-        "shares": {"5": [0.4, 0.2, 0.1, 0.1, 0.2], "10": [0.5, 0.2, 0.1, 0.1, 0.1]},
-        "last_exit": {
-            rad: {**each, "exit": 4} for rad, each in last_exit_card(scores, labels, costs, THRESHOLDS).items()
-        },
-    }
+    found = measured_last_exits(scores, labels, relative_costs(network), THRESHOLDS)
+    accuracies = (0.5, 0.6, 0.7, 1.0, 0.9)
+    return replace(
+        tiny.card(network),
+        accuracy_calibration=accuracies,
+        accuracy_test=accuracies,
+        shares={5: (0.4, 0.2, 0.1, 0.1, 0.2), 10: (0.5, 0.2, 0.1, 0.1, 0.1)},
+        last_exits={rad: replace(each, exit=4) for rad, each in found.items()},
+    )
 
 
 def scores_right_at(*right, images=1000):
@@ -76,23 +78,23 @@ def test_each_rad_has_a_bound_of_its_own():
     assert [earliest_last_exit(scores, labels, 0.9, rad) for rad in (5, 10)] == [3, 4]
 
 
-def test_the_card_says_what_the_last_exit_gives(scores):
+def test_what_the_last_exit_gives_is_measured(scores):
     labels, costs = scores.classes[3], relative_costs(tiny.network())
-    card = last_exit_card(scores, labels, costs, THRESHOLDS)
-    assert last_exits({"last_exit": card}) == {rad: card[str(rad)]["exit"] for rad in THRESHOLDS}
+    measured = measured_last_exits(scores, labels, costs, THRESHOLDS)
+    assert set(measured) == set(THRESHOLDS)
     for rad, threshold in THRESHOLDS.items():
-        found = card[str(rad)]
-        last = found["exit"]
+        found = measured[rad]
+        last = found.exit
         assert last == earliest_last_exit(scores, labels, threshold, rad)
         for other, value in THRESHOLDS.items():
             point = operating_point(up_to(scores, last), labels, costs[:last], value)
-            assert found["thresholds"][str(other)]["accuracy"] == pytest.approx(point.accuracy, abs=1e-4)
-            assert found["thresholds"][str(other)]["threshold"] == value
-        assert found["relative_cost"] == pytest.approx(costs[last - 1], abs=1e-4)
+            assert found.thresholds[other].accuracy == pytest.approx(point.accuracy, abs=1e-4)
+            assert found.thresholds[other].threshold == value
+        assert found.relative_cost == pytest.approx(costs[last - 1], abs=1e-4)
         # where all leave at one exit the curve rises between the one before it and that one, and is 1 from there on
         below = costs[last - 2] / 2 + costs[last - 1] / 2
-        assert found["least_efcy"] == pytest.approx(1 - below, abs=1e-4)
-        assert all(found["least_efcy"] <= each["efcy"] for each in found["thresholds"].values())
+        assert found.least_efcy == pytest.approx(1 - below, abs=1e-4)
+        assert all(found.least_efcy <= each.efcy for each in found.thresholds.values())
 
 
 def test_a_shortened_network_computes_the_same_and_costs_the_same(network, card):
@@ -101,10 +103,10 @@ def test_a_shortened_network_computes_the_same_and_costs_the_same(network, card)
     short, short_card, short_table = shortened(network, card, table, 5)
     with torch.no_grad():
         assert torch.equal(short(images), network(images)[:4])
-    assert short_card["relative_costs"] == card["relative_costs"][:4]
-    assert short_card["accuracy_test"] == [0.5, 0.6, 0.7, 1.0]
-    assert short_card["shares"]["5"] == [0.4, 0.2, 0.1, 0.3]
-    assert short_card["thresholds"] == card["last_exit"]["5"]["thresholds"]
+    assert short_card.relative_costs == card.relative_costs[:4]
+    assert short_card.accuracy_test == (0.5, 0.6, 0.7, 1.0)
+    assert short_card.shares[5] == (0.4, 0.2, 0.1, 0.3)
+    assert short_card.thresholds == card.last_exits[5].thresholds
     assert short_table["monitor"] == {"shares": {"5": {"clean": [0.5, 0.2, 0.1, 0.2]}}, "images": 7}
     assert table["monitor"]["shares"]["5"]["clean"][-2:] == [0.1, 0.1]  # what came in stays as it is
 
@@ -125,20 +127,20 @@ def test_gates_that_are_none_are_one_sentence(gates):
 
 
 def test_a_network_whose_last_exit_is_the_final_classifier_stays(network, card):
-    whole = {**card, "last_exit": {"5": {**card["last_exit"]["5"], "exit": 5}}}
+    whole = replace(card, last_exits={5: replace(card.last_exits[5], exit=5)})
     assert shortened(network, whole, tiny.TABLE, 5) == (network, whole, tiny.TABLE)
 
 
-@pytest.mark.parametrize("before", [{}, {"last_exit": {"exit": 4, "thresholds": {"5": {}}}}])
-def test_a_calibration_of_before_is_refused(network, before):
+def test_a_card_without_a_last_exit_for_the_rad_is_refused(network, card):
+    card = replace(card, last_exits={5: card.last_exits[5]})
     with pytest.raises(
         DataError, match="without a last exit for RAD 10; expected one; make it again with: python -m ex"
     ):
-        shortened(network, {**tiny.card(network), **before}, tiny.TABLE, 10)
+        shortened(network, card, tiny.TABLE, 10)
 
 
 def test_a_bundle_for_another_rad_ends_at_its_last_exit(network, card):
-    card["last_exit"]["10"]["exit"] = 3
+    card = replace(card, last_exits={5: card.last_exits[5], 10: replace(card.last_exits[10], exit=3)})
     assert len(shortened(network, card, tiny.TABLE, 10)[0].blocks) == 2
     assert len(shortened(network, card, tiny.TABLE, 5)[0].blocks) == 3
 
@@ -147,7 +149,7 @@ def test_a_bundle_ends_there_and_answers_as_pytorch_does(network, scores, card, 
     short, short_card, table = shortened(network, card, tiny.TABLE, 5)
     settings = BundleSettings(split=2, last_exit=True)
     bundle = load_bundle(str(write_bundle("tiny", short, short_card, table, tmp_path / "b", settings, tiny.frames())))
-    assert bundle.relative_costs == card["relative_costs"][:4]
+    assert bundle.relative_costs == list(card.relative_costs[:4])
     assert bundle.relative_costs[-1] < 1
     exits, labels = early_exit(up_to(scores, 4), THRESHOLD)
     sent = exits > 1

@@ -1,11 +1,13 @@
 """Networks, data, labels and graphs of different classes are told apart before anything takes long."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from torch import nn
 
 from device.errors import DataError
-from export.calibration.card import calibrate
+from export.calibration.calibrate import calibrate
 from export.commands import cli
 from export.commands import evaluate as evaluation_cli
 from export.data import datasets
@@ -72,7 +74,7 @@ def test_a_bundle_names_as_many_classes_as_it_has_logits(labels, tmp_path):
     network = tiny.network()
     with pytest.raises(DataError, match=f"found {len(labels)} class names .* for a network of 3 classes"):
         check_labels(network, labels)
-    card = {**tiny.card(network), "classes": labels}
+    card = replace(tiny.card(network), classes=tuple(labels))
     settings = tiny.BundleSettings(split=2)
     with pytest.raises(DataError, match="class names"):
         tiny.write_bundle("tiny", network, card, tiny.TABLE, tmp_path / "bundle", settings, tiny.frames())

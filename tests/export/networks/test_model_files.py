@@ -199,8 +199,8 @@ def test_weights_say_what_they_were_trained_on(commands, data):
     assert train(commands) == 0
     made = made_here("mobilenet")
     card = read_card(made)
-    assert card["data"]["sha256"] == data.sha256()
-    assert card["data"]["order"] == data.order
+    assert card.data.sha256 == data.sha256()
+    assert card.data.order == data.order
     assert trained_classes(made.weights) == tiny.CLASSES
     assert metadata(made.weights)["data_sha256"] == data.sha256()
     assert "epochs 1" in metadata(made.weights)["recipe"]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -273,7 +275,7 @@ def test_committed_bundle_is_what_the_exporter_writes(tmp_path):
 
 
 def test_bundles_of_other_tables_splits_and_folders(tmp_path, network):
-    card = {**tiny.card(network), "weights_sha256": "a" * 64}
+    card = replace(tiny.card(network), weights_sha256="a" * 64)
     with pytest.raises(DataError, match="found a table learned on weights bbbb"):
         write_bundle(
             "tiny",

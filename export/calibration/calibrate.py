@@ -1,0 +1,55 @@
+"""Measures what a model card holds: costs, accuracies, thresholds and last exits of a network."""
+
+import numpy as np
+
+from device.loop.exits import exit_histogram, first_confident
+from export.calibration.card import DataFacts, ImageCounts, ModelCard
+from export.calibration.cost import ExitScores, exit_accuracies, rad_threshold, relative_costs, score
+from export.calibration.last_exit import measured_last_exits
+from export.data.classes import check_classes
+from export.data.datasets import Dataset
+from export.networks import SDN
+from export.networks.model_files import ModelFiles
+from export.networks.weights import trained_classes
+
+RADS = (5, 10)
+
+
+def calibrate(files: ModelFiles, network: SDN, data: Dataset) -> ModelCard:
+    """The model card of a network. Thresholds follow from the calibration images alone; on the test images the accuracy
+    of every exit is measured, and nothing is chosen.
+
+    Args:
+        network: in evaluation mode, with the weights of ``files``.
+
+    Raises:
+        DataError: the classes of the data are not those of the network.
+    """
+    check_classes(network, data, trained_classes(files.weights))
+    costs, labels = relative_costs(network), data.calibration.labels
+    scores, test = score(network, data.calibration.pixels), score(network, data.test.pixels)
+    points = {rad: rad_threshold(scores, labels, costs, rad) for rad in RADS}
+    thresholds = {rad: point.threshold for rad, point in points.items()}
+    return ModelCard(
+        data.classes,
+        tuple(round(each, 6) for each in costs),
+        {rad: point.rounded() for rad, point in points.items()},
+        model=files.model,
+        weights_sha256=files.sha256,
+        last_exits=measured_last_exits(scores, labels, costs, thresholds),
+        accuracy_calibration=_accuracies(scores, labels),
+        accuracy_test=_accuracies(test, data.test.labels),
+        images=ImageCounts(len(labels), len(data.test.labels)),
+        shares={rad: _shares(scores, threshold) for rad, threshold in thresholds.items()},
+        data=DataFacts(**data.facts()),
+    )
+
+
+def _accuracies(scores: ExitScores, labels: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(each, 4) for each in exit_accuracies(scores, labels))
+
+
+def _shares(scores: ExitScores, threshold: float) -> tuple[float, ...]:
+    """Share of the images that leave at each exit."""
+    histogram = exit_histogram(first_confident(scores.confidences, threshold), len(scores.confidences))
+    return tuple(round(float(each), 4) for each in histogram / histogram.sum())

@@ -1,0 +1,49 @@
+"""A network that ends at its last exit, with the card and the table that belong to it."""
+
+from dataclasses import replace
+from typing import Any
+
+from device.errors import DataError
+from export.calibration.card import ModelCard
+from export.calibration.last_exit import ending_at, table_until
+from export.networks import SDN
+
+
+def shortened(network: SDN, card: ModelCard, table: dict[str, Any], rad: int) -> tuple[SDN, ModelCard, dict[str, Any]]:
+    """The network up to the card's last exit for ``rad``, whose classifier becomes the final one, with the card and the
+    table for it. Costs stay relative to the whole network.
+
+    Args:
+        network: in evaluation mode; the modules are shared with the result.
+
+    Raises:
+        DataError: the card has no last exit for ``rad``.
+    """
+    if rad not in card.last_exits:
+        raise DataError(
+            f"found a calibration without a last exit for RAD {rad}; expected one; make it again with: "
+            f"python -m export calibrate --model {card.model or 'mobilenet'}"
+        )
+    found = card.last_exits[rad]
+    last = found.exit
+    if last == len(card.relative_costs):
+        return network, card, table
+    card = replace(
+        card,
+        thresholds=found.thresholds,
+        relative_costs=card.relative_costs[:last],
+        accuracy_calibration=card.accuracy_calibration[:last],
+        accuracy_test=card.accuracy_test[:last],
+        shares={each: tuple(_merged(list(shares), last)) for each, shares in card.shares.items()},
+    )
+    table = table_until(table, rad, last)
+    if "monitor" in table:
+        by_rad = table["monitor"]["shares"]
+        merged = {rad: {name: _merged(each, last) for name, each in kinds.items()} for rad, kinds in by_rad.items()}
+        table = {**table, "monitor": {**table["monitor"], "shares": merged}}
+    return ending_at(network, last), card, table
+
+
+def _merged(shares: list[float], last: int) -> list[float]:
+    """Shares of frames by exit, where those of later exits leave at the last one."""
+    return [*shares[: last - 1], round(sum(shares[last - 1 :]), 4)]
