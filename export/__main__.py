@@ -1,9 +1,5 @@
 import sys
 
-from device.system.console import open_streams
-
-open_streams()  # before libraries open files of their own
-
-from export.commands.cli import main  # noqa: E402
+from export.commands.cli import main
 
 sys.exit(main())

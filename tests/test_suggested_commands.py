@@ -76,15 +76,9 @@ def filled_in(command: str) -> list[str]:
     ]
 
 
-def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def parse(words: list[str]) -> None:
     program, command, *options = words[2:]
-    if program == "export":
-        monkeypatch.setattr(
-            export.commands.cli, "COMMANDS", dict.fromkeys(export.commands.cli.COMMANDS, lambda arguments: 0)
-        )
-        assert export.commands.cli.main([command, *options]) == 0
-        return
-    known = {"device": device.commands.cli, "host": host.cli}[program].COMMANDS
+    known = {"device": device.commands.cli, "export": export.commands.cli, "host": host.cli}[program].COMMANDS
     parser = argparse.ArgumentParser()
     importlib.import_module(known[command][0]).add_arguments(parser)
     parser.parse_args(options)
@@ -95,5 +89,5 @@ def test_there_are_commands_to_check():
 
 
 @pytest.mark.parametrize(("file", "command"), sorted(set(suggestions())))
-def test_a_suggested_command_runs_as_it_stands(file, command, monkeypatch):
-    parse(filled_in(command), monkeypatch)
+def test_a_suggested_command_runs_as_it_stands(file, command):
+    parse(filled_in(command))

@@ -5,40 +5,15 @@ message ``inference.ModelConfig``. Triton asks for at least one dimension beside
 shape (n,), come back as (n, 1) (the guide's section "Reshape"); a device takes both.
 """
 
-import argparse
-import shlex
 from pathlib import Path
 
 import onnx
 
-from device.bundle.reader import Bundle, load_bundle
-from device.system.options import decimal, whole
+from device.bundle.reader import Bundle
 from export.data.output import write_output
 
 VERSION = "1"
 TYPES = {"float": "TYPE_FP32", "int64": "TYPE_INT64", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bundle", required=True, metavar="DIR", help="folder or .tar.gz")
-    parser.add_argument("--out", type=Path, required=True, metavar="REPO", help="for: tritonserver --model-repository")
-    parser.add_argument(
-        "--max-batch", type=whole(1, 1 << 20), default=32, metavar="N", help="frames in one batch (default 32)"
-    )
-    parser.add_argument(
-        "--max-wait-ms",
-        type=decimal(0, 1000),
-        default=2,
-        metavar="MS",
-        help="latency that batching may add (default 2)",
-    )
-
-
-def run(arguments: argparse.Namespace) -> int:
-    bundle = load_bundle(arguments.bundle)
-    model = write_repository(bundle, arguments.out, arguments.max_batch, arguments.max_wait_ms)
-    print(f"wrote {model}; serve it with: tritonserver --model-repository {shlex.quote(str(arguments.out))}")
-    return 0
 
 
 def write_repository(bundle: Bundle, out: Path, max_batch: int = 32, max_wait_ms: float = 2) -> Path:

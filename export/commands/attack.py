@@ -1,4 +1,4 @@
-"""python -m export attack: attacked frames as files, or a live attacker."""
+"""defq attack: attacked frames as files, or a live attacker of a device's preview."""
 
 import argparse
 from pathlib import Path
@@ -8,35 +8,51 @@ from device.system.options import whole
 from export.attacks import DeepSlothLinf, UniversalLinf
 from export.attacks.server import serve
 from export.calibration.card import known_classes
+from export.commands.options import add_data, add_debug, add_model, add_weights
 from export.data import datasets
 from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
-from export.networks.model_files import WEIGHTS_HELP, find, shown
+from export.networks.model_files import find, shown
 from export.networks.weights import load_network, to_tensor
+
+EXAMPLES = (
+    "defq attack --model vgg16 --images 200 --out build/frames",
+    "defq attack --model vgg16 --serve --address 0.0.0.0",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
-    parser.add_argument("--images", type=whole(1), default=300)
-    parser.add_argument("--form", choices=("linf", "universal"), default="linf")
-    parser.add_argument("--seed", type=whole(0), default=0)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="gets clean.npz and attacked.npz")
-    parser.add_argument(
-        "--serve", action="store_true", help="attack frames of a device's preview instead, as they come"
+    add_model(parser)
+    add_weights(parser)
+    add_data(parser)
+    add = parser.add_argument
+    add("--images", type=whole(1), default=300, help="test images to attack (default 300)")
+    add(
+        "--form",
+        choices=("linf", "universal"),
+        default="linf",
+        help="each image on its own, or one perturbation for all (default linf)",
     )
-    parser.add_argument("--split", type=whole(1, 1000), default=3, help="serve: exits on the device (default 3)")
-    parser.add_argument("--steps", type=whole(1, 100), default=10, help="serve: gradient steps a frame (default 10)")
-    parser.add_argument(
-        "--address", default="127.0.0.1", help="serve: to listen on (default 127.0.0.1: this machine alone)"
+    add("--seed", type=whole(0), default=0, help="of the attack's random numbers (default 0)")
+    add("--out", type=Path, metavar="DIR", help="gets clean.npz and attacked.npz")
+    add("--serve", action="store_true", help="attack the frames of a device's preview instead, as they come")
+    add("--split", type=whole(1, 1000), default=3, help="with --serve: exits on the device (default 3)")
+    add("--steps", type=whole(1, 100), default=10, help="with --serve: gradient steps for a frame (default 10)")
+    add(
+        "--address",
+        default="127.0.0.1",
+        help="with --serve: address to listen on (default 127.0.0.1: this machine alone)",
     )
-    parser.add_argument("--port", type=whole(0, 65535), default=8090, help="serve: 0 = any free one (default 8090)")
-    parser.add_argument("--token", help="serve: that a device needs (default beyond this machine: made up and printed)")
-    parser.add_argument("--threads", type=whole(1, 64), default=1, help="serve: of PyTorch (default 1)")
+    add("--port", type=whole(0, 65535), default=8090, help="with --serve: port, 0 for any free one (default 8090)")
+    add(
+        "--token",
+        help="with --serve: token that a device must send (default on other addresses than this machine's: a new one, printed)",
+    )
+    add("--threads", type=whole(1, 64), default=1, help="with --serve: threads of PyTorch (default 1)")
+    add_debug(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.images < 1:
-        raise UsageError(f"found --images {arguments.images}; expected 1 or more")
     files = find(arguments.model, arguments.weights)
     network = load_network(arguments.model, files.weights)
     print(f"reads weights {shown(files.weights)}", flush=True)

@@ -1,5 +1,6 @@
 """The main job end to end: export a bundle, attack frames, serve the tail, run the device six times, compare."""
 
+import argparse
 import contextlib
 import json
 import re
@@ -16,10 +17,12 @@ from device.bundle.reader import Bundle, load_bundle
 from device.cameras import open_camera
 from device.errors import DataError, EdgeError, HostError
 from device.loop.preprocess import Preprocessor
+from device.system.options import whole
 from export.attacks import DeepSlothLinf
 from export.bundle.writer import BundleSettings, export_bundle
 from export.calibration.card import read_card
 from export.calibration.cost import score
+from export.commands.options import add_data, add_debug, add_model
 from export.data import datasets
 from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
@@ -43,6 +46,23 @@ DOWNLOAD_LIMIT_S = 90
 PHOTO_RAD = 10
 PHOTO_SOURCE = "photos:?size=480x480"  # square, as the networks' input
 PHOTO_STEP = 3  # every third frame of the virtual camera: neighbours look alike
+
+
+EXAMPLES = ("defq demo", "defq demo --model mobilenet --frames 100 --out build/demo")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser, required=False, default="vgg16")
+    add_data(parser)
+    parser.add_argument("--frames", type=whole(1), default=300, help="test images, or frames of a camera (default 300)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder of the report (default demo)"
+    )
+    add_debug(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return run_demo(arguments.model, arguments.frames, arguments.out, arguments.data)
 
 
 def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:

@@ -1,4 +1,4 @@
-"""python -m export evaluate: any combination on any data, or the reports under reports/."""
+"""defq evaluate: any combination on any data, or the reports under reports/."""
 
 import argparse
 from pathlib import Path
@@ -8,6 +8,7 @@ from device.system.options import MANY, whole, whole_number
 from export.calibration.attacked_images import FORMS as ATTACKS
 from export.calibration.card import read_card
 from export.calibration.model import CalibratedModel, model_to_evaluate
+from export.commands.options import add_data, add_debug, add_weights
 from export.data import datasets
 from export.data.classes import check_classes
 from export.data.output import check_writable
@@ -17,10 +18,15 @@ from export.evaluation.conditions import LAST, LOOP, evaluate
 from export.evaluation.report import facts, markdown_table, write_json
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
 from export.networks import NETWORKS
-from export.networks.model_files import WEIGHTS_HELP, find, shipped, shipped_table
+from export.networks.model_files import find, shipped, shipped_table
 from export.networks.weights import load_network
 
 QUICK_CALIBRATION = 20  # images that universal perturbations, tables and thresholds behind a defence are learned on
+
+EXAMPLES = (
+    "defq evaluate --model vgg16 --images 500 --attacks clean,linf --defenses none,defq",
+    "defq evaluate --paper --quick",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(NETWORKS),
         help="one network (reports: all three; with one, the rows of the others stay)",
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
+    add_weights(parser)
+    add_data(parser)
     parser.add_argument(
         "--images", type=whole(1), metavar="N", help="the first N test images, of all classes (default: all)"
     )
@@ -61,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="of reports (default reports, with --quick build/reports)"
     )
+    add_debug(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

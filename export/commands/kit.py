@@ -1,4 +1,4 @@
-"""python -m export kit: one archive with all that a board needs to run a bundle without a network."""
+"""defq kit: one archive with all that a board needs to run a bundle without a network."""
 
 import argparse
 import shlex
@@ -6,16 +6,22 @@ from pathlib import Path
 
 from device.bundle.reader import load_bundle
 from device.errors import UsageError
+from export.commands.options import add_debug
 from export.kit.archive import kit_files, write_kit
 from export.kit.boards import BOARDS, JETPACK4_ON_X86
 from export.kit.wheels import fetch_wheels
+
+EXAMPLES = (
+    "defq kit --bundle build/vgg16 --board pi-trixie",
+    "defq kit --bundle build/vgg16.tar.gz --board jetson-nano --wheels wheels/",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundle", required=True, metavar="DIR", help="folder or .tar.gz made by python -m export bundle"
     )
-    parser.add_argument("--board", required=True, metavar="NAME", help=", ".join(BOARDS))
+    parser.add_argument("--board", required=True, metavar="NAME", help="one of " + ", ".join(BOARDS))
     parser.add_argument(
         "--out",
         type=Path,
@@ -25,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wheels", type=Path, metavar="DIR", help="wheels that are there already (default: build/wheels/BOARD)"
     )
+    add_debug(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,6 @@ from export.networks.weights import file_sha256, weights_file
 MADE_HERE = Path("build/models")
 """Relative to the folder that a command is run in."""
 TRAINED = "weights.safetensors"
-WEIGHTS_HELP = "ours, or of the public SDN code (default: build/models/MODEL, if it was trained here, else models/)"
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from export.calibration.cost import early_exit, relative_costs, score
 from export.calibration.model import CalibratedModel
 from export.calibration.monitor import calibrate_monitor
 from export.calibration.table import TableFile
-from export.commands import cli
+from export.commands import cli, inputs
 from export.commands import evaluate as evaluation_cli
-from export.commands import model as model_cli
+from export.commands import gate as gate_command
+from export.commands import table as table_command
 from export.data import datasets
 from export.data.datasets import Dataset, Images
 from export.defences import table_defence
@@ -60,13 +61,13 @@ def table(tmp_path, monkeypatch, tiny_model, data):
     files.table.parent.mkdir(parents=True)
     files.table.write_text(json.dumps(content))
     tiny_model = tiny_model._replace(identity=content["weights_sha256"])
-    monkeypatch.setattr(model_cli, "calibrated_model", lambda files, data: tiny_model._replace(table=own_table(files)))
+    monkeypatch.setattr(inputs, "calibrated_model", lambda files, data: tiny_model._replace(table=own_table(files)))
     monkeypatch.setattr(
         monitor,
         "shipped_model",
         lambda model: tiny_model._replace(table=TableFile(files.table, written(files.table))),
     )
-    for module in (model_cli, attacked_images, monitor_shares):
+    for module in (table_command, attacked_images, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
     monkeypatch.setattr(evaluation_cli, "check_classes", lambda *_: None)  # three classes, under the name of one of ten
     monkeypatch.setattr(datasets, "load", lambda directory: data)
@@ -116,7 +117,7 @@ def test_the_command_writes_into_the_table_and_the_bundle_has_it(table, tmp_path
 
 
 def test_gate_and_monitor_keep_each_other_and_a_new_table_drops_both(table, monkeypatch, capsys):
-    monkeypatch.setattr(model_cli, "calibrate_gate", lambda *_: {"level": 1})
+    monkeypatch.setattr(gate_command, "calibrate_gate", lambda *_: {"level": 1})
     assert cli.main(["monitor", "--model", "vgg16"]) == 0
     kept = written(table)["monitor"]
     assert cli.main(["gate", "--model", "vgg16"]) == 0
@@ -126,8 +127,8 @@ def test_gate_and_monitor_keep_each_other_and_a_new_table_drops_both(table, monk
     assert written(table)["gate"] == {"level": 1}
 
     network = tiny.network()
-    monkeypatch.setattr(model_cli, "load_network", lambda model, weights: network)
-    monkeypatch.setattr(model_cli, "check_classes", lambda *_: None)
+    monkeypatch.setattr(table_command, "load_network", lambda model, weights: network)
+    monkeypatch.setattr(table_command, "check_classes", lambda *_: None)
     assert cli.main(["table", "--model", "vgg16", "--samples", "10"]) == 0
     assert not {"gate", "monitor"} & set(written(table))
     said = capsys.readouterr().out

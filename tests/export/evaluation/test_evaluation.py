@@ -19,9 +19,8 @@ from export.calibration.gate import calibrate_gate
 from export.calibration.last_exit import up_to
 from export.calibration.model import CalibratedModel
 from export.calibration.scored_frames import ScoredFrames, Stage
-from export.commands import cli
+from export.commands import cli, inputs
 from export.commands import evaluate as evaluation_cli
-from export.commands import model as model_cli
 from export.data import datasets
 from export.data.datasets import LABELS, Dataset, Images
 from export.data.output import check_writable
@@ -408,7 +407,7 @@ def test_json_that_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_gate_writes_a_table_of_its_own_and_keeps_the_rest(tmp_path, monkeypatch, tiny_model, data, capsys):
-    monkeypatch.setattr(model_cli, "calibrated_model", lambda files, data: tiny_model._replace(table=own_table(files)))
+    monkeypatch.setattr(inputs, "calibrated_model", lambda files, data: tiny_model._replace(table=own_table(files)))
     monkeypatch.setattr(datasets, "load", lambda directory: data)
     monkeypatch.setattr(attacked_images, "PER_SAMPLE", QUICK)
     shipped_text = VGG16.file.read_text()

@@ -16,9 +16,11 @@ from export.calibration import search as table_search
 from export.calibration.card import read_card
 from export.calibration.model import model_to_evaluate
 from export.calibration.table import TABLES
-from export.commands import attack as attack_cli
-from export.commands import cli
-from export.commands import model as model_cli
+from export.commands import attack as attack_command
+from export.commands import calibrate as calibrate_command
+from export.commands import cli, inputs
+from export.commands import table as table_command
+from export.commands import train as train_command
 from export.data import datasets
 from export.data.datasets import Dataset, Images
 from export.data.frames import write_frames
@@ -50,9 +52,9 @@ def commands(tmp_path, monkeypatch, data):
     monkeypatch.setitem(RECIPES, "mobilenet", Recipe())  # not compiled
     monkeypatch.setitem(NETWORKS, "mobilenet", lambda classes: tiny.network())
     monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
-    for module in (model_cli, attacked_images, monitor_shares):
+    for module in (table_command, attacked_images, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
-    monkeypatch.setattr(attack_cli, "DeepSlothLinf", lambda: QUICK["linf"])
+    monkeypatch.setattr(attack_command, "DeepSlothLinf", lambda: QUICK["linf"])
     monkeypatch.setattr(gate, "STRONG_RANGES", ((20, 60),))
     monkeypatch.setattr(gate, "WEAK_RANGES", ((5, 20),))
     monkeypatch.setattr(table_search, "FACTORS", ())
@@ -215,9 +217,10 @@ def test_weights_say_what_they_were_trained_on(commands, data):
     ids=" ".join,
 )
 def test_what_cannot_be_written_is_refused_before_the_work(command, commands, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(model_cli, "train", lambda *_: pytest.fail("trained"))
-    monkeypatch.setattr(model_cli, "load_network", lambda *_: pytest.fail("worked"))
-    monkeypatch.setattr(model_cli, "calibrated_model", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr(train_command, "train", lambda *_: pytest.fail("trained"))
+    for module in (train_command, calibrate_command, table_command):
+        monkeypatch.setattr(module, "load_network", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr(inputs, "calibrated_model", lambda *_: pytest.fail("worked"))
     (tmp_path / "file").write_text("")
     option = command[1] if len(command) > 1 else "--out"
     assert commands(command[0], option, tmp_path / "file" / "x.safetensors") == 3

@@ -3,7 +3,7 @@ import pytest
 from device.bundle.reader import load_bundle
 from device.errors import BundleError, OutputError, UsageError
 from device.system.options import Parser
-from export.bundle import triton
+from export.commands import triton
 from tests.tiny import DATA
 
 BUNDLE = DATA / "tiny_bundle"

@@ -1,0 +1,56 @@
+"""defq bundle: head, tail, thresholds and table of a network for a device and its host."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from device.system.options import whole
+from export.bundle.writer import BundleSettings, export_bundle
+from export.commands.options import add_data, add_debug, add_model, add_weights
+from export.networks.model_files import find
+
+EXAMPLES = (
+    "defq bundle --model vgg16 --out build/vgg16",
+    "defq bundle --model mobilenet --split 4 --frames 200 --archive --out build/mobilenet",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    add_weights(parser)
+    add_data(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the bundle")
+    parser.add_argument("--split", type=whole(1, 1000), default=3, help="exits on the device (default 3)")
+    parser.add_argument(
+        "--rad",
+        type=whole(0, 100),
+        choices=(5, 10),
+        default=5,
+        help="relative accuracy drop, in percent, that a device uses unless it is told another (default 5)",
+    )
+    parser.add_argument("--fuse-defq", action="store_true", help="put DefQ into the head graph")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="default: the one that belongs to the weights")
+    parser.add_argument(
+        "--frames",
+        type=whole(1),
+        metavar="N",
+        help="put the first N test images, of all classes, into it, clean and attacked, for device bench and preview",
+    )
+    parser.add_argument("--archive", action="store_true", help="also write DIR.tar.gz")
+    parser.add_argument(
+        "--last-exit",
+        action="store_true",
+        help="end the network at its last exit for --rad: no attack makes a frame cost more",
+    )
+    add_debug(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = BundleSettings(
+        arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive, arguments.last_exit
+    )
+    files = find(arguments.model, arguments.weights)
+    files = replace(files, table=arguments.table or files.table)
+    print(files.told(), flush=True)
+    export_bundle(files.model, arguments.out, settings, arguments.data, arguments.frames or 0, files)
+    return 0

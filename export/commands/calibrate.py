@@ -1,0 +1,36 @@
+"""defq calibrate: costs, accuracies and thresholds of a network. Writes its model card."""
+
+import argparse
+
+from export.calibration.calibrate import calibrate
+from export.calibration.card import write_card
+from export.calibration.card_page import write_card_page
+from export.commands.inputs import model_files
+from export.commands.options import add_calibration
+from export.data import datasets
+from export.data.output import check_writable
+from export.networks.model_files import destination
+from export.networks.weights import load_network
+
+EXAMPLES = (
+    "defq calibrate --model vgg16",
+    "defq calibrate --model vgg16 --weights models/mine/weights.safetensors --data photographs/",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_calibration(parser, "card")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    files = model_files(arguments)
+    data = datasets.load(arguments.data)
+    target = check_writable(destination(files).card if arguments.out is None else arguments.out)
+    card = calibrate(files, load_network(files.model, files.weights), data)
+    page = target.with_suffix(".md")
+    write_card(card, target)
+    write_card_page(card, page, files)
+    print(f"wrote {target} and {page.name}")
+    for rad, point in card.thresholds.items():
+        print(f"RAD {rad} %: " + ", ".join(f"{name} {value}" for name, value in point._asdict().items()))
+    return 0

@@ -1,0 +1,34 @@
+"""What the options of a command name: a model's files, its calibration and its data."""
+
+import argparse
+from pathlib import Path
+
+from export.calibration.model import CalibratedModel, calibrated_model
+from export.data import datasets
+from export.data.datasets import Dataset
+from export.data.output import check_writable
+from export.networks.model_files import ModelFiles, destination, find
+
+
+def model_files(arguments: argparse.Namespace) -> ModelFiles:
+    """The files of the model that a command is about. Prints which they are."""
+    files = find(arguments.model, arguments.weights)
+    print(files.told(), flush=True)
+    return files
+
+
+def table_out(arguments: argparse.Namespace, files: ModelFiles) -> Path:
+    """The table file that a command writes.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    return check_writable(destination(files).table if arguments.out is None else arguments.out)
+
+
+def calibrated(arguments: argparse.Namespace) -> tuple[CalibratedModel, Dataset, Path]:
+    """A network with its card and table, its data, and the table file that the command writes."""
+    files = model_files(arguments)
+    out = table_out(arguments, files)
+    data = datasets.load(arguments.data)
+    return calibrated_model(files, data), data, out

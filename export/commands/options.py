@@ -1,0 +1,39 @@
+"""Options that several commands of the export share."""
+
+import argparse
+from pathlib import Path
+
+from export.networks import NETWORKS
+
+WEIGHTS_HELP = "ours, or of the public SDN code (default: build/models/MODEL, if it was trained here, else models/)"
+DATA_HELP = "CIFAR-10 or class folders of images (default: $CIFAR10_DIR, else a download)"
+BESIDE = "default: {}.json beside the weights; for shipped weights in build/models/MODEL"
+
+
+def add_model(parser: argparse.ArgumentParser, required: bool = True, default: str | None = None) -> None:
+    parser.add_argument("--model", required=required, default=default, choices=sorted(NETWORKS), help="the network")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS_HELP)
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="DIR", help=DATA_HELP)
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
+
+
+def add_calibration(parser: argparse.ArgumentParser, written: str) -> None:
+    """The options of a command that measures a trained network on images and writes one file.
+
+    Args:
+        written: card or table.
+    """
+    add_model(parser)
+    add_weights(parser)
+    add_data(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE", help=BESIDE.format(written))
+    add_debug(parser)

@@ -1,0 +1,22 @@
+"""defq search: a table that restores more early exits than Q_def for a bounded loss on clean images."""
+
+import argparse
+
+from export.calibration.search import search_table
+from export.commands.inputs import calibrated
+from export.commands.options import add_calibration
+from export.networks.model_files import find
+
+EXAMPLES = ("defq search --model vgg16", "defq evaluate --model vgg16 --defenses defq,searched")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_calibration(parser, "table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    model, data, out = calibrated(arguments)
+    found = search_table(model, data)
+    print(f"wrote {model.own_table().extended('searched', found, out)}; try it with: python -m export evaluate "
+          f"{find(arguments.model, arguments.weights).option} --defenses defq,searched")  # fmt: skip
+    return 0

@@ -1,0 +1,72 @@
+"""defq train: a network from images. Writes its weights and its card."""
+
+import argparse
+from pathlib import Path
+
+from device.errors import UsageError
+from device.system.options import decimal, whole
+from export.calibration.calibrate import calibrate
+from export.calibration.card import write_card
+from export.calibration.card_page import write_card_page
+from export.commands.options import add_data, add_debug, add_model
+from export.data import datasets
+from export.data.output import check_writable
+from export.networks.model_files import beside, made_here
+from export.networks.training import RECIPES, train
+from export.networks.weights import file_sha256, load_network, save_network
+
+EXAMPLES = (
+    "defq train --model mobilenet --data photographs/",
+    "defq train --model resnet56 --epochs 20 --out models/mine/weights.safetensors",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    add_data(parser)
+    parser.add_argument(
+        "--epochs", type=whole(1, 100_000), help="passes over the images (default: the network's recipe)"
+    )
+    parser.add_argument("--peak-rate", type=decimal(1e-9, 1000), help="highest learning rate of the one-cycle schedule")
+    parser.add_argument("--batch", type=whole(2, 1 << 20), help="images in a step (default 256)")
+    parser.add_argument(
+        "--start", type=Path, metavar="FILE", help="safetensors to begin from instead of random weights"
+    )
+    parser.add_argument(
+        "--quantised",
+        type=decimal(0, 1),
+        metavar="SHARE",
+        help="share of a batch to show quantised, 0 to 1 (default 0)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: build/models/MODEL/weights.safetensors")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: build/train/MODEL.checkpoint")
+    add_debug(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    model: str = arguments.model
+    recipe = RECIPES[model]
+    recipe = recipe._replace(
+        epochs=arguments.epochs or recipe.epochs,
+        peak_rate=arguments.peak_rate or recipe.peak_rate,
+        batch=arguments.batch or recipe.batch,
+        quantised=recipe.quantised if arguments.quantised is None else arguments.quantised,
+    )
+    out = arguments.out or made_here(model).weights
+    if out.suffix != ".safetensors":
+        raise UsageError(f"found --out {out}; expected a file that ends in .safetensors")
+    checkpoint = arguments.checkpoint or Path("build/train") / f"{model}.checkpoint"
+    data = datasets.load(arguments.data)
+    print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
+    for file in (out, checkpoint):
+        check_writable(file)
+    begun = f"from weights {file_sha256(arguments.start)[:12]}" if arguments.start else "from random weights"
+    network = train(model, data, recipe, checkpoint, arguments.start)
+    recipe_text = ", ".join([begun, *(f"{name} {value}" for name, value in recipe._asdict().items())])
+    save_network(network, out, recipe_text, data.sha256(), data.classes)
+    files = beside(model, out)
+    card = calibrate(files, load_network(model, out), data)
+    write_card(card, files.card)
+    write_card_page(card, files.card.with_suffix(".md"), files)
+    print(f"wrote {out} and {files.card}; learn its table with: python -m export table {files.option}")
+    return 0
