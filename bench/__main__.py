@@ -13,8 +13,8 @@ import cv2
 from bench import board, defq, head, host, loop, preview
 from bench.measure import machine
 from export.bundle.writer import BundleSettings, export_bundle
-from export.networks import NETWORKS
 from export.networks.model_files import shipped_table
+from export.networks.registry import network_names
 
 BUNDLES = Path("build/bundles")
 PARTS = ("defq", "head", "loop", "host", "board", "preview")
@@ -23,7 +23,7 @@ PARTS = ("defq", "head", "loop", "host", "board", "preview")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
-    parser.add_argument("--models", nargs="*", choices=sorted(NETWORKS), default=sorted(NETWORKS))
+    parser.add_argument("--models", nargs="*", choices=network_names(), default=network_names())
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     arguments = parser.parse_args()
     cv2.setNumThreads(1)

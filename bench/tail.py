@@ -13,7 +13,7 @@ from device.errors import DataError
 from export.attacks import DeepSlothLinf
 from export.data import datasets
 from export.data.frames import to_pixels
-from export.networks import folded
+from export.networks.sdn import folded
 from export.networks.weights import load_network, to_tensor
 from host.app.tail import Tail
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository, 
 from export.bundle.writer import BundleSettings, write_bundle
 from export.calibration.card import ModelCard
 from export.calibration.cost import rad_threshold, relative_costs, score
-from export.networks import SDN
+from export.networks.sdn import SDN
 from export.networks.weights import to_tensor
 
 CLASSES = ["bolt", "gear", "nut", "screw", "spring"]

@@ -10,7 +10,8 @@ from export.bundle.writer import BundleSettings, write_bundle
 from export.calibration.card import ModelCard
 from export.calibration.cost import early_exit, operating_point, relative_costs, score
 from export.data.frames import write_frames
-from export.networks import SDN, InternalClassifier
+from export.networks.sdn import SDN, InternalClassifier
+from export.networks.spec import NetworkSpec
 from export.networks.weights import to_tensor
 
 DATA = Path(__file__).parent / "device" / "data"
@@ -39,6 +40,10 @@ def network() -> SDN:
         for parameter in tiny.ics.parameters():
             parameter.mul_(2)
     return tiny.eval()
+
+
+SPEC = NetworkSpec("tiny", lambda classes, input_size: network(), input_size=SHAPE[1:], exits=5)
+"""In the place of a real network's spec: commands and training then build the tiny one."""
 
 
 def frames(count: int = 60) -> np.ndarray:

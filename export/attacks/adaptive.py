@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from export.networks import SDN
+from export.networks.sdn import SDN
 
 Defence = Callable[[Tensor, torch.Generator], Tensor]
 """Differentiable, or straight-through where it is not; float32 (n, c, h, w) in [0, 1] -> same. May draw random numbers."""

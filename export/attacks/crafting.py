@@ -15,7 +15,8 @@ from device.errors import DataError, UsageError
 from export.attacks.adaptive import Defended
 from export.attacks.base import PerSampleAttack
 from export.data.download import cache_dir
-from export.networks import SDN, InBfloat16, folded
+from export.networks.bfloat16 import InBfloat16
+from export.networks.sdn import SDN, folded
 
 
 def attack_cache() -> Path:

@@ -35,7 +35,7 @@ from device.protocol.tensors import Limits
 from export.attacks.connections import BoundedProtocol
 from export.attacks.linf import DeepSlothLinf
 from export.data.frames import to_pixels
-from export.networks import SDN, folded
+from export.networks.sdn import SDN, folded
 from export.networks.weights import to_tensor
 
 BODY_TIMEOUT_S = 5.0

@@ -20,7 +20,7 @@ from export.data import datasets
 from export.data.classes import check_classes
 from export.data.datasets import Images
 from export.data.frames import to_pixels
-from export.networks import SDN, folded
+from export.networks.sdn import SDN, folded
 from export.networks.weights import to_tensor
 
 FILE = "frames.npz"

@@ -20,8 +20,8 @@ from export.calibration.card import ModelCard, read_card
 from export.calibration.shortened import shortened
 from export.data import datasets
 from export.data.classes import check_labels
-from export.networks import SDN
 from export.networks.model_files import ModelFiles, own_table, shipped
+from export.networks.sdn import SDN
 from export.networks.weights import load_network, to_tensor
 from export.onnx import graphs
 from export.onnx import parts as pieces

@@ -8,8 +8,8 @@ from export.calibration.cost import ExitScores, exit_accuracies, rad_threshold, 
 from export.calibration.last_exit import measured_last_exits
 from export.data.classes import check_classes
 from export.data.datasets import Dataset
-from export.networks import SDN
 from export.networks.model_files import ModelFiles
+from export.networks.sdn import SDN
 from export.networks.weights import trained_classes
 
 RADS = (5, 10)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from device.loop.exits import efcy, first_confident, t3_er
-from export.networks import SDN
+from export.networks.sdn import SDN
 from export.networks.weights import to_tensor
 
 THRESHOLD_GRID = np.round(np.arange(0.0, 1.0001, 0.01), 2)

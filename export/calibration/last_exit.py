@@ -16,7 +16,7 @@ from torch import nn
 from device.errors import DataError
 from device.loop.exits import efcy
 from export.calibration.cost import ExitScores, OperatingPoint, early_exit, operating_point
-from export.networks import SDN
+from export.networks.sdn import SDN
 
 LOSS = {5: 0.011, 10: 0.009}
 """Accuracy that clean calibration images may lose to it at each RAD: what reports/README.md found to be needed there."""

@@ -12,8 +12,8 @@ from export.calibration.last_exit import ending_at
 from export.calibration.table import TableFile
 from export.data.classes import check_classes
 from export.data.datasets import Dataset
-from export.networks import SDN, folded
 from export.networks.model_files import ModelFiles, own_table, shipped
+from export.networks.sdn import SDN, folded
 from export.networks.weights import load_network
 
 

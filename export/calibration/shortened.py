@@ -6,7 +6,7 @@ from typing import Any
 from device.errors import DataError
 from export.calibration.card import ModelCard
 from export.calibration.last_exit import ending_at, table_until
-from export.networks import SDN
+from export.networks.sdn import SDN
 
 
 def shortened(network: SDN, card: ModelCard, table: dict[str, Any], rad: int) -> tuple[SDN, ModelCard, dict[str, Any]]:

@@ -18,7 +18,7 @@ from device.system.json_text import read_json
 from export.attacks import PerSampleAttack
 from export.data.datasets import Images
 from export.data.output import write_output
-from export.networks import SDN
+from export.networks.sdn import SDN
 from export.networks.weights import to_tensor
 
 ATTACK_NAMES = {"DeepSlothLinf": "DeepSloth L-inf", "DeepSlothL2": "DeepSloth L2", "DeepSlothL1": "DeepSloth L1"}

@@ -28,8 +28,8 @@ from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
 from export.data.output import make_folder, write_output
 from export.evaluation.histograms import exit_histograms
-from export.networks import folded
 from export.networks.model_files import shipped
+from export.networks.sdn import folded
 from export.networks.weights import load_network, to_tensor
 
 CONDITIONS = {

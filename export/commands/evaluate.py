@@ -17,8 +17,8 @@ from export.evaluation import paper
 from export.evaluation.conditions import LAST, LOOP, evaluate
 from export.evaluation.report import facts, markdown_table, write_json
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
-from export.networks import NETWORKS
 from export.networks.model_files import find, shipped, shipped_table
+from export.networks.registry import network_names
 from export.networks.weights import load_network
 
 QUICK_CALIBRATION = 20  # images that universal perturbations, tables and thresholds behind a defence are learned on
@@ -32,7 +32,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
-        choices=sorted(NETWORKS),
+        choices=network_names(),
         help="one network (reports: all three; with one, the rows of the others stay)",
     )
     add_weights(parser)
@@ -58,9 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pixels", choices=("8bit", "float"), default="8bit", help="round attacked images to 8 bits, or not"
     )
-    parser.add_argument(
-        "--tables-of", choices=sorted(NETWORKS), help="defend with the shipped table of another network"
-    )
+    parser.add_argument("--tables-of", choices=network_names(), help="defend with the shipped table of another network")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures and exit histograms")
     for name in REPORTS:
         parser.add_argument(f"--{name}", action="store_true", help=f"the report {name}: Markdown, CSV and pictures")

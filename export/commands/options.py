@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from export.networks import NETWORKS
+from export.networks.registry import network_names
 
 WEIGHTS_HELP = "ours, or of the public SDN code (default: build/models/MODEL, if it was trained here, else models/)"
 DATA_HELP = "CIFAR-10 or class folders of images (default: $CIFAR10_DIR, else a download)"
@@ -11,7 +11,7 @@ BESIDE = "default: {}.json beside the weights; for shipped weights in build/mode
 
 
 def add_model(parser: argparse.ArgumentParser, required: bool = True, default: str | None = None) -> None:
-    parser.add_argument("--model", required=required, default=default, choices=sorted(NETWORKS), help="the network")
+    parser.add_argument("--model", required=required, default=default, choices=network_names(), help="the network")
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from export.commands.inputs import model_files, table_out
 from export.commands.options import add_calibration
 from export.data import datasets
 from export.data.classes import check_classes
-from export.networks import folded
+from export.networks.sdn import folded
 from export.networks.weights import load_network
 
 EXAMPLES = ("defq table --model vgg16", "defq table --model vgg16 --samples 200 --range 10 40 --out table.json")

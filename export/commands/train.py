@@ -1,6 +1,7 @@
 """defq train: a network from images. Writes its weights and its card."""
 
 import argparse
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from device.errors import UsageError
@@ -12,7 +13,8 @@ from export.commands.options import add_data, add_debug, add_model
 from export.data import datasets
 from export.data.output import check_writable
 from export.networks.model_files import beside, made_here
-from export.networks.training import RECIPES, train
+from export.networks.registry import network_spec
+from export.networks.training import train
 from export.networks.weights import file_sha256, load_network, save_network
 
 EXAMPLES = (
@@ -45,8 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     model: str = arguments.model
-    recipe = RECIPES[model]
-    recipe = recipe._replace(
+    recipe = network_spec(model).recipe
+    recipe = replace(
+        recipe,
         epochs=arguments.epochs or recipe.epochs,
         peak_rate=arguments.peak_rate or recipe.peak_rate,
         batch=arguments.batch or recipe.batch,
@@ -62,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_writable(file)
     begun = f"from weights {file_sha256(arguments.start)[:12]}" if arguments.start else "from random weights"
     network = train(model, data, recipe, checkpoint, arguments.start)
-    recipe_text = ", ".join([begun, *(f"{name} {value}" for name, value in recipe._asdict().items())])
+    recipe_text = ", ".join([begun, *(f"{name} {value}" for name, value in asdict(recipe).items())])
     save_network(network, out, recipe_text, data.sha256(), data.classes)
     files = beside(model, out)
     card = calibrate(files, load_network(model, out), data)

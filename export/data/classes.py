@@ -6,7 +6,7 @@ import torch
 
 from device.errors import DataError
 from export.data.datasets import Dataset
-from export.networks import SDN
+from export.networks.sdn import SDN
 
 SHOWN = 12  # names in a message
 

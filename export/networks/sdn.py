@@ -14,8 +14,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 class SDN(nn.Module):
     """A multi-exit classifier: ``stem``, then ``blocks[i]`` each followed by classifier ``ics[i]``, then ``end``.
 
-    The exporter asks for these four attributes and ``input_shape``; calibration also calls the network, attacks call
-    ``exits``. A network of your own: hand its modules to this class (docs/importing.md).
+    The exporter reads these four attributes and ``input_shape``; calibration also calls the network, attacks call
+    ``exits``. To add a network of your own, hand its modules to this class (docs/importing.md).
+
+    Args:
+        input_shape: (channels, height, width) of the images.
 
     Shape: images float32 (batch, channels, height, width) in [0, 1], RGB, no normalisation.
     ``forward`` returns the logits of every exit, float32 (exits, batch, classes); the final classifier is the last.
@@ -27,7 +30,7 @@ class SDN(nn.Module):
         blocks: Sequence[nn.Module],
         ics: Sequence[nn.Module],
         end: nn.Module,
-        input_shape: tuple[int, int, int] = (3, 32, 32),
+        input_shape: tuple[int, int, int],
     ) -> None:
         super().__init__()
         if len(blocks) != len(ics):
@@ -64,7 +67,7 @@ class InternalClassifier(nn.Module):
     Maps of 4 x 4 and smaller are not pooled. ``alpha`` weighs max pooling, 1 - alpha average pooling (SDN paper, section 4).
     """
 
-    def __init__(self, channels: int, size: int, classes: int = 10) -> None:
+    def __init__(self, channels: int, size: int, classes: int) -> None:
         super().__init__()
         self.pools = size > POOLED
         if self.pools:

@@ -2,8 +2,8 @@
 internal ones with a weight that ramps from 0.01 to the exit's relative cost."""
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,12 @@ from export.calibration.cost import exit_accuracies, relative_costs, score
 from export.data.classes import check_classes
 from export.data.datasets import Dataset
 from export.defences.quantiser import BlockQuantiser
-from export.networks import NETWORKS, SDN, strided_depthwise_in_float32
+from export.networks.bfloat16 import strided_depthwise_in_float32
 from export.networks.checkpoint import Origin, read_checkpoint, write_checkpoint
 from export.networks.model_files import beside
+from export.networks.registry import network_spec
+from export.networks.sdn import SDN
+from export.networks.spec import Recipe
 from export.networks.weights import file_sha256, load_network, to_tensor
 
 CROP_PADDING = 4
@@ -26,30 +29,6 @@ FIRST_WEIGHT = 0.01
 QUANTISED_STEPS = (10, 60)
 WARM_UP, TRAINED_WARM_UP = 0.3, 0.15
 """Share of the steps in which the rate rises: from random weights, and from trained ones."""
-
-
-class Recipe(NamedTuple):
-    """SGD with Nesterov momentum 0.9 under a one-cycle schedule; the gradient norm is clipped.
-
-    ``quantised``: share of a batch that is seen as behind DefQ, with a flat table of a random step, so that the network
-    learns to read quantised images. No attacked image and no learned table takes part.
-    """
-
-    epochs: int = 12
-    peak_rate: float = 0.1
-    batch: int = 256
-    weight_decay: float = 5e-4
-    clip_norm: float = 5.0
-    quantised: float = 0.0
-    compile: bool = False
-    seed: int = 0
-
-
-RECIPES = {
-    "vgg16": Recipe(),
-    "resnet56": Recipe(epochs=11, peak_rate=0.06, compile=True),
-    "mobilenet": Recipe(epochs=13, compile=True),
-}
 
 
 def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Path | None = None) -> SDN:
@@ -65,15 +44,15 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
         OutputError: the checkpoint cannot be written.
     """
     torch.manual_seed(recipe.seed)
-    network = load_network(model, start) if start else NETWORKS[model](len(data.classes))
+    network = load_network(model, start) if start else network_spec(model).network(len(data.classes))
     check_classes(network, data, known_classes(beside(model, start)) if start else ())
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     costs = torch.tensor(relative_costs(network))
     optimiser = torch.optim.SGD(
         _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
     )
-    recipe = recipe._replace(batch=min(recipe.batch, len(data.train.labels)))
-    origin = Origin(model, data.sha256(), data.source, file_sha256(start) if start else "", recipe._asdict())
+    recipe = replace(recipe, batch=min(recipe.batch, len(data.train.labels)))
+    origin = Origin(model, data.sha256(), data.source, file_sha256(start) if start else "", asdict(recipe))
     steps = len(data.train.labels) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=TRAINED_WARM_UP if start else WARM_UP

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from device.errors import DataError
-from export.networks import NETWORKS, SDN
+from export.networks.registry import network_spec
+from export.networks.sdn import SDN
 
 # channel means and standard deviations that the first code base trains with: ImageNet's for CIFAR-10, and CIFAR-100's
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -54,7 +55,7 @@ def load_upstream(model: str, file: Path, normalised: bool | None = None) -> SDN
     Blocks without a classifier become part of the next block, those behind the last classifier part of ``end``.
 
     Args:
-        model: vgg16, resnet56 or mobilenet, for 32 x 32 images.
+        model: the network that the checkpoint is of, at the input size of its NetworkSpec.
         normalised: whether the network was trained on normalised images; its ``stem`` then normalises. The file does
             not say. None: yes if some block has no classifier (first code base), no if all have one (DeepSloth).
 
@@ -64,14 +65,14 @@ def load_upstream(model: str, file: Path, normalised: bool | None = None) -> SDN
     state = _read(file)
     # the last linear layer tells how many classes the network was trained for
     last = max((name for name in state if name.startswith("end_layers.") and name.endswith(".weight")), default="")
-    classes = state[last].shape[:1].numel() if last else 10
+    classes = state[last].shape[:1].numel() if last else 1  # without it _fill refuses the file
     placed = {int(found[1]) for name in state if (found := re.match(r"layers\.(\d+)\.output\.", name))}
     if not placed:
         raise DataError(
             f"found a network without internal classifiers in {file}; expected those of an SDN (layers.N.output.*); "
             "import the file that SDN training wrote, not the plain CNN it began from"
         )
-    network = NETWORKS[model](classes)
+    network = network_spec(model).network(classes)
     _fill(network, placed, state, f"found weights of another network in {file}", model)
 
     blocks: list[nn.Module] = []
@@ -145,6 +146,6 @@ def _fill(network: SDN, placed: set[int], state: dict[str, Tensor], found: str, 
         details = {"missing": missing, "unexpected": unexpected, "of another shape": shaped}
         listed = ", ".join(f"{len(each)} {what} ({each[0]})" for what, each in details.items() if each)
         raise DataError(
-            f"{found}: {listed}; expected those of {model} for 32 x 32 images; choose the --model that the file is of"
+            f"{found}: {listed}; expected those of {model}, for {network.input_shape[2]} x {network.input_shape[1]} images; choose the --model that the file is of"
         )
     network.load_state_dict({own: state[name].float() for name, own in names.items()}, strict=False)

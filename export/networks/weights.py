@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save
 
 from device.errors import DataError
 from export.data.output import write_output
-from export.networks import NETWORKS, SDN
+from export.networks.registry import network_spec
+from export.networks.sdn import SDN
 from export.networks.upstream import load_upstream
 
 MODELS = Path(__file__).resolve().parent.parent.parent / "models"
@@ -39,9 +40,11 @@ def load_network(model: str, file: Path | None = None) -> SDN:
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
         # the last linear layer tells how many classes the network was trained for
         last = max((name for name in state if name.startswith("end.") and name.endswith(".weight")), default="")
-        network = NETWORKS[model](len(state[last]) if last else 10)
+        if not last:
+            raise ValueError("no final classifier in it")
+        network = network_spec(model).network(len(state[last]))
         missing, unexpected = network.load_state_dict(state, strict=False)
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise DataError(
             f"could not load {path} into {model} ({error}); expected float16 safetensors of this network; train them with: python -m export train --model {model}"
         ) from error

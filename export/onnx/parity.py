@@ -10,7 +10,7 @@ import onnxruntime
 from device.defence.defq import DefQ
 from device.errors import DataError
 from export.calibration.cost import ExitScores, early_exit, score
-from export.networks import SDN
+from export.networks.sdn import SDN
 from export.networks.weights import to_tensor
 
 HEAD_OUTPUTS = ["label", "confidence", "exit", "activation"]

@@ -11,7 +11,7 @@ import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from export.networks import SDN
+from export.networks.sdn import SDN
 
 OPSET = 13
 IR_VERSION = 7

@@ -91,8 +91,8 @@ def bundle(tmp_path_factory, cifar10):
     from export.calibration.card import read_card
     from export.calibration.cost import early_exit, score
     from export.data.frames import to_pixels
-    from export.networks import folded
     from export.networks.model_files import shipped, shipped_table
+    from export.networks.sdn import folded
     from export.networks.weights import load_network, to_tensor
 
     network, images = load_network("mobilenet"), cifar10.test.take(40)

@@ -16,7 +16,8 @@ from export.attacks import (
 from export.attacks.base import slowdown_gradient, uniformity_loss, unit_noise
 from export.attacks.crafting import craft
 from export.defences import BlockQuantiser
-from export.networks import InBfloat16, folded
+from export.networks.bfloat16 import InBfloat16
+from export.networks.sdn import folded
 from export.networks.weights import to_tensor
 from tests import tiny
 

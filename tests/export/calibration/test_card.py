@@ -8,7 +8,7 @@ from device.loop.exits import efcy
 from export.calibration.card import card_from_json, read_card, write_card
 from export.calibration.card_page import write_card_page
 from export.calibration.last_exit import LOSS
-from export.networks import NETWORKS
+from export.evaluation.paper import MODELS
 from export.networks.model_files import shipped
 
 
@@ -16,7 +16,7 @@ def shipped_content():
     return json.loads(shipped("mobilenet").card.read_text())
 
 
-@pytest.mark.parametrize("model", sorted(NETWORKS))
+@pytest.mark.parametrize("model", MODELS)
 def test_a_shipped_card_is_written_as_it_was_read(model, tmp_path):
     files = shipped(model)
     card = read_card(files)
@@ -26,7 +26,7 @@ def test_a_shipped_card_is_written_as_it_was_read(model, tmp_path):
     assert (tmp_path / "card.md").read_bytes() == files.card.with_suffix(".md").read_bytes()
 
 
-@pytest.mark.parametrize("model", sorted(NETWORKS))
+@pytest.mark.parametrize("model", MODELS)
 def test_the_last_exits_of_shipped_cards_agree_with_their_costs(model):
     card = read_card(shipped(model))
     for rad, last in card.last_exits.items():

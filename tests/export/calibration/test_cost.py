@@ -3,8 +3,8 @@ import pytest
 
 from export.calibration.card import read_card
 from export.calibration.cost import ExitScores, early_exit, rad_threshold, relative_costs
-from export.networks import NETWORKS
 from export.networks.model_files import shipped
+from export.networks.registry import network_spec
 from tests import tiny
 
 # four images, two exits: the first exit is right when it is sure (0.9) and wrong when it is not (0.6)
@@ -53,7 +53,7 @@ def test_costs_by_hand():
     ("model", "exits", "first"), [("vgg16", 15, 0.0057), ("resnet56", 28, 0.041), ("mobilenet", 14, 0.0698)]
 )
 def test_the_papers_networks(model, exits, first):
-    costs = relative_costs(NETWORKS[model]())
+    costs = relative_costs(network_spec(model).network(10))
     assert len(costs) == exits
     assert costs[0] == pytest.approx(first, abs=1e-4)
     card = read_card(shipped(model))

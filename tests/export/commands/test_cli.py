@@ -32,6 +32,10 @@ def test_the_help_names_every_command_and_imports_none(capsys):
     assert set(cli.COMMANDS) <= set(text.split())
 
 
+def test_a_flash_kit_and_a_repository_of_triton_need_no_pytorch():
+    assert "torch" not in imported("kit", "--help") | imported("triton", "--help")
+
+
 @pytest.mark.parametrize(("name", "module"), [(name, module) for name, (module, _) in cli.COMMANDS.items()])
 def test_each_command_has_two_examples_that_its_own_options_take(name, module):
     command = importlib.import_module(module)

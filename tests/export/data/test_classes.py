@@ -13,8 +13,8 @@ from export.commands import evaluate as evaluation_cli
 from export.data import datasets
 from export.data.classes import check_classes, check_labels, logit_count
 from export.data.datasets import LABELS, Dataset, Images
-from export.networks import SDN, InternalClassifier
 from export.networks.model_files import beside, find
+from export.networks.sdn import SDN, InternalClassifier
 from export.networks.weights import save_network
 from tests import tiny
 

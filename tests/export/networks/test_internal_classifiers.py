@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from export.networks import SDN, InternalClassifier
-from export.networks.sdn import AdaptivePool
+from export.networks.sdn import SDN, AdaptivePool, InternalClassifier
 from export.onnx import graphs
 from export.onnx import parts as pieces
 from export.onnx.parity import check_exits

@@ -24,9 +24,8 @@ from export.commands import train as train_command
 from export.data import datasets
 from export.data.datasets import Dataset, Images
 from export.data.frames import write_frames
-from export.networks import NETWORKS
+from export.networks import mobilenet
 from export.networks.model_files import beside, destination, find, made_here, own_table, shipped, shown
-from export.networks.training import RECIPES, Recipe
 from export.networks.weights import MODELS, metadata, save_network, trained_classes
 from tests import tiny
 
@@ -49,8 +48,7 @@ def commands(tmp_path, monkeypatch, data):
     """All commands on the tiny network under the name of a real one, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path / "attacks"))
-    monkeypatch.setitem(RECIPES, "mobilenet", Recipe())  # not compiled
-    monkeypatch.setitem(NETWORKS, "mobilenet", lambda classes: tiny.network())
+    monkeypatch.setattr(mobilenet, "SPEC", tiny.SPEC)
     monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
     for module in (table_command, attacked_images, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)

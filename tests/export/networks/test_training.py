@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,10 @@ from torch import nn
 
 from device.errors import DataError, OutputError
 from export.data.datasets import LABELS, Dataset, Images
-from export.networks import strided_depthwise_in_float32, training
-from export.networks.training import Recipe, augment, quantise_some, train
+from export.networks import training, weights
+from export.networks.bfloat16 import strided_depthwise_in_float32
+from export.networks.spec import Recipe
+from export.networks.training import augment, quantise_some, train
 from export.networks.weights import load_network, save_network, weights_file
 from tests import tiny
 
@@ -15,7 +19,8 @@ from tests import tiny
 def data(monkeypatch):
     pixels = tiny.frames(60)
     labels = np.arange(60) % 3
-    monkeypatch.setitem(training.NETWORKS, "tiny", lambda classes: tiny.network())
+    for module in (training, weights):
+        monkeypatch.setattr(module, "network_spec", lambda name: tiny.SPEC)
     part = Images(pixels, labels.astype(np.int64))
     return Dataset(part, part.take(20), part.take(20), LABELS[:3], "test")
 
@@ -131,14 +136,12 @@ def test_a_checkpoint_of_other_data_or_another_recipe_is_refused_by_name(data, t
         f"data {data.sha256()[:12]} there, {other.sha256()[:12]} here",
         "(test there, images in B here)",
     )
-    refused(data, recipe._replace(peak_rate=0.02), checkpoint, "peak_rate 0.01 there, 0.02 here;")
+    refused(data, replace(recipe, peak_rate=0.02), checkpoint, "peak_rate 0.01 there, 0.02 here;")
     refused(
-        data, recipe._replace(quantised=0.5, seed=3), checkpoint, "quantised 0.0 there, 0.5 here, seed 0 there, 3 here;"
+        data, replace(recipe, quantised=0.5, seed=3), checkpoint, "quantised 0.0 there, 0.5 here, seed 0 there, 3 here;"
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(training.NETWORKS, "other", lambda classes: tiny.network())
-        with pytest.raises(DataError, match="model tiny there, other here"):
-            train("other", data, recipe, checkpoint)
+    with pytest.raises(DataError, match="model tiny there, other here"):
+        train("other", data, recipe, checkpoint)
     save_network(tiny.network(), tmp_path / "w.safetensors")
     with pytest.raises(DataError, match="start random weights there, [0-9a-f]{12} here"):
         train("tiny", data, recipe, checkpoint, tmp_path / "w.safetensors")
@@ -149,7 +152,7 @@ def test_epochs_beyond_a_finished_schedule_say_why_not(data, tmp_path):
     recipe = Recipe(epochs=2, batch=20, peak_rate=0.01)
     train("tiny", data, recipe, tmp_path / "c")
     words = ("found a finished run of 2 epochs", "expected --epochs 2", "--start FILE")
-    refused(data, recipe._replace(epochs=5), tmp_path / "c", *words)
+    refused(data, replace(recipe, epochs=5), tmp_path / "c", *words)
 
 
 def test_what_is_no_checkpoint_of_ours_is_one_sentence(data, tmp_path):

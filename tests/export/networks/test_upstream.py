@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from device.errors import DataError
 from export.calibration.cost import relative_costs
-from export.networks import NETWORKS, folded
+from export.networks.registry import network_spec
+from export.networks.sdn import folded
 from export.networks.upstream import is_upstream, load_upstream
 from export.onnx import graphs
 from export.onnx import parts as pieces
@@ -167,18 +168,18 @@ def same(network, expected, images):
     return True
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", sorted(EVERY))
 def test_a_classifier_after_every_block(model, save, images):
     state = checkpoint(model, EVERY[model])
     network = load_upstream(model, save(state))
     assert same(network, their_logits(model, state, images), images)
     assert len(network.ics) == len(EVERY[model])
     # nothing is lost or added: the same parameters as a network of ours
-    own = NETWORKS[model]()
+    own = network_spec(model).network(10)
     assert [each.shape for each in network.parameters()] == [each.shape for each in own.parameters()]
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", sorted(EVERY))
 def test_classifiers_after_some_blocks(model, save, images):
     state = checkpoint(model, SOME[model], classes=7)
     wrapped = {"state_dict": {"module." + name: tensor for name, tensor in state.items()}, "epoch": 3}
@@ -226,7 +227,7 @@ def test_is_upstream():
     state = checkpoint("resnet56", ())
     assert is_upstream(state)
     assert is_upstream({"module." + name: tensor for name, tensor in state.items()})
-    assert not is_upstream(NETWORKS["resnet56"]().state_dict())
+    assert not is_upstream(network_spec("resnet56").network(10).state_dict())
     assert not is_upstream({})
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from device.bundle.reader import load_bundle
 from export.bundle.writer import BundleSettings, write_bundle
 from export.calibration.cost import early_exit, relative_costs, score
-from export.networks import SDN, InternalClassifier
+from export.networks.sdn import SDN, InternalClassifier
 from export.networks.weights import to_tensor
 from export.onnx import graphs
 from export.onnx import parts as pieces

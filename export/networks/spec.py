@@ -1,0 +1,72 @@
+"""What the export knows of a network before any weights are read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from device.errors import UsageError
+from export.networks.sdn import SDN
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a network is trained: SGD with Nesterov momentum 0.9 under a one-cycle schedule; the gradient norm is clipped.
+
+    Args:
+        epochs: passes over the training images.
+        peak_rate: highest learning rate of the schedule.
+        batch: images in a step.
+        weight_decay: of convolutions and linear layers; biases, batch norm and pooling mixes have none.
+        clip_norm: largest norm of the gradient.
+        quantised: share of a batch, 0 to 1, that is shown behind DefQ with a flat table of a random step, so that the
+            network learns to read quantised images. No attacked image and no learned table takes part.
+        compile: whether torch.compile makes the network faster.
+        seed: of the order of the images, their augmentation and the first weights.
+    """
+
+    epochs: int = 12
+    peak_rate: float = 0.1
+    batch: int = 256
+    weight_decay: float = 5e-4
+    clip_norm: float = 5.0
+    quantised: float = 0.0
+    compile: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """One network. A module of this folder that assigns ``SPEC`` adds one (docs/importing.md, "A network of your own").
+
+    Args:
+        name: the name of its module, which ``--model`` takes.
+        build: (number of classes, (height, width) of the images) -> an SDN with random weights, for RGB images of
+            that size in [0, 1].
+        input_size: (height, width) in pixels of the images that the network is made for.
+        exits: how many it has, the final classifier among them.
+        recipe: how it is trained, where the command line says nothing else.
+    """
+
+    name: str
+    build: Callable[[int, tuple[int, int]], SDN]
+    input_size: tuple[int, int]
+    exits: int
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def network(self, classes: int) -> SDN:
+        """The network with random weights for images of ``input_size``."""
+        return self.build(classes, self.input_size)
+
+
+def side_of(input_size: tuple[int, int], multiple: int) -> int:
+    """The side in pixels of square images, for a network that halves its maps until one of ``multiple`` pixels is left.
+
+    Raises:
+        UsageError: images that are not square, or whose side is no multiple of ``multiple``.
+    """
+    height, width = input_size
+    if height != width or height % multiple or height < multiple:
+        raise UsageError(
+            f"found images of {width} x {height} pixels; expected square ones whose side is a multiple of {multiple}, as this "
+            "network needs; choose another size or another --model"
+        )
+    return height
