@@ -39,7 +39,7 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
 
 def _run_one(folder: Path) -> dict[str, Any]:
     bundle = load_bundle(str(folder))
-    pixels, _ = check_frames(None, FRAMES)
+    pixels, _ = check_frames(None, bundle.input_shape[1:], FRAMES)
     with tempfile.TemporaryDirectory() as work:
         frames = Path(work) / "frames.npz"
         np.savez(frames, frames=pixels)

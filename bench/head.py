@@ -21,12 +21,12 @@ def session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, session_options(1), providers=["CPUExecutionProvider"])
 
 
-def bare_layers(parts: pieces.Stages, exits: int) -> onnxruntime.InferenceSession:
+def bare_layers(parts: pieces.Stages, shape: tuple[int, ...], exits: int) -> onnxruntime.InferenceSession:
     """Blocks and classifiers up to an exit and nothing else: no rule, no cut."""
     span = parts.span(0, exits - 1)
     enter = helper.make_node("Identity", ["image"], ["pixels"])
     outputs = [helper.make_tensor_value_info(f"softmax{exits - 1}", TensorProto.FLOAT, None)]
-    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 32, 32])]
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, *shape])]
     graph = helper.make_graph([enter, *span.nodes], "bare", inputs, outputs, span.weights)
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", pieces.OPSET)], ir_version=pieces.IR_VERSION
@@ -50,10 +50,10 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
 def _run_one(bundle: Bundle) -> dict[str, Any]:
     parts = pieces.stages(load_network(bundle.model))
     nested, flat = session(bundle.read("head")), session(bundle.read("head_flat"))
-    bare = {exits: bare_layers(parts, exits) for exits in range(1, bundle.split + 1)}
+    bare = {exits: bare_layers(parts, bundle.input_shape, exits) for exits in range(1, bundle.split + 1)}
     result: dict[str, Any] = {}
     for exits in (*range(1, bundle.split + 1), 0):
-        image, threshold = frame_leaving_at(nested, exits)
+        image, threshold = frame_leaving_at(nested, bundle.input_shape, exits)
         feed = {"image": image, "threshold": threshold}
         needed = bare[exits or bundle.split]
         result[f"exit {exits}" if exits else "stays"] = interleaved(
@@ -72,11 +72,15 @@ def _run_one(bundle: Bundle) -> dict[str, Any]:
     return result
 
 
-def frame_leaving_at(head: onnxruntime.InferenceSession, exits: int) -> tuple[np.ndarray, np.ndarray]:
-    """An image float32 (1, 3, 32, 32) and a threshold (1,) with which it leaves at exit ``exits`` (0: not at all)."""
+def frame_leaving_at(
+    head: onnxruntime.InferenceSession, shape: tuple[int, ...], exits: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """An image float32 (1, *shape) and a threshold (1,) with which it leaves at exit ``exits`` (0: not at all)."""
     generator = np.random.default_rng(0)
+    channels, height, width = shape
     for _ in range(2000):
-        coarse = generator.random((1, 3, 4, 4), np.float32).repeat(8, axis=2).repeat(8, axis=3)
+        coarse = generator.random((1, channels, 4, 4), np.float32)
+        coarse = coarse.repeat(-(-height // 4), axis=2).repeat(-(-width // 4), axis=3)[:, :, :height, :width]
         image = np.clip(coarse + generator.normal(0, 0.05, coarse.shape), 0, 1).astype(np.float32)
         threshold = np.array([generator.uniform(0.2, 1.0)], np.float32)
         if head.run(["exit"], {"image": image, "threshold": threshold})[0][0] == exits:

@@ -27,16 +27,16 @@ ITERATIONS = 15  # of the attack: enough that no frame leaves early
 def run(bundles: Path, models: list[str]) -> dict[str, Any]:
     """Frames a second of the flat tail and how many times as many the host's tail answers, for each traffic and batch.
 
-    The traffic is what a device would send of CIFAR-10's test images: the activations of those that do not leave
-    there. Empty where there is no CIFAR-10. Both tails get the same batches in turn.
+    The traffic is what a device would send of the test images: the activations of those that do not leave there. Empty
+    where there is no data set. Both tails get the same batches in turn.
     """
-    try:
-        pixels = datasets.load(None, download=False).test.pixels
-    except DataError:
-        return {}
     results: dict[str, Any] = {}
     for model in models:
         bundle = load_bundle(str(bundles / model))
+        try:
+            pixels = datasets.load(None, bundle.input_shape[1:], download=False).test.pixels
+        except DataError:
+            return {}
         attacked = DeepSlothLinf(iterations=ITERATIONS)(
             folded(load_network(model)), to_tensor(pixels[:ATTACKED_IMAGES]), progress=False
         )
@@ -95,7 +95,7 @@ def compare(flat: Tail, ours: Tail, sent: np.ndarray, threshold: float, batch: i
 
 def report(results: dict[str, Any]) -> str:
     if not results:
-        return "The tail in stages: not measured, for want of CIFAR-10 (set CIFAR10_DIR)."
+        return "The tail in stages: not measured, because there is no data set (set CIFAR10_DIR)."
     head = "tail in stages / flat, by the clock, by processor time (flat, frames/s)"
     rows = [[head, "traffic", *(f"batch {batch}" for batch in BATCHES)]]
     for model, traffic in results.items():

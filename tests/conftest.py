@@ -33,7 +33,7 @@ def cifar10():
         pytest.skip(NEEDS_DATA)
     from export.data import datasets
 
-    return datasets.load()
+    return datasets.load(None, (32, 32))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ UNPLUGGED = """
 import os, socket
 socket.getaddrinfo = socket.socket.connect = lambda *_arguments, **_options: os._exit(99)
 from export.data import datasets
-datasets.load()
+datasets.load(None, (32, 32))
 """
 
 
@@ -43,7 +43,7 @@ def test_nor_does_a_test(own_cache, monkeypatch, tmp_path):
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(DataError, match="could not download CIFAR-10"):
-        datasets.load()
+        datasets.load(None, (32, 32))
     assert asked == (["http://127.0.0.1:1/absent"] if own_cache else [])
 
 
@@ -58,6 +58,6 @@ def test_data_that_is_named_is_read_or_refused(name, monkeypatch, tmp_path):
     absent = str(tmp_path / "absent")
     monkeypatch.setenv("CIFAR10_DIR", absent if name == "variable" else "")
     data = absent if name == "argument" else None
-    for look in (lambda: check_frames(data), lambda: demo_frames("mobilenet", 3, data)):
+    for look in (lambda: check_frames(data, (32, 32)), lambda: demo_frames("mobilenet", 3, data)):
         with pytest.raises(DataError, match=r"found no folder .*absent"):
             look()

@@ -31,7 +31,7 @@ def test_device_and_host_processes_decide_as_pytorch_does_on_test_images(model, 
 
 def decides_as_pytorch_does(model, origin, tmp_path):
     bundle = load_bundle(str(export_bundle(model, tmp_path / "bundle", BundleSettings())))
-    frames, found_origin = check_frames(None, 60)
+    frames, found_origin = check_frames(None, (32, 32), 60)
     assert found_origin == origin
     scores = score(load_network(model), frames)
     exits, labels = early_exit(scores, bundle.threshold(5))

@@ -18,8 +18,8 @@ from export.calibration.card import ModelCard
 from export.calibration.cost import early_exit, score
 from export.data import datasets
 from export.data.classes import check_classes
-from export.data.datasets import Images
 from export.data.frames import to_pixels
+from export.data.images import Images
 from export.networks.sdn import SDN, folded
 from export.networks.weights import to_tensor
 
@@ -55,7 +55,7 @@ def frames_of(network: SDN, card: ModelCard, rad: int, data: str | Path | None, 
     made = make_frames(network, images, found.calibration, threshold, card.weights_sha256)
     rates = ", ".join(f"{name} {rate:.2f}" for name, rate in made.about["t3_er"].items())
     print(f"frame set: T3-ER without a defence: {rates}", flush=True)
-    source = "CIFAR-10 test images" if found.classes == datasets.LABELS else "test images"
+    source = found.test_title()
     return made._replace(about={"source": source, "order": found.order, "rad": rad, **made.about})
 
 

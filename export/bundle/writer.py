@@ -72,26 +72,32 @@ def export_bundle(
     check_settings(model, card, table, out, settings)
     # attacked as a whole: what was made for a bundle without a last exit serves here too
     frame_set = frames_of(whole, whole_card, settings.rad, data, frame_count) if frame_count else None
-    frames, origin = check_frames(data)
+    frames, origin = check_frames(data, network.input_shape[1:])
     return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set)
 
 
-def check_frames(data: str | Path | None, count: int = 200) -> tuple[np.ndarray, str]:
-    """Frames to compare the graphs with PyTorch on, uint8 (n, 32, 32, 3), and where they come from: test images of
-    the data set where there is one, else noise smoothed to look like an image.
+def check_frames(data: str | Path | None, size: tuple[int, int], count: int = 200) -> tuple[np.ndarray, str]:
+    """Frames to compare the graphs with PyTorch on, uint8 (n, height, width, 3), and where they come from: test
+    images of the data set where there is one, else noise smoothed to look like an image.
+
+    Args:
+        data: a folder, or None for the places that datasets.load knows.
+        size: (height, width) of the network's input.
 
     Raises:
         DataError: ``data`` or $CIFAR10_DIR names a data set that cannot be read.
     """
     try:
-        return datasets.load(data, download=False).test.pixels[:count], "test images"
+        return datasets.load(data, size, download=False).test.pixels[:count], "test images"
     except DataError:
         if datasets.named(data):
             raise
     generator = np.random.default_rng(0)
-    coarse = generator.integers(0, 256, (count, 4, 4, 3)).astype(np.float32)
-    fine = generator.normal(0, 12, (count, 32, 32, 3))
-    return np.clip(coarse.repeat(8, axis=1).repeat(8, axis=2) + fine, 0, 255).astype(np.uint8), "synthetic frames"
+    (height, width), patches = size, 4
+    coarse = generator.integers(0, 256, (count, patches, patches, 3)).astype(np.float32)
+    smooth = coarse.repeat(-(-height // patches), axis=1).repeat(-(-width // patches), axis=2)[:, :height, :width]
+    fine = generator.normal(0, 12, (count, height, width, 3))
+    return np.clip(smooth + fine, 0, 255).astype(np.uint8), "synthetic frames"
 
 
 def write_bundle(

@@ -23,7 +23,7 @@ from export.attacks import (
 from export.attacks.crafting import cached, craft
 from export.calibration.cost import ExitScores, score
 from export.calibration.model import CalibratedModel
-from export.data.datasets import Dataset, Images
+from export.data.images import Dataset, Images
 from export.defences import Defence
 from export.networks.weights import to_tensor
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from export.calibration.card import ModelCard
-from export.data.datasets import CIFAR10
+from export.data.cifar10 import NAME as CIFAR10
 from export.data.output import write_output
 from export.networks.model_files import ModelFiles
 from export.networks.weights import metadata

@@ -15,8 +15,8 @@ from export.calibration.attacked_images import SAMPLES, SLOW_SAMPLES, attacked
 from export.calibration.cost import THRESHOLD_GRID, operating_point, score
 from export.calibration.model import CalibratedModel
 from export.calibration.scored_frames import LEVELS, ScoredFrames, Stage
-from export.data.datasets import Dataset, Images
 from export.data.frames import to_pixels
+from export.data.images import Dataset, Images
 from export.defences import defence_named, table_defence
 
 LEAST_STRONG = 0.5

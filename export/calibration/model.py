@@ -11,7 +11,7 @@ from export.calibration.card import ModelCard, read_card
 from export.calibration.last_exit import ending_at
 from export.calibration.table import TableFile
 from export.data.classes import check_classes
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.networks.model_files import ModelFiles, own_table, shipped
 from export.networks.sdn import SDN, folded
 from export.networks.weights import load_network

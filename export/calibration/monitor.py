@@ -13,7 +13,7 @@ from export.calibration.attacked_images import PER_SAMPLE, SAMPLES, attacked, sc
 from export.calibration.cost import early_exit
 from export.calibration.model import CalibratedModel
 from export.calibration.table import ATTACK_NAMES
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.defences import defence_named, table_defence
 from export.networks.weights import to_tensor
 

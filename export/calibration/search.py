@@ -15,8 +15,8 @@ from device.defence.defq import BLOCK
 from export.calibration.attacked_images import SAMPLES, attacked
 from export.calibration.cost import operating_point, score
 from export.calibration.model import CalibratedModel
-from export.data.datasets import Dataset
 from export.data.frames import to_pixels
+from export.data.images import Dataset
 from export.defences import BlockQuantiser, defence_named
 from export.networks.weights import to_tensor
 

@@ -16,7 +16,7 @@ from device.errors import DataError, UsageError
 from device.system.files import read_bounded
 from device.system.json_text import read_json
 from export.attacks import PerSampleAttack
-from export.data.datasets import Images
+from export.data.images import Images
 from export.data.output import write_output
 from export.networks.sdn import SDN
 from export.networks.weights import to_tensor

@@ -8,8 +8,8 @@ from device.system.options import whole
 from export.attacks import DeepSlothLinf, UniversalLinf
 from export.attacks.server import serve
 from export.calibration.card import known_classes
+from export.commands.inputs import data_for
 from export.commands.options import add_data, add_debug, add_model, add_weights
-from export.data import datasets
 from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
 from export.networks.model_files import find, shown
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "found neither --out nor --serve; expected a folder for the frames, or --serve for a live attacker"
         )
-    data = datasets.load(arguments.data)
+    data = data_for(arguments, arguments.model)
     check_classes(network, data, known_classes(files))
     images = data.test.take(arguments.images)
     clean = to_tensor(images.pixels)

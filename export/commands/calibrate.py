@@ -5,9 +5,8 @@ import argparse
 from export.calibration.calibrate import calibrate
 from export.calibration.card import write_card
 from export.calibration.card_page import write_card_page
-from export.commands.inputs import model_files
+from export.commands.inputs import data_for, model_files
 from export.commands.options import add_calibration
-from export.data import datasets
 from export.data.output import check_writable
 from export.networks.model_files import destination
 from export.networks.weights import load_network
@@ -24,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     files = model_files(arguments)
-    data = datasets.load(arguments.data)
+    data = data_for(arguments, files.model)
     target = check_writable(destination(files).card if arguments.out is None else arguments.out)
     card = calibrate(files, load_network(files.model, files.weights), data)
     page = target.with_suffix(".md")

@@ -69,7 +69,7 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
     """Write report.json and exit_histograms.png to ``out`` and print the table.
 
     Args:
-        frames: how many test images, or frames of the virtual camera where there is no CIFAR-10.
+        frames: how many test images, or frames of the virtual camera where there is no data set.
     """
     make_folder(out)
     (out / "report.json").unlink(missing_ok=True)  # a run that fails leaves no older run's figures behind
@@ -109,25 +109,22 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
         DataError: ``data`` or $CIFAR10_DIR names a data set that cannot be read.
     """
     try:
-        found = datasets.load(data, download_limit_s=DOWNLOAD_LIMIT_S)
-        check_classes(load_network(model), found, read_card(shipped(model)).classes)
+        network = load_network(model)
+        found = datasets.load(data, network.input_shape[1:], download_limit_s=DOWNLOAD_LIMIT_S)
+        check_classes(network, found, read_card(shipped(model)).classes)
         images = found.test.take(count)
-        return (
-            images.pixels,
-            images.labels,
-            "CIFAR-10 test images" if found.classes == datasets.LABELS else "test images",
-        )
+        return images.pixels, images.labels, found.test_title()
     except DataError as error:
         if datasets.named(data):
             raise
-        print(f"    no CIFAR-10: {error}", flush=True)
+        print(f"    no data set: {error}", flush=True)
     with open_camera(PHOTO_SOURCE) as camera:
         taken = [camera.read() for _ in range(count * PHOTO_STEP)][::PHOTO_STEP]
     frames = np.stack([frame.pixels for frame in taken if frame is not None])
     return (
         frames,
         None,
-        "photos: frames of a virtual camera (no CIFAR-10 here); agreement with the full network on the clean frame",
+        "photos: frames of a virtual camera (no data set here); agreement with the full network on the clean frame",
     )
 
 

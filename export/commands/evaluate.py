@@ -8,8 +8,8 @@ from device.system.options import MANY, whole, whole_number
 from export.calibration.attacked_images import FORMS as ATTACKS
 from export.calibration.card import read_card
 from export.calibration.model import CalibratedModel, model_to_evaluate
+from export.commands.inputs import data_for
 from export.commands.options import add_data, add_debug, add_weights
-from export.data import datasets
 from export.data.classes import check_classes
 from export.data.output import check_writable
 from export.defences import FORMS as DEFENCES
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_writable(arguments.json)
     files = find(arguments.model, arguments.weights)
     print(files.told(), flush=True)
-    data = datasets.load(arguments.data)
+    data = data_for(arguments, files.model)
     model = model_to_evaluate(files, data)
     images = data.test.take(arguments.images or len(data.test.labels))
     rows = evaluate(
@@ -132,7 +132,8 @@ def _by_steps(text: str) -> dict[int, int]:
 def _reports(arguments: argparse.Namespace, names: list[str]) -> int:
     size, most = QUICK if arguments.quick else Size(), arguments.images
     adaptive = _by_steps(arguments.adaptive_steps) if arguments.adaptive_steps else size.adaptive
-    data = datasets.load(arguments.data)
+    models = (arguments.model,) if arguments.model else paper.MODELS
+    data = data_for(arguments, models[0])
     if arguments.quick:
         data = data._replace(calibration=data.calibration.take(QUICK_CALIBRATION))
     size = size._replace(
@@ -143,7 +144,6 @@ def _reports(arguments: argparse.Namespace, names: list[str]) -> int:
         adaptive={steps: min(count, most or count) for steps, count in adaptive.items()},
         monitor=most or size.monitor,
     )
-    models = (arguments.model,) if arguments.model else paper.MODELS
     for model in models:
         check_classes(load_network(model), data, read_card(shipped(model)).classes)
     out = arguments.out or Path("build/reports" if arguments.quick else "reports")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from export.calibration.model import CalibratedModel, calibrated_model
 from export.data import datasets
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.data.output import check_writable
 from export.networks.model_files import ModelFiles, destination, find
+from export.networks.registry import network_spec
 
 
 def model_files(arguments: argparse.Namespace) -> ModelFiles:
@@ -15,6 +16,15 @@ def model_files(arguments: argparse.Namespace) -> ModelFiles:
     files = find(arguments.model, arguments.weights)
     print(files.told(), flush=True)
     return files
+
+
+def data_for(arguments: argparse.Namespace, model: str) -> Dataset:
+    """The data set that ``--data`` names, at the input size of a network.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    return datasets.load(arguments.data, network_spec(model).input_size)
 
 
 def table_out(arguments: argparse.Namespace, files: ModelFiles) -> Path:
@@ -30,5 +40,5 @@ def calibrated(arguments: argparse.Namespace) -> tuple[CalibratedModel, Dataset,
     """A network with its card and table, its data, and the table file that the command writes."""
     files = model_files(arguments)
     out = table_out(arguments, files)
-    data = datasets.load(arguments.data)
+    data = data_for(arguments, files.model)
     return calibrated_model(files, data), data, out

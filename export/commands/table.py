@@ -7,9 +7,8 @@ from device.system.options import whole
 from export.calibration.attacked_images import PER_SAMPLE
 from export.calibration.card import known_classes
 from export.calibration.table import TableSettings, learn_table, table_provenance, write_table
-from export.commands.inputs import model_files, table_out
+from export.commands.inputs import data_for, model_files, table_out
 from export.commands.options import add_calibration
-from export.data import datasets
 from export.data.classes import check_classes
 from export.networks.sdn import folded
 from export.networks.weights import load_network
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     attack = PER_SAMPLE[arguments.attack]
     files = model_files(arguments)
     out = table_out(arguments, files)
-    network, data = load_network(files.model, files.weights), datasets.load(arguments.data)
+    network, data = load_network(files.model, files.weights), data_for(arguments, files.model)
     check_classes(network, data, known_classes(files))
     table, ratios, ids = learn_table(folded(network), data.calibration, settings, attack)
     write_table(out, files.model, table, table_provenance(settings, attack, ratios, ids, files.sha256))

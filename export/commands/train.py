@@ -9,8 +9,8 @@ from device.system.options import decimal, whole
 from export.calibration.calibrate import calibrate
 from export.calibration.card import write_card
 from export.calibration.card_page import write_card_page
+from export.commands.inputs import data_for
 from export.commands.options import add_data, add_debug, add_model
-from export.data import datasets
 from export.data.output import check_writable
 from export.networks.model_files import beside, made_here
 from export.networks.registry import network_spec
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if out.suffix != ".safetensors":
         raise UsageError(f"found --out {out}; expected a file that ends in .safetensors")
     checkpoint = arguments.checkpoint or Path("build/train") / f"{model}.checkpoint"
-    data = datasets.load(arguments.data)
+    data = data_for(arguments, model)
     print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
     for file in (out, checkpoint):
         check_writable(file)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from device.errors import DataError
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.networks.sdn import SDN
 
 SHOWN = 12  # names in a message

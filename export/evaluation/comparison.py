@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from export.calibration.model import shipped_model
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.defences import defence_named
 from export.evaluation.conditions import LAST, LOOP, evaluate
 from export.evaluation.report import Rows, markdown_table, reference

@@ -12,8 +12,8 @@ from export.calibration.cost import ExitScores, early_exit, operating_point, rad
 from export.calibration.last_exit import up_to
 from export.calibration.model import CalibratedModel
 from export.calibration.table import TableFile
-from export.data.datasets import Dataset, Images
 from export.data.frames import to_pixels
+from export.data.images import Dataset, Images
 from export.defences import Defence, defence_named, gated_until
 from export.networks.weights import to_tensor
 

@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from export.calibration.attacked_images import attacked
 from export.calibration.cost import early_exit, score
 from export.calibration.model import CalibratedModel
-from export.data.datasets import Dataset
 from export.data.frames import to_pixels
+from export.data.images import Dataset
 from export.data.output import write_output
 from export.defences import defence_named
 from export.evaluation.comparison import frontier_points

@@ -15,7 +15,7 @@ from device.loop.exits import exit_histogram
 from export.calibration.attacked_images import attacked
 from export.calibration.model import shipped_model
 from export.calibration.monitor import exits_of, monitor_of
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.defences import defence_named
 from export.evaluation.report import Rows, markdown_table
 from export.networks.weights import to_tensor

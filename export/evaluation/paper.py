@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from export.calibration.model import shipped_model
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.evaluation.conditions import evaluate
 from export.evaluation.report import Rows, markdown_table, reference
 

@@ -12,8 +12,7 @@ import torch
 
 from device.errors import DataError
 from export.attacks.crafting import gradients
-from export.data import datasets
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.data.output import write_output
 
 Rows = list[dict[str, Any]]
@@ -116,7 +115,7 @@ def reference(rows: Sequence[dict[str, Any]]) -> str:
 def facts(data: Dataset) -> dict[str, object]:
     """What a figure means little without."""
     return {
-        "data": "CIFAR-10" if data.classes == datasets.LABELS else "images of a folder",
+        "data": data.name,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "gradients": gradients(),

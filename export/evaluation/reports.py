@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from export.calibration.model import shipped_model
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.data.output import check_writable, write_output
 from export.evaluation import comparison, monitor, paper, transfer
 from export.evaluation.report import Rows, facts, in_order, others, write_csv, write_json

@@ -6,8 +6,8 @@ import torch
 from export.calibration.attacked_images import SAMPLES, SLOW_SAMPLES, attacked
 from export.calibration.model import CalibratedModel
 from export.calibration.table import mean_ratios, table_from_ratios
-from export.data.datasets import Dataset
 from export.data.frames import to_pixels
+from export.data.images import Dataset
 from export.defences import BlockQuantiser, Defence, defence_named, table_defence
 from export.defences.quantiser import YCBCR
 from export.networks.weights import to_tensor

@@ -2,7 +2,7 @@
 
 from export.calibration.attacked_images import attacked, scores_of
 from export.calibration.model import shipped_model
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.defences import defence_named
 from export.evaluation.conditions import evaluate, measure
 from export.evaluation.report import Rows, markdown_table

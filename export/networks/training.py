@@ -14,7 +14,7 @@ from device.errors import DataError
 from export.calibration.card import known_classes
 from export.calibration.cost import exit_accuracies, relative_costs, score
 from export.data.classes import check_classes
-from export.data.datasets import Dataset
+from export.data.images import Dataset
 from export.defences.quantiser import BlockQuantiser
 from export.networks.bfloat16 import strided_depthwise_in_float32
 from export.networks.checkpoint import Origin, read_checkpoint, write_checkpoint

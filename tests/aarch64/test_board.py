@@ -38,7 +38,7 @@ def inputs(board):
     export_bundle("mobilenet", folder / "mobilenet", BundleSettings())
     shutil.copytree(TINY / "tiny_bundle", folder / "tiny")
     shutil.copy(TINY / "frames.npz", folder / "tiny.npz")
-    np.savez(folder / "mobilenet.npz", frames=check_frames(None, 60)[0])
+    np.savez(folder / "mobilenet.npz", frames=check_frames(None, (32, 32), 60)[0])
     return folder
 
 

@@ -13,8 +13,8 @@ from export.bundle.frame_set import MadeFrames, make_frames, pack_frames
 from export.bundle.writer import BundleSettings
 from export.calibration.cost import early_exit, score
 from export.commands import cli
-from export.data import datasets
-from export.data.datasets import Images
+from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
+from export.data.images import Images
 from tests import tiny
 
 THRESHOLD = 0.62
@@ -164,7 +164,7 @@ def class_folders(folder, classes):
 
 
 def test_images_of_class_folders_are_resized_to_the_network(no_data, tmp_path, capsys):
-    data, out = class_folders(tmp_path / "images", datasets.LABELS), tmp_path / "bundle"
+    data, out = class_folders(tmp_path / "images", CIFAR10_CLASSES), tmp_path / "bundle"
     assert cli.main(["bundle", "--model", "mobilenet", "--frames", "300", "--data", data, "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "frame set: 10 of 10 test images" in said

@@ -13,7 +13,7 @@ from export.calibration.cost import ExitScores, early_exit, operating_point, rel
 from export.calibration.last_exit import earliest_last_exit, measured_last_exits, table_until, up_to
 from export.calibration.model import CalibratedModel
 from export.calibration.shortened import shortened
-from export.data.datasets import Dataset, Images
+from export.data.images import Dataset, Images
 from export.defences import defence_named
 from export.evaluation import conditions
 from export.evaluation.conditions import evaluate

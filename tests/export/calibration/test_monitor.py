@@ -21,7 +21,7 @@ from export.commands import evaluate as evaluation_cli
 from export.commands import gate as gate_command
 from export.commands import table as table_command
 from export.data import datasets
-from export.data.datasets import Dataset, Images
+from export.data.images import Dataset, Images
 from export.defences import table_defence
 from export.evaluation import monitor
 from export.evaluation.monitor import Streams, monitor_report, simulate
@@ -70,7 +70,7 @@ def table(tmp_path, monkeypatch, tiny_model, data):
     for module in (table_command, attacked_images, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
     monkeypatch.setattr(evaluation_cli, "check_classes", lambda *_: None)  # three classes, under the name of one of ten
-    monkeypatch.setattr(datasets, "load", lambda directory: data)
+    monkeypatch.setattr(datasets, "load", lambda *_: data)
     return files.table
 
 

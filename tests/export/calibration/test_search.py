@@ -7,7 +7,7 @@ from export.calibration import search as table_search
 from export.calibration.cost import relative_costs, score
 from export.calibration.model import CalibratedModel
 from export.calibration.search import BOUND, TableSearch, search_table, whole
-from export.data.datasets import Dataset, Images
+from export.data.images import Dataset, Images
 from export.networks.model_files import shipped_table
 from tests import tiny
 

@@ -14,7 +14,7 @@ from export.calibration.table import (
     table_from_ratios,
     write_table,
 )
-from export.data.datasets import Images
+from export.data.images import Images
 from export.networks.weights import file_sha256, weights_file
 from tests import tiny
 

@@ -11,8 +11,9 @@ from export.calibration.calibrate import calibrate
 from export.commands import cli
 from export.commands import evaluate as evaluation_cli
 from export.data import datasets
+from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from export.data.classes import check_classes, check_labels, logit_count
-from export.data.datasets import LABELS, Dataset, Images
+from export.data.images import Dataset, Images
 from export.networks.model_files import beside, find
 from export.networks.sdn import SDN, InternalClassifier
 from export.networks.weights import save_network
@@ -24,7 +25,7 @@ def data_of(*classes, order="mixed"):
     return Dataset(images, images, images, classes, "made up", order)
 
 
-@pytest.mark.parametrize("classes", [("bolt", "nut"), (*LABELS[1:], LABELS[0])])
+@pytest.mark.parametrize("classes", [("bolt", "nut"), (*CIFAR10_CLASSES[1:], CIFAR10_CLASSES[0])])
 @pytest.mark.parametrize(
     "command",
     [

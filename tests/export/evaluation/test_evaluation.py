@@ -22,7 +22,8 @@ from export.calibration.scored_frames import ScoredFrames, Stage
 from export.commands import cli, inputs
 from export.commands import evaluate as evaluation_cli
 from export.data import datasets
-from export.data.datasets import LABELS, Dataset, Images
+from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
+from export.data.images import Dataset, Images
 from export.data.output import check_writable
 from export.defences import defence_named, gated
 from export.evaluation import comparison, conditions, paper, reports, transfer
@@ -160,7 +161,7 @@ def test_what_cannot_be_combined_is_refused_before_anything_is_crafted(
     knows = tiny_model._replace(last_exits={5: 3} if "without" in message else {5: 3, 10: 3}, table=VGG16)
     monkeypatch.setattr(evaluation_cli, "model_to_evaluate", lambda *_: knows)
     monkeypatch.setitem(named_defences._FORMS, "gated", lambda name, _table: gated(name, one_rad))
-    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
+    monkeypatch.setattr(datasets, "load", lambda *_: data)
     monkeypatch.setattr(conditions, "attacked", lambda *_: pytest.fail("crafted"))
     monkeypatch.setattr(conditions, "scores_of", lambda *_: pytest.fail("scored"))
     arguments = ["evaluate", "--model", "vgg16", "--attacks", attacks, "--defenses", defences_]
@@ -178,7 +179,7 @@ def test_what_cannot_be_combined_is_refused_before_anything_is_crafted(
     ],
 )
 def test_usage_is_checked_before_data_is_looked_for(options, monkeypatch):
-    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: pytest.fail("looked for data"))
+    monkeypatch.setattr(datasets, "load", lambda *_: pytest.fail("looked for data"))
     assert cli.main(["evaluate", *options]) == UsageError.exit_code
 
 
@@ -187,7 +188,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_crafted(
     options, tmp_path, data, monkeypatch, capsys
 ):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
+    monkeypatch.setattr(datasets, "load", lambda *_: data)
     monkeypatch.setattr(evaluation_cli, "check_classes", lambda *_: None)  # the data are not those of the network
     for module in (evaluation_cli, comparison):
         monkeypatch.setattr(module, "evaluate", lambda *_: pytest.fail("crafted"))
@@ -295,8 +296,8 @@ def patched(monkeypatch, tiny_model, gate=True):
 
 def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_model, data, capsys):
     patched(monkeypatch, tiny_model)
-    ten = data._replace(classes=LABELS)
-    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: ten)
+    ten = data._replace(classes=CIFAR10_CLASSES)
+    monkeypatch.setattr(datasets, "load", lambda *_: ten)
     monkeypatch.setattr(comparison, "ADAPTIVE", ("none", "defq", "moving-grid"))
     monkeypatch.setattr(comparison, "times", lambda: {"defq": {"32x32": 20.0, "640x480": 3000.0}})
     out = tmp_path / "reports"
@@ -386,13 +387,13 @@ def test_a_table_in_markdown():
     ],
 )
 def test_usage_errors_are_one_sentence(options, message, data, monkeypatch, capsys):
-    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data._replace(classes=LABELS))
+    monkeypatch.setattr(datasets, "load", lambda *_: data._replace(classes=CIFAR10_CLASSES))
     assert cli.main(["evaluate", *options]) == 2
     assert __import__("re").search(message, capsys.readouterr().err)
 
 
 def test_absent_and_foreign_weights_are_one_sentence(tmp_path, data, monkeypatch, capsys):
-    monkeypatch.setattr(evaluation_cli.datasets, "load", lambda directory: data)
+    monkeypatch.setattr(datasets, "load", lambda *_: data)
     assert cli.main(["evaluate", "--model", "vgg16", "--weights", str(tmp_path / "last")]) == 3
     assert "could not" in capsys.readouterr().err
     save_network(tiny.network(), tmp_path / "tiny.safetensors")
@@ -408,7 +409,7 @@ def test_json_that_cannot_be_written_is_one_sentence(tmp_path):
 
 def test_gate_writes_a_table_of_its_own_and_keeps_the_rest(tmp_path, monkeypatch, tiny_model, data, capsys):
     monkeypatch.setattr(inputs, "calibrated_model", lambda files, data: tiny_model._replace(table=own_table(files)))
-    monkeypatch.setattr(datasets, "load", lambda directory: data)
+    monkeypatch.setattr(datasets, "load", lambda *_: data)
     monkeypatch.setattr(attacked_images, "PER_SAMPLE", QUICK)
     shipped_text = VGG16.file.read_text()
     assert cli.main(["gate", "--model", "vgg16"]) == 0

@@ -22,8 +22,8 @@ from export.commands import cli, inputs
 from export.commands import table as table_command
 from export.commands import train as train_command
 from export.data import datasets
-from export.data.datasets import Dataset, Images
 from export.data.frames import write_frames
+from export.data.images import Dataset, Images
 from export.networks import mobilenet
 from export.networks.model_files import beside, destination, find, made_here, own_table, shipped, shown
 from export.networks.weights import MODELS, metadata, save_network, trained_classes

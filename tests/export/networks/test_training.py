@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from device.errors import DataError, OutputError
-from export.data.datasets import LABELS, Dataset, Images
+from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
+from export.data.images import Dataset, Images
 from export.networks import training, weights
 from export.networks.bfloat16 import strided_depthwise_in_float32
 from export.networks.spec import Recipe
@@ -22,7 +23,7 @@ def data(monkeypatch):
     for module in (training, weights):
         monkeypatch.setattr(module, "network_spec", lambda name: tiny.SPEC)
     part = Images(pixels, labels.astype(np.int64))
-    return Dataset(part, part.take(20), part.take(20), LABELS[:3], "test")
+    return Dataset(part, part.take(20), part.take(20), CIFAR10_CLASSES[:3], "test")
 
 
 def test_a_killed_run_goes_on_where_it_was(data, tmp_path, capsys):

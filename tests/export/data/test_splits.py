@@ -4,7 +4,8 @@ import pytest
 
 from device.errors import DataError
 from export.data import datasets
-from export.data.image_folder import list_images
+from export.data.images import Images
+from export.data.splits import list_images
 
 
 def write(folder, count, colour=0):
@@ -75,7 +76,7 @@ def test_every_beginning_is_a_sample_of_all_classes(tmp_path):
 
 
 def test_cifar10_stays_in_its_order_and_is_numbered():
-    images = datasets.Images(np.zeros((5, 2, 2, 3), np.uint8), np.arange(5), 43_000)
+    images = Images(np.zeros((5, 2, 2, 3), np.uint8), np.arange(5), 43_000)
     assert images.ids(np.array([0, 4])) == [43_000, 43_004]
 
 

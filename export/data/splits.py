@@ -1,4 +1,4 @@
-"""Which images of a folder of photographs belong to which class and split; nothing is read here but names."""
+"""Which images of a folder of photographs belong to which class and split. Only names are read here."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path

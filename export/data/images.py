@@ -1,0 +1,77 @@
+"""Images with labels, and the three splits of a data set."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+PHOTOGRAPHS = "images of a folder"
+
+
+class Images(NamedTuple):
+    """Images with their labels.
+
+    pixels: uint8 (n, height, width, 3), RGB, 0..255. labels: int64 (n,). first_id: number of image 0 among those that its
+    split was cut from. files: where each image of a folder lies in it. With these a table names the samples it was
+    learned from.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    first_id: int = 0
+    files: tuple[str, ...] = ()
+
+    def take(self, count: int) -> "Images":
+        """The first ``count`` images: a sample of all classes."""
+        return self._replace(pixels=self.pixels[:count], labels=self.labels[:count], files=self.files[:count])
+
+    def ids(self, chosen: np.ndarray) -> list[int | str]:
+        """The names of the files of some images, int (n,), or their numbers where they have none."""
+        return [self.files[each] if self.files else each + self.first_id for each in chosen.tolist()]
+
+
+class Dataset(NamedTuple):
+    """Three splits and what is known of them.
+
+    classes: their names, in the order of the labels. source: where the images lie. order: how the images of a split
+    follow one another, and so what the first of them are a sample of. name: what kind of data this is.
+    """
+
+    train: Images
+    calibration: Images
+    test: Images
+    classes: tuple[str, ...]
+    source: str
+    order: str = "in the order of its files"
+    name: str = PHOTOGRAPHS
+
+    def test_title(self) -> str:
+        """What figures and pictures call the images of the test split."""
+        return "test images" if self.name == PHOTOGRAPHS else f"{self.name} test images"
+
+    def sha256(self) -> str:
+        """Of the images that networks, thresholds and tables are made from: those to train and to calibrate."""
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        for part in (self.train, self.calibration):
+            digest.update(str(part.pixels.shape).encode() + np.ascontiguousarray(part.labels).tobytes())
+            digest.update(np.ascontiguousarray(part.pixels).data)
+        return digest.hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """What a model card says of its data, JSON-ready."""
+        return {
+            "source": self.name,
+            "sha256": self.sha256(),
+            "train": len(self.train.labels),
+            "order": self.order,
+        }
+
+
+def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image uint8 (h, w, 3) at ``size``, (height, width), by the rule of the device (device/loop/pipeline.py)."""
+    height, width = size
+    if pixels.shape[:2] == size:
+        return pixels
+    shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
