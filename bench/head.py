@@ -14,23 +14,21 @@ from device.bundle.reader import Bundle, load_bundle
 from device.engines.onnx_runtime import session_options
 from export.evaluation.timing import interleaved
 from export.networks.weights import load_network
-from export.onnx import parts as pieces
+from export.onnx import parts
 
 
 def session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, session_options(1), providers=["CPUExecutionProvider"])
 
 
-def bare_layers(parts: pieces.Stages, shape: tuple[int, ...], exits: int) -> onnxruntime.InferenceSession:
+def bare_layers(exported: parts.ExportedBlocks, shape: tuple[int, ...], exits: int) -> onnxruntime.InferenceSession:
     """Blocks and classifiers up to an exit and nothing else: no rule, no cut."""
-    span = parts.span(0, exits - 1)
+    span = exported.span(0, exits - 1)
     enter = helper.make_node("Identity", ["image"], ["pixels"])
     outputs = [helper.make_tensor_value_info(f"softmax{exits - 1}", TensorProto.FLOAT, None)]
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, *shape])]
     graph = helper.make_graph([enter, *span.nodes], "bare", inputs, outputs, span.weights)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", pieces.OPSET)], ir_version=pieces.IR_VERSION
-    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", parts.OPSET)], ir_version=parts.IR_VERSION)
     return session(onnx.ModelProto.SerializeToString(model))
 
 
@@ -48,9 +46,9 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
 
 
 def _run_one(bundle: Bundle) -> dict[str, Any]:
-    parts = pieces.stages(load_network(bundle.model))
+    exported = parts.export_blocks(load_network(bundle.model))
     nested, flat = session(bundle.read("head")), session(bundle.read("head_flat"))
-    bare = {exits: bare_layers(parts, bundle.input_shape, exits) for exits in range(1, bundle.split + 1)}
+    bare = {exits: bare_layers(exported, bundle.input_shape, exits) for exits in range(1, bundle.split + 1)}
     result: dict[str, Any] = {}
     for exits in (*range(1, bundle.split + 1), 0):
         image, threshold = frame_leaving_at(nested, bundle.input_shape, exits)

@@ -23,8 +23,7 @@ from export.data.classes import check_labels
 from export.networks.model_files import ModelFiles, own_table, shipped
 from export.networks.sdn import SDN
 from export.networks.weights import load_network, to_tensor
-from export.onnx import graphs
-from export.onnx import parts as pieces
+from export.onnx import graphs, parts
 from export.onnx import payload as graph_payload
 from export.onnx.cuts import cheapest_handover
 from export.onnx.parity import check_defq, check_exits, session
@@ -131,8 +130,8 @@ def write_bundle(
     steps = np.array(table["table"])
     thresholds = {str(rad): float(point.threshold) for rad, point in card.thresholds.items()}
     calibration = card.as_json()
-    parts = pieces.stages(network)
-    models = _models(parts, network.input_shape, settings, thresholds[str(settings.rad)], steps)
+    exported = parts.export_blocks(network)
+    models = _models(exported, network.input_shape, settings, thresholds[str(settings.rad)], steps)
     levels = _levels(models["head_flat"], frames[:50])
     check_exits(network, models, settings.split, thresholds[str(settings.rad)], frames, origin)
     if settings.fuse_defq:
@@ -172,7 +171,7 @@ def write_bundle(
         "default_rad": settings.rad,
         "graphs": {
             name: {
-                "file": f"{name}.onnx", "opset": pieces.OPSET, "ir_version": pieces.IR_VERSION,
+                "file": f"{name}.onnx", "opset": parts.OPSET, "ir_version": parts.IR_VERSION,
                 "inputs": [each.name for each in graph.graph.input], "outputs": [each.name for each in graph.graph.output],
             }
             for name, graph in models.items()
@@ -224,7 +223,7 @@ def check_settings(model: str, card: ModelCard, table: dict[str, Any], out: Path
 
 
 def _models(
-    parts: pieces.Stages,
+    exported: parts.ExportedBlocks,
     shape: tuple[int, ...],
     settings: BundleSettings,
     threshold: float,
@@ -232,14 +231,14 @@ def _models(
 ) -> dict[str, onnx.ModelProto]:
     """All graphs by name."""
     split = settings.split
-    nested, again = cheapest_handover(parts, split)
+    nested, again = cheapest_handover(exported, split)
     table = steps if settings.fuse_defq else None
     return {
         "head": graphs.nested_head(nested, split, shape, threshold, again=again, table=table),
-        "head_flat": graphs.flat_head(parts, split, shape, threshold),
-        "tail": graphs.tail(parts, split),
-        "from_uint8": graph_payload.from_uint8(parts.shapes[split - 1]),
-        "from_coefficients": graph_payload.from_coefficients(parts, split, shape),
+        "head_flat": graphs.flat_head(exported, split, shape, threshold),
+        "tail": graphs.tail(exported, split),
+        "from_uint8": graph_payload.from_uint8(exported.shapes[split - 1]),
+        "from_coefficients": graph_payload.from_coefficients(exported, split, shape),
     }
 
 

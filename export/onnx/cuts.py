@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from export.onnx.parts import Piece, Stages, joined, renaming
+from export.onnx.parts import ExportedBlocks, GraphPart, joined, renaming
 
 # Multiply-accumulates that take about as long as handing one value over (VGG-16's first block has 27 for each of its
 # values, MobileNet's 50, ResNet-56's 315)
@@ -17,43 +17,43 @@ MACS_PER_VALUE = 32
 
 
 class Handover(NamedTuple):
-    """parts: for ``nested_head``, with the start of some blocks moved before the cut. again: as of ``nested_head``."""
+    """exported: for ``nested_head``, with the start of some blocks moved before the cut. again: as of ``nested_head``."""
 
-    parts: Stages
+    exported: ExportedBlocks
     again: bool
 
 
-def cheapest_handover(parts: Stages, split: int) -> Handover:
+def cheapest_handover(exported: ExportedBlocks, split: int) -> Handover:
     """Blocks 2..split start before the cut in front of them where that leaves less to be handed over; block 1 is computed
     twice where that is cheaper still."""
-    blocks, exits = list(parts.blocks), list(parts.exits)
+    blocks, exits = list(exported.blocks), list(exported.exits)
     for index in range(1, split):
-        count = _nodes_before_the_cut(parts, index)
+        count = _nodes_before_the_cut(exported, index)
         if count:
             start, blocks[index] = _split(blocks[index], count, f"started{index}")
             exits[index - 1] = joined(exits[index - 1], start)
-    again = blocks[1] is parts.blocks[1] and macs_per_value(parts) < MACS_PER_VALUE
-    return Handover(Stages(blocks, exits, parts.shapes), again)
+    again = blocks[1] is exported.blocks[1] and macs_per_value(exported) < MACS_PER_VALUE
+    return Handover(ExportedBlocks(blocks, exits, exported.shapes), again)
 
 
-def macs_per_value(parts: Stages) -> float:
+def macs_per_value(exported: ExportedBlocks) -> float:
     """Multiply-accumulates of block 1 for each value of its output: what computing it again costs against a copy."""
-    weights = {weight.name: weight for weight in parts.blocks[0].weights}
-    channels, values = parts.shapes[0][0], int(np.prod(parts.shapes[0]))
-    convolutions = [weights[node.input[1]] for node in parts.blocks[0].nodes if node.op_type == "Conv"]
+    weights = {weight.name: weight for weight in exported.blocks[0].weights}
+    channels, values = exported.shapes[0][0], int(np.prod(exported.shapes[0]))
+    convolutions = [weights[node.input[1]] for node in exported.blocks[0].nodes if node.op_type == "Conv"]
     # every map of a first block that is not yet strided has as many pixels as its output
     return sum(int(np.prod(weight.dims)) * values // channels for weight in convolutions) / values
 
 
-def _nodes_before_the_cut(parts: Stages, index: int) -> int:
+def _nodes_before_the_cut(exported: ExportedBlocks, index: int) -> int:
     """How many nodes of a block, a convolution with stride and its ReLU, are better computed before the cut; 0 for none."""
-    nodes, source = parts.blocks[index].nodes, f"features{index - 1}"
+    nodes, source = exported.blocks[index].nodes, f"features{index - 1}"
     readers = [node for node in nodes if source in node.input]
     if len(readers) != 1 or readers[0] is not nodes[0] or nodes[0].op_type != "Conv":
         return 0  # a block that needs the features twice has them handed over in any case
-    weight = next(each for each in parts.blocks[index].weights if each.name == nodes[0].input[1])
-    given = int(np.prod(parts.shapes[index - 1]))
-    kept = _values_of(nodes[0], weight, parts.shapes[index - 1])
+    weight = next(each for each in exported.blocks[index].weights if each.name == nodes[0].input[1])
+    given = int(np.prod(exported.shapes[index - 1]))
+    kept = _values_of(nodes[0], weight, exported.shapes[index - 1])
     macs = kept * int(np.prod(weight.dims[1:]))
     if macs >= MACS_PER_VALUE * (given - kept):
         return 0
@@ -67,12 +67,12 @@ def _values_of(node: NodeProto, weight: TensorProto, shape: tuple[int, ...]) -> 
     return int(weight.dims[0] * np.prod([-(-size // stride) for size, stride in zip(shape[1:], strides, strict=True)]))
 
 
-def _split(block: Piece, count: int, name: str) -> tuple[Piece, Piece]:
+def _split(block: GraphPart, count: int, name: str) -> tuple[GraphPart, GraphPart]:
     """The first ``count`` nodes of a block and the others; what goes from these to those is called ``name``."""
     whole = renaming(block, {block.nodes[count - 1].output[0]: name})
     start, rest = whole.nodes[:count], whole.nodes[count:]
     names = {each for node in start for each in node.input}
     return (
-        Piece(start, [weight for weight in whole.weights if weight.name in names]),
-        Piece(rest, [weight for weight in whole.weights if weight.name not in names]),
+        GraphPart(start, [weight for weight in whole.weights if weight.name in names]),
+        GraphPart(rest, [weight for weight in whole.weights if weight.name not in names]),
     )

@@ -6,10 +6,10 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from device.defence.defq import BLOCK, block_dct_matrix
-from export.onnx.parts import Piece, constant
+from export.onnx.parts import GraphPart, constant
 
 
-def defq_switch(table: np.ndarray, input_shape: tuple[int, ...]) -> Piece:
+def defq_switch(table: np.ndarray, input_shape: tuple[int, ...]) -> GraphPart:
     """``image`` -> ``pixels``, through DefQ where the input ``defq`` (default true) says so."""
     shape = [1, *input_shape]
     body = defq_nodes(table, input_shape)
@@ -21,10 +21,10 @@ def defq_switch(table: np.ndarray, input_shape: tuple[int, ...]) -> Piece:
         "defq_off", [], [helper.make_tensor_value_info("unchanged", TensorProto.FLOAT, shape)],
     )  # fmt: skip
     switch = helper.make_node("If", ["defq"], ["pixels"], then_branch=quantise, else_branch=same)
-    return Piece([switch], [constant("defq", np.array([True]))])
+    return GraphPart([switch], [constant("defq", np.array([True]))])
 
 
-def defq_nodes(table: np.ndarray, input_shape: tuple[int, ...]) -> Piece:
+def defq_nodes(table: np.ndarray, input_shape: tuple[int, ...]) -> GraphPart:
     """DefQ as nodes: ``image`` float32 (1, c, h, w) in [0, 1] -> ``quantised``, the same shape."""
     channels, height, width = input_shape
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
@@ -70,4 +70,4 @@ def defq_nodes(table: np.ndarray, input_shape: tuple[int, ...]) -> Piece:
         names = [each if each == "image" else f"defq/{each}" for each in inputs]
         output = "quantised" if index == len(steps) - 1 else f"defq/{index}"
         nodes.append(helper.make_node(operator, names, [output], **attributes))
-    return Piece(nodes, [constant(f"defq/{name}", values) for name, values in weights.items()])
+    return GraphPart(nodes, [constant(f"defq/{name}", values) for name, values in weights.items()])

@@ -17,7 +17,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from export.onnx.defq import defq_switch
-from export.onnx.parts import Piece, Stages, constant, joined, model, renaming
+from export.onnx.parts import ExportedBlocks, GraphPart, constant, joined, model, renaming
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
@@ -31,7 +31,7 @@ def _best(index: int, prefix: str, keepdims: int = 0, label: bool = True) -> lis
     return nodes
 
 
-def _first_confident(first: int, last: int, prefix: str, otherwise: int = 0) -> Piece:
+def _first_confident(first: int, last: int, prefix: str, otherwise: int = 0) -> GraphPart:
     """Pick label, confidence and exit of the first confident of the exits ``first`` to ``last`` (0-based, inclusive).
 
     Reads ``threshold``; writes {prefix}label, {prefix}confidence, {prefix}exit, each (n,), and {prefix}stays, bool (n,).
@@ -46,7 +46,7 @@ def _first_confident(first: int, last: int, prefix: str, otherwise: int = 0) -> 
             node("Cast", [f"{prefix}stays"], [f"{prefix}index"], to=INT64),
             node("Gather", [numbers.name, f"{prefix}index"], [f"{prefix}exit"]),
         ]
-        return Piece(nodes, [numbers])
+        return GraphPart(nodes, [numbers])
     each = [f"{prefix}{index}/" for index in range(first, last + 1)]
     columns = [*each, each[-1]]  # the last once more at the end: the answer of frames that do not leave
     flat = constant(f"{prefix}flat", np.array([-1], np.int64))
@@ -71,13 +71,13 @@ def _first_confident(first: int, last: int, prefix: str, otherwise: int = 0) -> 
         node("Gather", [numbers.name, f"{prefix}index"], [f"{prefix}exit"]),
         node("Equal", [f"{prefix}index", none.name], [f"{prefix}stays"]),
     ]
-    return Piece(nodes, [numbers, flat, pads, one, none])
+    return GraphPart(nodes, [numbers, flat, pads, one, none])
 
 
-def _only_confidence(index: int, prefix: str) -> Piece:
+def _only_confidence(index: int, prefix: str) -> GraphPart:
     """What a cut behind one exit needs while frames stay: {prefix}confidence and {prefix}stays, no label yet."""
     less = helper.make_node("Less", [f"{prefix}confidence", "threshold"], [f"{prefix}stays"])
-    return Piece([*_best(index, prefix, label=False), less], [])
+    return GraphPart([*_best(index, prefix, label=False), less], [])
 
 
 OUTPUTS = ("label", "confidence", "exit", "activation")
@@ -96,7 +96,7 @@ def _output_infos(batch: str | None, activation: tuple[int, ...] | None, suffix:
     return infos
 
 
-def _answering(part: Piece, prefix: str, features: str | None = None, suffix: str = "") -> Piece:
+def _answering(part: GraphPart, prefix: str, features: str | None = None, suffix: str = "") -> GraphPart:
     """Rename a scope's answer ({prefix}label, ...) and its ``features`` to the names of the outputs."""
     names = {f"{prefix}{name}": name + suffix for name in OUTPUTS[:3]}
     if features:
@@ -110,42 +110,42 @@ def _threshold(value: float) -> tuple[ValueInfoProto, TensorProto]:
     return info, constant("threshold", np.array([value], np.float32))
 
 
-def flat_head(parts: Stages, split: int, input_shape: tuple[int, ...], threshold: float) -> ModelProto:
+def flat_head(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...], threshold: float) -> ModelProto:
     """Exits 1..split computed always, for any batch. Inputs: image float32 (n, c, h, w) in [0, 1], threshold (1,).
     Outputs: label, confidence, exit (0 = did not leave), each (n,), and activation float32 (n, ...)."""
-    whole = joined(parts.span(0, split - 1), _first_confident(0, split - 1, "head/"))
+    whole = joined(exported.span(0, split - 1), _first_confident(0, split - 1, "head/"))
     whole = renaming(_answering(whole, "head/", f"features{split - 1}"), {"pixels": "image"})
     info, default = _threshold(threshold)
     graph = helper.make_graph(
         whole.nodes,
         "flat_head",
         [helper.make_tensor_value_info("image", FLOAT, ["batch", *input_shape]), info],
-        _output_infos("batch", parts.shapes[split - 1]),
+        _output_infos("batch", exported.shapes[split - 1]),
         [default, *whole.weights],
     )
     return model(graph, "Exits of the device, without control flow.")
 
 
-def tail(parts: Stages, split: int) -> ModelProto:
+def tail(exported: ExportedBlocks, split: int) -> ModelProto:
     """Exits split+1 to the final classifier, for any batch. Inputs: activation float32 (n, ...), threshold (n, 1).
     Outputs: label, confidence, exit (1-based), each (n,). ``features{i}`` and ``softmax{i}`` keep their names: there
     host/app/tail_stages.py cuts."""
-    first, last = split, len(parts.exits) - 1
+    first, last = split, len(exported.exits) - 1
     if first == last:  # the final classifier alone: no threshold to ask
         number = constant("tail/number", np.array([last + 1], np.int64))
         zeros = helper.make_node("Sub", ["tail/label", "tail/label"], ["tail/zeros"])
         add = helper.make_node("Add", ["tail/zeros", number.name], ["tail/exit"])
-        choice = Piece([*_best(last, "tail/"), zeros, add], [number])
+        choice = GraphPart([*_best(last, "tail/"), zeros, add], [number])
     else:
         # the final classifier answers whatever its confidence: what "none is confident" gives, but for the number
         choice = _first_confident(first, last, "tail/", otherwise=last + 1)
-    whole = joined(parts.span(first, last), choice)
+    whole = joined(exported.span(first, last), choice)
     whole = renaming(_answering(whole, "tail/"), {f"features{first - 1}": "activation"})
     graph = helper.make_graph(
         whole.nodes,
         "tail",
         [
-            helper.make_tensor_value_info("activation", FLOAT, ["batch", *parts.shapes[split - 1]]),
+            helper.make_tensor_value_info("activation", FLOAT, ["batch", *exported.shapes[split - 1]]),
             helper.make_tensor_value_info("threshold", FLOAT, ["batch", 1]),
         ],
         _output_infos("batch", None),
@@ -155,7 +155,7 @@ def tail(parts: Stages, split: int) -> ModelProto:
 
 
 def nested_head(
-    parts: Stages,
+    exported: ExportedBlocks,
     split: int,
     input_shape: tuple[int, ...],
     threshold: float,
@@ -177,19 +177,19 @@ def nested_head(
     that left before the last cut. What only one payload form needs (device/payload/forms.py) is not computed here: every
     frame that stays would pay for it, whatever it is sent as.
     """
-    shape = parts.shapes[split - 1]
+    shape = exported.shapes[split - 1]
     cuts = sorted(range(1, split) if cuts is None else cuts)
 
-    def scope(first: int, suffix: str) -> Piece:
+    def scope(first: int, suffix: str) -> GraphPart:
         """The rest of the head from block ``first`` on, ending in the outputs with ``suffix``."""
         last = next((cut - 1 for cut in cuts if cut - 1 >= first), split - 1)
         prefix, inner = f"exit{last + 1}/", f"_{last + 1}"  # outputs of the branches need names of their own
         innermost = last == split - 1
         one_exit = first == last and not innermost
         choice = _only_confidence(last, prefix) if one_exit else _first_confident(first, last, prefix)
-        here = joined(parts.span(first, last), choice)
+        here = joined(exported.span(first, last), choice)
         if again and first == 1:
-            here = renaming(joined(parts.blocks[0], here), {"features0": "features0_again"})
+            here = renaming(joined(exported.blocks[0], here), {"features0": "features0_again"})
         if table is None:
             here = renaming(here, {"pixels": "image"})
         if innermost:
@@ -199,7 +199,7 @@ def nested_head(
         leave = _leaving(last, prefix, f"{inner}_left", shape, one_exit)
         outputs = [name + suffix for name in OUTPUTS]
         branch = helper.make_node("If", [f"{prefix}stays"], outputs, then_branch=stay, else_branch=leave)
-        return joined(here, Piece([branch], []))
+        return joined(here, GraphPart([branch], []))
 
     info, default = _threshold(threshold)
     inputs = [helper.make_tensor_value_info("image", FLOAT, [1, *input_shape]), info]

@@ -17,14 +17,14 @@ OPSET = 13
 IR_VERSION = 7
 
 
-class Piece(NamedTuple):
+class GraphPart(NamedTuple):
     """Part of a graph: nodes in order and the weights they name."""
 
     nodes: list[NodeProto]
     weights: list[TensorProto]
 
 
-def piece(module: nn.Module, example: torch.Tensor, source: str, target: str) -> Piece:
+def graph_part(module: nn.Module, example: torch.Tensor, source: str, target: str) -> GraphPart:
     """Export ``module`` as nodes that read tensor ``source`` and write tensor ``target``; batch norm is folded away.
 
     Args:
@@ -58,7 +58,7 @@ def piece(module: nn.Module, example: torch.Tensor, source: str, target: str) ->
         )
     if not nodes:
         nodes = [helper.make_node("Identity", [source], [target])]
-    return Piece(nodes, weights)
+    return GraphPart(nodes, weights)
 
 
 def _renamed(node: NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> NodeProto:
@@ -76,9 +76,9 @@ def constant(name: str, values: np.ndarray) -> TensorProto:
     return numpy_helper.from_array(np.asarray(values), name)
 
 
-def joined(*pieces: Piece) -> Piece:
-    return Piece(
-        [node for each in pieces for node in each.nodes], [weight for each in pieces for weight in each.weights]
+def joined(*parts: GraphPart) -> GraphPart:
+    return GraphPart(
+        [node for each in parts for node in each.nodes], [weight for each in parts for weight in each.weights]
     )
 
 
@@ -91,39 +91,39 @@ def model(graph: GraphProto, note: str) -> ModelProto:
     return made
 
 
-class Stages(NamedTuple):
-    """A network as pieces. Block i (from 0) reads ``features{i-1}`` (block 0: ``pixels``) and writes ``features{i}``;
+class ExportedBlocks(NamedTuple):
+    """A network as parts. Block i (from 0) reads ``features{i-1}`` (block 0: ``pixels``) and writes ``features{i}``;
     exit i reads that and writes ``softmax{i}`` (n, classes). The last exit is the final classifier, behind an empty
     block. shapes: of ``features{i}``, without the batch axis."""
 
-    blocks: list[Piece]
-    exits: list[Piece]
+    blocks: list[GraphPart]
+    exits: list[GraphPart]
     shapes: list[tuple[int, ...]]
 
-    def span(self, first: int, last: int) -> Piece:
+    def span(self, first: int, last: int) -> GraphPart:
         """Blocks and exits ``first`` to ``last``, inclusive."""
         return joined(*(part for index in range(first, last + 1) for part in (self.blocks[index], self.exits[index])))
 
 
 @torch.no_grad()
-def stages(network: SDN) -> Stages:
+def export_blocks(network: SDN) -> ExportedBlocks:
     """Export every block and classifier of a network in evaluation mode."""
     network.eval()
     blocks, exits, shapes = [], [], []
     features, source = torch.zeros(1, *network.input_shape), "pixels"
     for index, (block, classifier) in enumerate(zip(network.blocks, network.ics, strict=True)):
         whole = nn.Sequential(network.stem, block) if index == 0 else block
-        blocks.append(piece(whole, features, source, f"features{index}"))
+        blocks.append(graph_part(whole, features, source, f"features{index}"))
         features, source = whole(features), f"features{index}"
-        exits.append(piece(nn.Sequential(classifier, nn.Softmax(1)), features, source, f"softmax{index}"))
+        exits.append(graph_part(nn.Sequential(classifier, nn.Softmax(1)), features, source, f"softmax{index}"))
         shapes.append(tuple(features.shape[1:]))
     last = len(blocks)
-    blocks.append(Piece([], []))
-    exits.append(piece(nn.Sequential(network.end, nn.Softmax(1)), features, source, f"softmax{last}"))
-    return Stages(blocks, exits, shapes)
+    blocks.append(GraphPart([], []))
+    exits.append(graph_part(nn.Sequential(network.end, nn.Softmax(1)), features, source, f"softmax{last}"))
+    return ExportedBlocks(blocks, exits, shapes)
 
 
-def renaming(part: Piece, names: dict[str, str]) -> Piece:
+def renaming(part: GraphPart, names: dict[str, str]) -> GraphPart:
     """The same nodes and weights with tensors renamed; ``a`` -> ``b`` also turns ``a/x`` into ``b/x``."""
 
     def rename(name: str) -> str:
@@ -140,4 +140,4 @@ def renaming(part: Piece, names: dict[str, str]) -> Piece:
         copy.CopyFrom(weight)
         copy.name = rename(weight.name)
         weights.append(copy)
-    return Piece(nodes, weights)
+    return GraphPart(nodes, weights)

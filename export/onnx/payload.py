@@ -7,7 +7,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from device.defence.defq import BLOCK, ZIGZAG, block_dct_matrix
 from device.payload.forms import GREY
-from export.onnx.parts import Piece, Stages, constant, joined, model, renaming
+from export.onnx.parts import ExportedBlocks, GraphPart, constant, joined, model, renaming
 
 FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8
 QUANTISED = ("activation_uint8", "activation_range")
@@ -26,7 +26,7 @@ def from_uint8(shape: tuple[int, ...]) -> ModelProto:
         ("Add", ["above", "lowest"], "activation", {}),
     ]
     weights = {"scalar": np.array([-1, *ones], np.int64)}
-    part = _piece("restore/", steps, weights, {name: name for name in (*QUANTISED, "activation")})
+    part = _part("restore/", steps, weights, {name: name for name in (*QUANTISED, "activation")})
     part.nodes[1].output[:] = ["restore/lowest_", "restore/step_"]
     graph = helper.make_graph(
         part.nodes,
@@ -41,12 +41,12 @@ def from_uint8(shape: tuple[int, ...]) -> ModelProto:
     return model(graph, "Before the tail, for activations that come as uint8.")
 
 
-def from_coefficients(parts: Stages, split: int, input_shape: tuple[int, ...]) -> ModelProto:
+def from_coefficients(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...]) -> ModelProto:
     """coefficients int8 (n, 64, blocks), steps uint8 (n, 64) -> activation float32 (n, ...), by way of ``pixels``
     float32 (n, c, h, w) in [0, 1], those of DefQ, and the blocks 1..split without their exits."""
     channels, height, width = input_shape
     blocks = channels * -(-height // BLOCK) * -(-width // BLOCK)
-    network = renaming(joined(*parts.blocks[:split]), {f"features{split - 1}": "activation"})
+    network = renaming(joined(*exported.blocks[:split]), {f"features{split - 1}": "activation"})
     whole = joined(_pixels(input_shape), network)
     graph = helper.make_graph(
         whole.nodes,
@@ -55,13 +55,13 @@ def from_coefficients(parts: Stages, split: int, input_shape: tuple[int, ...]) -
             helper.make_tensor_value_info("coefficients", INT8, ["batch", BLOCK * BLOCK, blocks]),
             helper.make_tensor_value_info("steps", UINT8, ["batch", BLOCK * BLOCK]),
         ],
-        [helper.make_tensor_value_info("activation", FLOAT, ["batch", *parts.shapes[split - 1]])],
+        [helper.make_tensor_value_info("activation", FLOAT, ["batch", *exported.shapes[split - 1]])],
         whole.weights,
     )
     return model(graph, "Before the tail, for frames that come as quantised DCT coefficients.")
 
 
-def _pixels(input_shape: tuple[int, ...]) -> Piece:
+def _pixels(input_shape: tuple[int, ...]) -> GraphPart:
     """``coefficients`` and ``steps`` -> ``pixels``: undoes ``device.payload.forms.packed_coefficients``, then the second half
     of DefQ."""
     channels, height, width = input_shape
@@ -110,10 +110,10 @@ def _pixels(input_shape: tuple[int, ...]) -> Piece:
         ("Slice", ["planes", "crop_start", "crop_end", "crop_axes"], "frame", {}),
         ("Div", ["frame", "high"], "pixels", {}),
     ]
-    return _piece("rebuild/", steps, weights, {name: name for name in ("coefficients", "steps", "pixels")})
+    return _part("rebuild/", steps, weights, {name: name for name in ("coefficients", "steps", "pixels")})
 
 
-def _piece(prefix: str, steps: list[Step], weights: dict[str, np.ndarray], kept: dict[str, str]) -> Piece:
+def _part(prefix: str, steps: list[Step], weights: dict[str, np.ndarray], kept: dict[str, str]) -> GraphPart:
     """Nodes whose tensors have ``prefix`` before their names, but for ``kept``: name here -> name in the graph."""
 
     def named(name: str) -> str:
@@ -123,4 +123,4 @@ def _piece(prefix: str, steps: list[Step], weights: dict[str, np.ndarray], kept:
         helper.make_node(operator, [named(each) for each in inputs], [named(output)], **attributes)
         for operator, inputs, output, attributes in steps
     ]
-    return Piece(nodes, [constant(prefix + name, values) for name, values in weights.items()])
+    return GraphPart(nodes, [constant(prefix + name, values) for name, values in weights.items()])

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from export.networks.sdn import SDN, AdaptivePool, InternalClassifier
-from export.onnx import graphs
-from export.onnx import parts as pieces
+from export.onnx import graphs, parts
 from export.onnx.parity import check_exits
 from tests import tiny
 
@@ -35,15 +34,15 @@ def test_maps_of_every_size_have_a_classifier_which_is_exported_as_it_computes(s
             pooled = 0.3 * nn.AdaptiveMaxPool2d(4)(features) + 0.7 * nn.AdaptiveAvgPool2d(4)(features)
             torch.testing.assert_close(classifier(features), classifier.fc(pooled.flatten(1)))
         expected = classifier(maps(size))
-    exported = pieces.piece(classifier, maps(size, 1), "features", "logits")
-    graph = pieces.helper.make_graph(
+    exported = parts.graph_part(classifier, maps(size, 1), "features", "logits")
+    graph = parts.helper.make_graph(
         exported.nodes,
         "classifier",
-        [pieces.helper.make_tensor_value_info("features", pieces.TensorProto.FLOAT, ["batch", 4, size, size])],
-        [pieces.helper.make_tensor_value_info("logits", pieces.TensorProto.FLOAT, ["batch", 3])],
+        [parts.helper.make_tensor_value_info("features", parts.TensorProto.FLOAT, ["batch", 4, size, size])],
+        [parts.helper.make_tensor_value_info("logits", parts.TensorProto.FLOAT, ["batch", 3])],
         exported.weights,
     )
-    session = onnxruntime.InferenceSession(pieces.model(graph, "").SerializeToString())
+    session = onnxruntime.InferenceSession(parts.model(graph, "").SerializeToString())
     np.testing.assert_allclose(
         session.run(None, {"features": maps(size).numpy()})[0], expected.numpy(), atol=1e-5, rtol=1e-4
     )
@@ -56,11 +55,11 @@ def test_a_network_for_images_of_22_pixels_becomes_graphs():
     ics = [InternalClassifier(4, 11, 3), InternalClassifier(4, 5, 3)]
     end = nn.Sequential(nn.Flatten(), nn.Linear(100, 3))
     network = SDN(nn.Identity(), blocks, ics, end, (3, 22, 22)).eval()
-    parts = pieces.stages(network)
+    exported = parts.export_blocks(network)
     models = {
-        "head": graphs.nested_head(parts, 1, network.input_shape, 0.4),
-        "head_flat": graphs.flat_head(parts, 1, network.input_shape, 0.4),
-        "tail": graphs.tail(parts, 1),
+        "head": graphs.nested_head(exported, 1, network.input_shape, 0.4),
+        "head_flat": graphs.flat_head(exported, 1, network.input_shape, 0.4),
+        "tail": graphs.tail(exported, 1),
     }
     frames = tiny.frames(20).repeat(2, axis=1).repeat(2, axis=2)[:, :22, :22]
     check_exits(network, models, 1, 0.4, np.ascontiguousarray(frames), "frames")

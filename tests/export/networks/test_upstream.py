@@ -11,8 +11,7 @@ from export.calibration.cost import relative_costs
 from export.networks.registry import network_spec
 from export.networks.sdn import folded
 from export.networks.upstream import is_upstream, load_upstream
-from export.onnx import graphs
-from export.onnx import parts as pieces
+from export.onnx import graphs, parts
 from export.onnx.parity import check_exits
 
 WIDTHS = {
@@ -93,8 +92,8 @@ def their_logits(model, state, images):
     def conv_norm(conv, norm, x, stride=1, groups=1):
         kernel = state[conv + ".weight"]
         x = F.conv2d(x, kernel, state.get(conv + ".bias"), stride, kernel.shape[-1] // 2, groups=groups)
-        parts = [state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
-        return F.batch_norm(x, *parts)
+        statistics = [state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+        return F.batch_norm(x, *statistics)
 
     def classifier(name, x):
         if name + ".alpha" in state:
@@ -213,11 +212,11 @@ def test_half_precision_becomes_single(save, images):
 
 def test_graphs_of_an_import_agree_with_it(save, images):
     network = load_upstream("resnet56", save(checkpoint("resnet56", SOME["resnet56"])))
-    parts = pieces.stages(network)
+    exported = parts.export_blocks(network)
     models = {
-        "head": graphs.nested_head(parts, 2, network.input_shape, 0.5),
-        "head_flat": graphs.flat_head(parts, 2, network.input_shape, 0.5),
-        "tail": graphs.tail(parts, 2),
+        "head": graphs.nested_head(exported, 2, network.input_shape, 0.5),
+        "head_flat": graphs.flat_head(exported, 2, network.input_shape, 0.5),
+        "tail": graphs.tail(exported, 2),
     }
     frames = (images.permute(0, 2, 3, 1) * 255).byte().numpy()
     check_exits(network, models, 2, 0.5, frames, "random frames")

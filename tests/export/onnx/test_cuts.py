@@ -7,8 +7,7 @@ from export.calibration.cost import early_exit, score
 from export.networks.registry import network_spec
 from export.networks.sdn import SDN, InternalClassifier
 from export.networks.weights import to_tensor
-from export.onnx import graphs
-from export.onnx import parts as pieces
+from export.onnx import graphs, parts
 from export.onnx.cuts import cheapest_handover, macs_per_value
 from export.onnx.parity import run_split, session
 from tests import tiny
@@ -58,13 +57,13 @@ def before_the_cut(model):
 @pytest.mark.parametrize("cuts", [None, [], [1], [2]])
 def test_a_head_whose_blocks_start_before_the_cut_agrees_with_pytorch(split, cuts):
     made = network(thin(nn.ReLU()), thin(nn.SiLU()), Residual())
-    parts = pieces.stages(made)
+    exported = parts.export_blocks(made)
     cuts = cuts if cuts is None else [cut for cut in cuts if cut < split]
-    handover = cheapest_handover(parts, split)
-    head = graphs.nested_head(handover.parts, split, tiny.SHAPE, THRESHOLD, cuts, handover.again)
+    handover = cheapest_handover(exported, split)
+    head = graphs.nested_head(handover.exported, split, tiny.SHAPE, THRESHOLD, cuts, handover.again)
     exits, labels = early_exit(score(made, tiny.frames()), THRESHOLD)
     images = to_tensor(tiny.frames()).numpy()
-    found = run_split(session(head), session(graphs.tail(parts, split)), images, THRESHOLD)
+    found = run_split(session(head), session(graphs.tail(exported, split)), images, THRESHOLD)
     assert found[0].tolist() == (exits + 1).tolist()
     assert found[1].tolist() == labels.tolist()
     assert len(set(found[0].tolist())) > 1
@@ -78,16 +77,16 @@ def test_a_block_starts_before_the_cut_where_that_leaves_less_to_hand_over():
         ([nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())], ["Conv", "Relu", "If"]),  # as many values as before
         ([nn.Sequential(nn.Conv2d(8, 8, 5, 2, 2), nn.ReLU())], ["Conv", "Relu", "If"]),  # fewer, but dear
     ):
-        handover = cheapest_handover(pieces.stages(network(*blocks)), 2)
-        assert before_the_cut(graphs.nested_head(handover.parts, 2, tiny.SHAPE, THRESHOLD)) == expected
+        handover = cheapest_handover(parts.export_blocks(network(*blocks)), 2)
+        assert before_the_cut(graphs.nested_head(handover.exported, 2, tiny.SHAPE, THRESHOLD)) == expected
 
 
 def test_nothing_moves_from_the_tail_into_the_head():
-    parts = pieces.stages(network(thin(nn.ReLU()), thin(nn.ReLU())))
-    moved = cheapest_handover(parts, 2).parts
-    assert len(moved.blocks[1].nodes) == len(parts.blocks[1].nodes) - 2
-    assert moved.blocks[2] is parts.blocks[2]
-    whole = [sum(len(part.weights) for part in (*stages.blocks, *stages.exits)) for stages in (parts, moved)]
+    exported = parts.export_blocks(network(thin(nn.ReLU()), thin(nn.ReLU())))
+    moved = cheapest_handover(exported, 2).exported
+    assert len(moved.blocks[1].nodes) == len(exported.blocks[1].nodes) - 2
+    assert moved.blocks[2] is exported.blocks[2]
+    whole = [sum(len(part.weights) for part in (*stages.blocks, *stages.exits)) for stages in (exported, moved)]
     assert whole[0] == whole[1]
 
 
@@ -95,8 +94,10 @@ def test_the_shipped_networks():
     """VGG-16 computes its cheap first block twice; MobileNet's second block begins with a strided depthwise convolution."""
     found = {}
     for name in ("vgg16", "resnet56", "mobilenet"):
-        parts = pieces.stages(network_spec(name).network(10))
-        handover = cheapest_handover(parts, 3)
-        moved = [int(np.sum([old is not new for old, new in zip(parts.blocks, handover.parts.blocks, strict=True)]))]
-        found[name] = (macs_per_value(parts), handover.again, *moved)
+        exported = parts.export_blocks(network_spec(name).network(10))
+        handover = cheapest_handover(exported, 3)
+        moved = [
+            int(np.sum([old is not new for old, new in zip(exported.blocks, handover.exported.blocks, strict=True)]))
+        ]
+        found[name] = (macs_per_value(exported), handover.again, *moved)
     assert found == {"vgg16": (27, True, 0), "resnet56": (315, False, 0), "mobilenet": (50, False, 1)}

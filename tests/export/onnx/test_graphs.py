@@ -12,8 +12,7 @@ from device.payload.forms import packed_coefficients, quantised, restored, steps
 from export.bundle.writer import LEVELS, BundleSettings, _levels, write_bundle
 from export.calibration.cost import ExitScores, early_exit, score
 from export.networks.weights import to_tensor
-from export.onnx import graphs
-from export.onnx import parts as pieces
+from export.onnx import graphs, parts
 from export.onnx import payload as graph_payload
 from export.onnx.defq import defq_nodes
 from export.onnx.parity import TIE, check_defq, check_exits, compare_pixels, pixels_of, run_split, session, tied
@@ -29,45 +28,45 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def parts(network):
-    return pieces.stages(network)
+def exported(network):
+    return parts.export_blocks(network)
 
 
 @pytest.mark.parametrize("split", [1, 2, 3, 4])
 @pytest.mark.parametrize("form", ["all cuts", "again", "no cut", "cut after 2", "flat"])
-def test_every_form_of_the_head_agrees_with_pytorch(network, parts, split, form):
+def test_every_form_of_the_head_agrees_with_pytorch(network, exported, split, form):
     if form == "flat":
-        head = graphs.flat_head(parts, split, tiny.SHAPE, THRESHOLD)
+        head = graphs.flat_head(exported, split, tiny.SHAPE, THRESHOLD)
     else:
         cuts = {"no cut": [], "cut after 2": [2] if split > 2 else []}.get(form)
-        head = graphs.nested_head(parts, split, tiny.SHAPE, THRESHOLD, cuts, again=form == "again")
+        head = graphs.nested_head(exported, split, tiny.SHAPE, THRESHOLD, cuts, again=form == "again")
     exits, labels = early_exit(score(network, tiny.frames()), THRESHOLD)
     images = to_tensor(tiny.frames()).numpy()
-    found_exits, found_labels, _ = run_split(session(head), session(graphs.tail(parts, split)), images, THRESHOLD)
+    found_exits, found_labels, _ = run_split(session(head), session(graphs.tail(exported, split)), images, THRESHOLD)
     assert found_exits.tolist() == (exits + 1).tolist()
     assert found_labels.tolist() == labels.tolist()
 
 
-def test_flat_graphs_take_any_batch(network, parts):
+def test_flat_graphs_take_any_batch(network, exported):
     exits, labels = early_exit(score(network, tiny.frames()), THRESHOLD)
-    head = session(graphs.flat_head(parts, 2, tiny.SHAPE, THRESHOLD))
+    head = session(graphs.flat_head(exported, 2, tiny.SHAPE, THRESHOLD))
     label, _, exit_, activation = head.run(None, {"image": to_tensor(tiny.frames()).numpy()})
-    answers = session(graphs.tail(parts, 2)).run(
+    answers = session(graphs.tail(exported, 2)).run(
         None, {"activation": activation, "threshold": np.full((60, 1), THRESHOLD, np.float32)}
     )
     assert np.where(exit_ == 0, answers[2], exit_).tolist() == (exits + 1).tolist()
     assert np.where(exit_ == 0, answers[0], label).tolist() == labels.tolist()
 
 
-def test_thresholds_differ_by_frame_in_one_batch(parts):
-    tail = session(graphs.tail(parts, 2))
+def test_thresholds_differ_by_frame_in_one_batch(exported):
+    tail = session(graphs.tail(exported, 2))
     activation = np.random.default_rng(0).normal(size=(2, 6, 8, 8)).astype(np.float32)
     exits = tail.run(["exit"], {"activation": activation, "threshold": np.array([[0.0], [1.0]], np.float32)})[0]
     assert exits.tolist() == [3, 5]
 
 
-def test_blocks_behind_a_cut_sit_in_the_branch_with_their_weights(parts):
-    head = graphs.nested_head(parts, 3, tiny.SHAPE, THRESHOLD)
+def test_blocks_behind_a_cut_sit_in_the_branch_with_their_weights(exported):
+    head = graphs.nested_head(exported, 3, tiny.SHAPE, THRESHOLD)
     outer = [node.op_type for node in head.graph.node]
     assert outer.count("Conv") == 1
     branch = next(
@@ -83,16 +82,18 @@ def test_blocks_behind_a_cut_sit_in_the_branch_with_their_weights(parts):
     assert head.opset_import[0].version <= 13
 
 
-def test_defq_inside_the_head_equals_numpy_and_can_be_switched_off(network, parts):
+def test_defq_inside_the_head_equals_numpy_and_can_be_switched_off(network, exported):
     table = np.array(tiny.TABLE["table"])
-    head = graphs.nested_head(parts, 2, tiny.SHAPE, THRESHOLD, table=table)
+    head = graphs.nested_head(exported, 2, tiny.SHAPE, THRESHOLD, table=table)
     check_defq(head, table, tiny.frames(), "frames")
     wrong = table + 1
     with pytest.raises(DataError, match="differs from NumPy"):
         check_defq(head, wrong, tiny.frames(), "frames")
     # run_split switches DefQ off
     exits, _ = early_exit(score(network, tiny.frames()), THRESHOLD)
-    found, _, _ = run_split(session(head), session(graphs.tail(parts, 2)), to_tensor(tiny.frames()).numpy(), THRESHOLD)
+    found, _, _ = run_split(
+        session(head), session(graphs.tail(exported, 2)), to_tensor(tiny.frames()).numpy(), THRESHOLD
+    )
     assert found.tolist() == (exits + 1).tolist()
 
 
@@ -116,9 +117,9 @@ TABLE = np.array(tiny.TABLE["table"], np.float32)
 
 @pytest.mark.parametrize("split", [1, 2, 3, 4])
 @pytest.mark.parametrize("levels", [63, 255])
-def test_a_host_restores_uint8_as_numpy_does_to_the_bit(parts, split, levels):
-    head = session(graphs.nested_head(parts, split, tiny.SHAPE, THRESHOLD))
-    back = session(graph_payload.from_uint8(parts.shapes[split - 1]))
+def test_a_host_restores_uint8_as_numpy_does_to_the_bit(exported, split, levels):
+    head = session(graphs.nested_head(exported, split, tiny.SHAPE, THRESHOLD))
+    back = session(graph_payload.from_uint8(exported.shapes[split - 1]))
     for image in to_tensor(tiny.frames()[:20]).numpy():
         feed = {"image": image[None], "threshold": np.full(1, 2, np.float32)}
         packed = quantised(head.run(["activation"], feed)[0], levels)
@@ -126,15 +127,15 @@ def test_a_host_restores_uint8_as_numpy_does_to_the_bit(parts, split, levels):
         np.testing.assert_array_equal(found, restored(packed))
 
 
-def test_the_head_gives_the_answer_and_the_activation_and_nothing_else(parts):
+def test_the_head_gives_the_answer_and_the_activation_and_nothing_else(exported):
     """What only one payload form needs would be computed for every frame that stays."""
-    head = session(graphs.nested_head(parts, 3, tiny.SHAPE, THRESHOLD))
+    head = session(graphs.nested_head(exported, 3, tiny.SHAPE, THRESHOLD))
     assert tuple(each.name for each in head.get_outputs()) == graphs.OUTPUTS
     feed = {"image": to_tensor(tiny.frames()[:1]).numpy(), "threshold": np.zeros(1, np.float32)}
-    assert head.run(["activation"], feed)[0].shape == (0, *parts.shapes[2])
+    assert head.run(["activation"], feed)[0].shape == (0, *exported.shapes[2])
 
 
-def test_heads_of_older_bundles_that_quantise_still_run(parts, tmp_path):
+def test_heads_of_older_bundles_that_quantise_still_run(exported, tmp_path):
     """They give ``activation_uint8`` and ``activation_range`` too, which the device does not ask for any more."""
     bundle = load_bundle(str(tiny.write(tmp_path / "new")))
     older = onnx.load_from_string(bundle.read("head"))
@@ -165,15 +166,15 @@ def test_the_manifest_says_what_goes_into_each_graph_and_what_comes_out(tmp_path
 
 
 @pytest.mark.parametrize("split", [1, 3])
-def test_coefficients_give_the_pixels_of_defq_and_the_blocks_behind_them(network, parts, split):
-    model = graph_payload.from_coefficients(parts, split, tiny.SHAPE)
+def test_coefficients_give_the_pixels_of_defq_and_the_blocks_behind_them(network, exported, split):
+    model = graph_payload.from_coefficients(exported, split, tiny.SHAPE)
     frames, defq = tiny.frames(), DefQ(TABLE)
     packed = np.concatenate([packed_coefficients(defq.levels(frame), 3, steps_of(TABLE)) for frame in frames])
     feed = {"coefficients": packed, "steps": np.repeat(steps_of(TABLE), len(frames), axis=0)}
     pixels = pixels_of(model).run(None, feed)[0]
     expected = np.stack([defq.planes(frame).copy() for frame in frames]) / np.float32(255)
     np.testing.assert_array_equal(pixels, expected)
-    flat = session(graphs.flat_head(parts, split, tiny.SHAPE, THRESHOLD))
+    flat = session(graphs.flat_head(exported, split, tiny.SHAPE, THRESHOLD))
     activation = flat.run(["activation"], {"image": expected})[0]
     np.testing.assert_allclose(session(model).run(None, feed)[0], activation, atol=1e-5)
 
@@ -193,7 +194,7 @@ def test_pixels_of_other_sizes_and_tables_in_one_batch(shape):
         [tensor("pixels", onnx.TensorProto.FLOAT, ["n", *shape])],
         part.weights,
     )
-    run = session(pieces.model(graph, ""))
+    run = session(parts.model(graph, ""))
     generator = np.random.default_rng(0)
     frames = [generator.integers(0, 256, (*shape[1:], shape[0])).astype(np.uint8) for _ in range(8)]
     frames += [np.broadcast_to(np.array([255, 0, 255][: shape[0]], np.uint8), (*shape[1:], shape[0]))]
@@ -223,25 +224,25 @@ def test_pixels_half_way_between_two_levels_may_fall_to_either_side():
         compare_pixels("DefQ", found(118), expected, "frames")
 
 
-def test_levels_are_the_finest_that_take_a_seventh(parts):
-    head = graphs.flat_head(parts, 2, tiny.SHAPE, THRESHOLD)
+def test_levels_are_the_finest_that_take_a_seventh(exported):
+    head = graphs.flat_head(exported, 2, tiny.SHAPE, THRESHOLD)
     assert _levels(head, tiny.frames()[:20]) in LEVELS
     assert _levels(head, np.zeros((20, 16, 16, 3), np.uint8)) == 255  # the same everywhere, and small in any case
 
 
 def test_export_leaves_the_network_in_evaluation_mode_and_unchanged(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    pieces.stages(network)
+    parts.export_blocks(network)
     assert not any(module.training for module in network.modules())
     assert all((before[name] == value).all() for name, value in network.state_dict().items())
 
 
-def test_an_export_that_disagrees_fails(network, parts):
+def test_an_export_that_disagrees_fails(network, exported):
     other = tiny.network()
     for parameter in other.ics[0].parameters():
         parameter.data.neg_()
-    models = {name: graphs.flat_head(parts, 2, tiny.SHAPE, THRESHOLD) for name in ("head", "head_flat")}
-    models["tail"] = graphs.tail(parts, 2)
+    models = {name: graphs.flat_head(exported, 2, tiny.SHAPE, THRESHOLD) for name in ("head", "head_flat")}
+    models["tail"] = graphs.tail(exported, 2)
     with pytest.raises(DataError, match="agree with PyTorch on"):
         check_exits(other, models, 2, THRESHOLD, tiny.frames(), "frames")
 

@@ -7,8 +7,7 @@ import pytest
 from device.errors import DataError
 from device.payload.forms import quantised, restored
 from export.networks.weights import to_tensor
-from export.onnx import graphs, parity_forms
-from export.onnx import parts as pieces
+from export.onnx import graphs, parity_forms, parts
 from export.onnx import payload as graph_payload
 from export.onnx.parity import session
 from export.onnx.parity_forms import _Answers, check_forms, check_restored
@@ -22,12 +21,12 @@ CHANNELS = 6
 @pytest.fixture
 def models():
     """New ones for each test, which breaks them."""
-    parts = pieces.stages(tiny.network())
+    exported = parts.export_blocks(tiny.network())
     return {
-        "head": graphs.nested_head(parts, 2, tiny.SHAPE, THRESHOLD),
-        "tail": graphs.tail(parts, 2),
-        "from_uint8": graph_payload.from_uint8(parts.shapes[1]),
-        "from_coefficients": graph_payload.from_coefficients(parts, 2, tiny.SHAPE),
+        "head": graphs.nested_head(exported, 2, tiny.SHAPE, THRESHOLD),
+        "tail": graphs.tail(exported, 2),
+        "from_uint8": graph_payload.from_uint8(exported.shapes[1]),
+        "from_coefficients": graph_payload.from_coefficients(exported, 2, tiny.SHAPE),
     }
 
 
@@ -40,7 +39,7 @@ def append(model, operator, values, **attributes):
     for node in model.graph.node:
         node.output[:] = ["whole" if name == "activation" else name for name in node.output]
     model.graph.node.append(onnx.helper.make_node(operator, ["whole", "more"], ["activation"], **attributes))
-    model.graph.initializer.append(pieces.constant("more", values))
+    model.graph.initializer.append(parts.constant("more", values))
 
 
 SWAPPED = np.array([1, 0, *range(2, CHANNELS)])
@@ -95,7 +94,7 @@ def test_a_graph_that_computes_otherwise_from_coefficients_is_refused(models, fa
 def test_another_order_of_coefficients_is_refused(models):
     for weight in models["from_coefficients"].graph.initializer:
         if weight.name == "rebuild/order":
-            weight.CopyFrom(pieces.constant(weight.name, np.arange(64)))
+            weight.CopyFrom(parts.constant(weight.name, np.arange(64)))
     with pytest.raises(
         DataError, match="DefQ by way of coefficients differs from NumPy in .* levels; expected at most"
     ):

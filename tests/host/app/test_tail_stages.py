@@ -13,8 +13,7 @@ from export.bundle.writer import BundleSettings, write_bundle
 from export.calibration.cost import early_exit, relative_costs, score
 from export.networks.sdn import SDN, InternalClassifier
 from export.networks.weights import to_tensor
-from export.onnx import graphs
-from export.onnx import parts as pieces
+from export.onnx import graphs, parts
 from export.onnx.parity import session
 from host.app.tail import FRAMES_SEEN, Tail
 from host.app.tail_stages import Stages, grouped
@@ -42,20 +41,20 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def parts(network):
-    return pieces.stages(network)
+def exported(network):
+    return parts.export_blocks(network)
 
 
-def both(parts, split):
+def both(exported, split):
     """The flat tail's session and its stages."""
-    model = graphs.tail(parts, split)
+    model = graphs.tail(exported, split)
     return session(model), Stages(model.SerializeToString(), lambda stage: session(onnx.load_from_string(stage)))
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.8, 0.99, 1.01, "mixed"])
 @pytest.mark.parametrize("split", [1, 2, 5, 8])
-def test_answers_are_those_of_the_flat_tail(parts, split, threshold):
-    flat, stages = both(parts, split)
+def test_answers_are_those_of_the_flat_tail(exported, split, threshold):
+    flat, stages = both(exported, split)
     generator = np.random.default_rng(split)
     activation = generator.random((FRAMES, *SHAPE), np.float32)
     limits = np.full((FRAMES, 1), 0 if threshold == "mixed" else threshold, np.float32)
@@ -76,7 +75,7 @@ def test_answers_are_those_of_the_flat_tail(parts, split, threshold):
         assert len(set(exit_)) > 5  # frames did leave in every stage
 
 
-def test_later_stages_see_only_the_frames_that_stay(parts, monkeypatch):
+def test_later_stages_see_only_the_frames_that_stay(exported, monkeypatch):
     seen = []
 
     def watched(stage):
@@ -89,7 +88,7 @@ def test_later_stages_see_only_the_frames_that_stay(parts, monkeypatch):
 
         return Session()
 
-    stages = Stages(graphs.tail(parts, 1).SerializeToString(), watched)
+    stages = Stages(graphs.tail(exported, 1).SerializeToString(), watched)
     activation = np.random.default_rng(1).random((FRAMES, *SHAPE), np.float32)
     exit_ = stages.run(activation, np.full((FRAMES, 1), 0.8, np.float32))[2]
     assert stages.ends == [3, 5, 7, 9]
@@ -101,8 +100,8 @@ def test_later_stages_see_only_the_frames_that_stay(parts, monkeypatch):
     assert seen == [FRAMES]  # nobody is left after the first
 
 
-def test_values_that_overflow_leave_as_in_the_flat_tail(parts):
-    flat, stages = both(parts, 2)
+def test_values_that_overflow_leave_as_in_the_flat_tail(exported):
+    flat, stages = both(exported, 2)
     activation = np.full((2, *SHAPE), 3e38, np.float32)
     limits = np.full((2, 1), 0.5, np.float32)
     exit_ = flat.run(["exit"], {"activation": activation, "threshold": limits})[0]
