@@ -6,9 +6,11 @@ import re
 from typing import Any, Callable
 
 from device.errors import UsageError
+from device.system.suggest import did_you_mean
 
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
+INVALID_CHOICE = re.compile(r"argument (--[a-z0-9-]+): invalid choice: (.*) \(choose from (.*)\)$", re.DOTALL)
 MANY = 10**15
 """A bound that stands for none."""
 
@@ -18,14 +20,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         told = re.sub("^argument (--[a-z0-9-]+): found ", r"found \1 ", message)
-        told = re.sub(
-            r"^argument (--[a-z0-9-]+): invalid choice: (.*) \(choose from (.*)\)$",
-            r"found \1 \2; expected one of \3",
-            told,
-        )
-        if told == message:
-            told = "{}; see: {} --help".format(message, self.prog)
+        choice = INVALID_CHOICE.match(message)
+        if choice:
+            option, typed, known = choice.groups()
+            names = [each.strip("'\"") for each in known.split(", ")]
+            told = "found {} {}; expected one of {}{}".format(
+                option, typed, ", ".join(names), did_you_mean(typed.strip("'\""), names)
+            )
+        elif told == message:
+            told = "{}{}; see: {} --help".format(message, self._option_meant(message), self.prog)
         raise UsageError(told)
+
+    def _option_meant(self, message: str) -> str:
+        """For an option that does not exist: the one that is written almost like it."""
+        unknown = re.match("unrecognized arguments: (--[^ =]+)", message)
+        return did_you_mean(unknown.group(1), self._option_string_actions) if unknown else ""
 
 
 def whole_number(text: str, least: int, most: int) -> int:
