@@ -8,4 +8,4 @@ import os
 # ONNX Runtime from 1.29 on reports its use to its maker unless this is set before it is imported (onnxruntime#27379)
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -14,6 +14,7 @@ Command lines print that one sentence and leave with ``exit_code``:
     +-- HardwareError        4
     |   +-- CameraError         a source that cannot be opened or stopped giving frames
     |   +-- EngineError         an inference engine that cannot load or run a graph
+    |   +-- MissingPartError    a part of this project, or a library of one, that is not installed
     +-- HostError            5  the host is absent, answers late or answers garbage
 """
 
@@ -73,6 +74,10 @@ class CameraError(HardwareError):
 
 
 class EngineError(HardwareError):
+    pass
+
+
+class MissingPartError(HardwareError):
     pass
 
 

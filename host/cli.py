@@ -4,7 +4,7 @@ from device.commands.cli import dispatch
 
 COMMANDS = {
     "serve": ("host.serving.serve", "Answer frames that did not exit on a device."),
-    "cluster": ("host.cluster.command", "The same in as many processes and on as many machines as the traffic needs (Ray Serve)."),
+    "cluster": ("host.cluster.command", "Serve from as many processes and machines as the traffic needs, by Ray Serve."),
     "keys": ("host.credentials.keys", "Make keys, certificates and tokens for the host and its devices."),
 }  # fmt: skip
 

@@ -102,9 +102,13 @@ def test_a_parser_raises_instead_of_ending_the_process():
 def test_a_name_that_is_almost_right_is_told_the_right_one():
     parser = Parser(prog="defq run")
     parser.add_argument("--model", choices=("mobilenet", "vgg16"))
-    with pytest.raises(UsageError, match=r"^found --model 'Moblenet'; expected one of mobilenet, vgg16; did you mean mobilenet\?$"):
+    with pytest.raises(
+        UsageError, match=r"^found --model 'Moblenet'; expected one of mobilenet, vgg16; did you mean mobilenet\?$"
+    ):
         parser.parse_args(["--model", "Moblenet"])
-    with pytest.raises(UsageError, match=r"^unrecognized arguments: --modell=vgg16; did you mean --model\?; see: defq run --help$"):
+    with pytest.raises(
+        UsageError, match=r"^unrecognized arguments: --modell=vgg16; did you mean --model\?; see: defq run --help$"
+    ):
         parser.parse_args(["--modell=vgg16"])
     assert did_you_mean("zebra", ("mobilenet", "vgg16")) == ""
 

@@ -493,8 +493,8 @@ def test_what_is_not_asked_for_is_not_imported():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([], 2, "expected a command: serve, cluster, keys"),
-        (["nothing"], 2, "invalid choice: 'nothing'"),
+        ([], 2, "found no command; expected one of serve, cluster, keys"),
+        (["nothing"], 2, "found the command nothing; expected one of serve, cluster, keys"),
         (["--help"], 0, "Answer frames that did not exit on a device."),
         (["serve", "--help"], 0, "--tls-cert FILE"),
         (["cluster", "--help"], 0, "--replicas N"),
