@@ -98,14 +98,15 @@ lint: $(VENV)/.lint
 	$(VENV)/bin/mypy
 
 clean:
-	rm -rf build demo $(VENV) $(VENV36)
+	rm -rf build demo *.egg-info $(VENV) $(VENV36)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "found Python %d.%d; expected 3.10 or newer: make PYTHON=python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.host: requirements-host.txt requirements-device.txt | $(VENV)/bin/python
+$(VENV)/.host: requirements-host.txt requirements-device.txt pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/pip install -q -r requirements-host.txt
+	$(VENV)/bin/pip install -q --no-deps -e .
 	touch $@
 
 $(VENV)/.tests: tests/requirements.txt $(VENV)/.host

@@ -18,11 +18,12 @@ from device.system.json_text import read_json
 from export.attacks import PerSampleAttack
 from export.data.images import Images
 from export.data.output import write_output
+from export.data.shipped import shipped_folder
 from export.networks.sdn import SDN
 from export.networks.weights import to_tensor
 
 ATTACK_NAMES = {"DeepSlothLinf": "DeepSloth L-inf", "DeepSlothL2": "DeepSloth L2", "DeepSlothL1": "DeepSloth L1"}
-TABLES = Path(__file__).resolve().parent.parent.parent / "tables"
+TABLES = shipped_folder("tables")
 MAX_FILE_BYTES = 16 << 20
 
 

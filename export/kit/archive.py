@@ -14,6 +14,8 @@ from typing import Any
 import device
 from device.bundle.reader import Bundle, load_bundle
 from device.errors import BundleError, OutputError
+from device.system.version import COMMIT_FILE, known_commit
+from export.data.shipped import shipped_folder
 from export.kit.boards import Board
 
 FORMAT = "defq-kit"
@@ -36,7 +38,9 @@ def kit_files(bundle_path: str | Path, board: Board, wheels: Sequence[Path]) -> 
     """
     bundle = load_bundle(str(bundle_path))
     files = _tree(ROOT / "device", "device")
-    files.update(_tree(ROOT / "tables", "tables"))
+    if commit := known_commit():  # for defq --version on the board
+        files[f"device/{COMMIT_FILE}"] = f"{commit}\n".encode()
+    files.update(_tree(shipped_folder("tables"), "tables"))
     files.update(_bundle_files(bundle))
     files.update((f"wheels/{wheel.name}", wheel.read_bytes()) for wheel in wheels)
     files.update(_tree(TEMPLATES, "templates"))

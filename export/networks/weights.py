@@ -12,11 +12,12 @@ from safetensors.torch import load_file, save
 
 from device.errors import DataError
 from export.data.output import write_output
+from export.data.shipped import shipped_folder
 from export.networks.registry import network_spec
 from export.networks.sdn import SDN
 from export.networks.upstream import load_upstream
 
-MODELS = Path(__file__).resolve().parent.parent.parent / "models"
+MODELS = shipped_folder("models")
 
 
 def weights_file(model: str) -> Path:

@@ -19,6 +19,7 @@ from packaging.specifiers import SpecifierSet
 import device
 from device.bundle.reader import load_bundle, pack_bundle
 from device.errors import BundleError, OutputError, UsageError
+from device.system.version import COMMIT_FILE, known_commit
 from export.commands.kit import add_arguments
 from export.commands.kit import run as run_kit
 from export.kit.archive import kit_files, write_kit
@@ -47,6 +48,7 @@ def test_everything_is_there_and_nothing_else(files, wheels):
     for folder in ("device", "tables"):
         inside = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         expected |= {str(path.relative_to(ROOT)) for path in inside}
+    expected |= {f"device/{COMMIT_FILE}"} if known_commit() else set()
     assert set(files) == expected
     assert files["device/bundle/reader.py"] == (ROOT / "device" / "bundle" / "reader.py").read_bytes()
 
