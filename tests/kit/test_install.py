@@ -61,6 +61,12 @@ def test_the_life_of_an_installation(kit, make_kit, board, install, root, tmp_pa
     for ours, theirs in zip(exits(out), decided_by_pytorch(), strict=True):
         assert theirs is None or ours == theirs
 
+    # commands of the other parts are known there, but run elsewhere
+    done = run(launcher, "train", "--model", "vgg16", cwd=tmp_path)
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: found the command train, which runs on a workstation, but not ")
+    assert run(launcher, "--version", cwd=tmp_path).stdout.startswith("defq ")
+
     # as the service: the settings become options
     expected = exits(out)
     settings = {"SOURCE": f"npz:{FRAMES}", "DEFQ": "off", "JSONL": str(tmp_path / "2.jsonl"), "HOST": "", "RAD": ""}
