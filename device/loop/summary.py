@@ -114,11 +114,11 @@ class Summary:
             + (", which was reopened {} times".format(self.reopened) if self.reopened else "")
             + ("; {} counted as attacked".format(figures["attacked_frames"]) if "attacked_frames" in figures else ""),
             "T3-ER {:.2f}  EFCY {:.2f}".format(figures["t3_er"], figures["efcy"])
-            + ("  accuracy {:.3f}".format(figures["accuracy"]) if "accuracy" in figures else "")
+            + ("  accuracy {:.2f} %".format(100 * figures["accuracy"]) if "accuracy" in figures else "")
             + "  latency mean {:.2f} ms, p50 {:.2f}, p99 {:.2f}".format(latency["mean"], latency["p50"], latency["p99"]),
             "sent {} frames, {:.1f} kB{};  mean ms a stage: {}".format(
                 figures["frames_to_host"], figures["bytes_to_host"] / 1000, _per_form(figures["payloads"]),
-                "  ".join("{} {:.3f}".format(stage, value) for stage, value in figures["stage_ms"].items())),
+                "  ".join("{} {:.2f}".format(stage, value) for stage, value in figures["stage_ms"].items())),
         ]  # fmt: skip
         if "age_ms" in figures:
             age = figures["age_ms"]
