@@ -195,18 +195,29 @@ def machine() -> Dict[str, Any]:
     }  # fmt: skip
 
 
-def rows(report: Dict[str, Any]) -> List[List[str]]:
-    """A table of the report, the first row its heading."""
-    table = [["condition", "frames/s", "p50 ms", "p90 ms", "p99 ms", "T3-ER", "to host", "kB/frame", "accuracy",
-              "J/frame", "deg C", "throttled"]]  # fmt: skip
+def rows(report: Dict[str, Any], console: bool = False) -> List[List[str]]:
+    """A table of the report, the first row its heading.
+
+    Args:
+        console: accuracy in percent and energy in millijoules, so that two decimals are enough for both.
+    """
+    accuracy, energy = ("accuracy %", "mJ/frame") if console else ("accuracy", "J/frame")
+    table = [["condition", "frames/s", "p50 ms", "p90 ms", "p99 ms", "T3-ER", "to host", "kB/frame", accuracy, energy,
+              "deg C", "throttled"]]  # fmt: skip
     for name, figures in report["conditions"].items():
         total = figures["stage_ms"]["total"]
         celsius = figures["temperature_c"][1]
+        joules = figures["j_per_frame"]
+        if console:
+            right = "{:.2f}".format(100 * figures["accuracy"])
+            spent = "unavailable" if joules is None else "{:.2f}".format(1000 * joules)
+        else:
+            right = "{:.3f}".format(figures["accuracy"])
+            spent = "unavailable" if joules is None else "{:.4f}".format(joules)
         table.append([
             name, "{:.1f}".format(figures["frames_per_s"]), *("{:.2f}".format(total["p{}".format(each)]) for each in PERCENTILES),
             "{:.2f}".format(figures["t3_er"]), "{:.0%}".format(figures["frames_to_host"] / figures["frames"]),
-            "{:.1f}".format(figures["bytes_to_host"] / figures["frames"] / 1000), "{:.3f}".format(figures["accuracy"]),
-            "unavailable" if figures["j_per_frame"] is None else "{:.4f}".format(figures["j_per_frame"]),
+            "{:.1f}".format(figures["bytes_to_host"] / figures["frames"] / 1000), right, spent,
             "?" if celsius is None else "{:.0f}".format(celsius), ", ".join(figures["throttling"]) or "no",
         ])  # fmt: skip
     return table
@@ -229,14 +240,14 @@ def text(report: Dict[str, Any]) -> str:
     for stage in names:
         cells = [figures["stage_ms"].get(stage) for figures in report["conditions"].values()]
         stages.append(
-            [stage, *("-" if each is None else "{:.3f} / {:.3f}".format(each["p50"], each["p99"]) for each in cells)]
+            [stage, *("-" if each is None else "{:.2f} / {:.2f}".format(each["p50"], each["p99"]) for each in cells)]
         )
     exits = [["frames at exit", *report["conditions"]]]
     histograms = [figures["exit_histogram"] for figures in report["conditions"].values()]
     for number, counts in enumerate(zip(*histograms), 1):
         if any(counts):
             exits.append([str(number), *map(str, counts)])
-    parts = [aligned(rows(report)), energy, aligned(stages), aligned(exits)]
+    parts = [aligned(rows(report, console=True)), energy, aligned(stages), aligned(exits)]
     return "\n\n".join(["", *parts])
 
 

@@ -46,8 +46,8 @@ def _figures(condition: Dict[str, Any]) -> Dict[str, Optional[float]]:
         "p99 ms": float(total["p99"]),
         "to host %": 100.0 * condition["frames_to_host"] / condition["frames"],
         "kB/frame": condition["bytes_to_host"] / condition["frames"] / 1000.0,
-        "accuracy": float(condition["accuracy"]),
-        "J/frame": None if energy is None else float(energy),
+        "accuracy %": 100.0 * float(condition["accuracy"]),
+        "mJ/frame": None if energy is None else 1000.0 * float(energy),
     }
 
 
@@ -77,7 +77,7 @@ def compare(first: str, second: str) -> str:
         figures = [_figures(report["conditions"][name]) for report in reports]
         for figure, before in figures[0].items():
             after = figures[1][figure]
-            cells = ["unavailable" if each is None else "{:.4g}".format(each) for each in (before, after)]
+            cells = ["unavailable" if each is None else "{:.2f}".format(each) for each in (before, after)]
             ratio = "-" if before is None or after is None or not before else "{:.2f}".format(after / before)
             table.append([name, figure, *cells, ratio])
     heading = ["A: {}".format(first), "B: {}".format(second), *lines]  # names and values that others wrote

@@ -3,6 +3,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import time
 
 import numpy as np
@@ -67,9 +68,11 @@ def test_every_condition_is_measured(run, framed_bundle, tmp_path, capsys):
     assert report["conditions"]["clean"]["exit_histogram"] != report["conditions"]["attacked"]["exit_histogram"]
     shown = capsys.readouterr().out
     assert "unavailable" in shown
+    assert re.findall(r"\d\.\d{3,}", shown) == []
     with open(files["csv"]) as file:
         rows = list(csv.reader(file))
     assert [row[0] for row in rows] == ["condition", *report["conditions"]]
+    assert re.fullmatch(r"\d\.\d{3}", rows[1][rows[0].index("accuracy")])
     assert main(["bench", "--compare", files["json"], files["json"]]) == 0
     assert "1.00" in capsys.readouterr().out
 

@@ -30,10 +30,10 @@ def write(tmp_path):
 def test_two_reports_side_by_side(write):
     text = compare(write("a.json", report()), write("b.json", report(4.0, None, "onnxruntime CUDA")))
     lines = [line.split() for line in text.splitlines()]
-    assert ["clean", "p50", "ms", "2", "4", "2.00"] in lines
-    assert ["attacked", "frames/s", "500", "250", "0.50"] in lines
-    assert ["clean", "J/frame", "0.02", "unavailable", "-"] in lines
-    assert ["clean", "kB/frame", "2", "2", "1.00"] in lines
+    assert ["clean", "p50", "ms", "2.00", "4.00", "2.00"] in lines
+    assert ["attacked", "frames/s", "500.00", "250.00", "0.50"] in lines
+    assert ["clean", "mJ/frame", "20.00", "unavailable", "-"] in lines
+    assert ["clean", "kB/frame", "2.00", "2.00", "1.00"] in lines
     assert "different engine: onnxruntime CPU and onnxruntime CUDA" in text
 
 
