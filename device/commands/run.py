@@ -15,6 +15,7 @@ from device.commands.session import (
     stop_on_signals,
 )
 from device.errors import DataError
+from device.loop.progress import ProgressSink
 from device.loop.sinks import JsonLinesSink, Sink
 from device.loop.summary import Summary
 from device.system.files import write_file
@@ -40,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.jsonl:
                 sink = JsonLinesSink(arguments.jsonl, line_buffered=camera.live)
                 reopen_on_hangup(sink, stop)
+            if sys.stderr.isatty():
+                sink = ProgressSink(sink)
             pipeline = session.pipeline(controller, sink)
             print("{} on {}, {}, DefQ {}, RAD {} % (threshold {:.2f}), {}".format(
                 bundle.id, session.engine.name, camera.describe(), controller.describe(), rad, session.threshold,

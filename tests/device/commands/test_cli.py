@@ -1,5 +1,6 @@
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -102,6 +103,29 @@ def test_against_a_host(run, fake_host, tmp_path):
 def test_frames_and_stdout(run, capsys):
     assert run("--frames", "3", "--jsonl", "-") == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_line_a_second_on_a_terminal(bundle_folder, frames_file, tmp_path):
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "device", "run", "--bundle", bundle_folder, "--source", "npz:" + frames_file + "?rate=20",
+             "--frames", "25", "--jsonl", str(tmp_path / "out.jsonl")], cwd=ROOT, stderr=theirs,
+        )  # fmt: skip
+        assert process.wait(60) == 0
+        shown = os.read(ours, 1 << 16).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    line = r"\d+\.\d frames/s, \d+ % left on the device, last label: \w+ \(\d+ % confident, exit \d.*\)"
+    assert re.search(line, shown)
+    assert len(lines_of(tmp_path / "out.jsonl")) == 25
+
+
+def test_no_such_line_where_stderr_is_piped(run, monkeypatch, capsys):
+    monkeypatch.setattr("device.loop.progress.PERIOD_S", 0.0)
+    assert run("--frames", "3") == 0
+    assert "frames/s" not in capsys.readouterr().err
 
 
 def test_absent_host_is_a_warning_or_exit_5(run, fake_host, capsys):
