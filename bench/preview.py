@@ -19,7 +19,7 @@ from device.defence.controller import Controller
 from device.engines import OnnxRuntimeEngine
 from device.loop.pipeline import Pipeline
 from device.preview.preview import Preview
-from device.preview.recorder import Recorder
+from device.preview.preview_sink import PreviewSink
 
 FPS = 15
 RATE = 15
@@ -79,10 +79,10 @@ def _in_thread(bundle: Bundle, cores: set[int], rate: float | None) -> dict[str,
 
 
 def _measured(bundle: Bundle, rate: float | None) -> dict[str, float]:
-    recorder = Recorder(len(bundle.relative_costs))
-    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), Controller(bundle, threshold=0.0), None, recorder)
+    sink = PreviewSink(bundle.relative_costs, bundle.split)
+    pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), Controller(bundle, threshold=0.0), None, sink)
     camera = ArrayCamera(_frames(), loop=True, rate=rate)
-    server = Preview(pipeline, recorder, {}, fps=FPS).serve(port=0)
+    server = Preview(pipeline, sink, {}, fps=FPS).serve(port=0)
     try:
         _spin(pipeline, camera)
         rounds = []

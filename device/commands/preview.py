@@ -14,11 +14,13 @@ from device.commands.session import (
     open_source,
     stop_on_signals,
 )
+from device.errors import CameraError
 from device.loop.pipeline import Pipeline
+from device.payload.forms import FP32
 from device.power import PowerSensor, open_sensor
 from device.preview.attackers import Attacker, choose_attacker
 from device.preview.preview import Preview
-from device.preview.recorder import Recorder
+from device.preview.preview_sink import PreviewSink
 from device.preview.stats import PowerReader
 from device.system.options import decimal, whole
 from device.system.systemd import notify, wait_alive
@@ -30,6 +32,7 @@ PACE["photos"] = "?rate=15"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session_arguments(parser)
+    parser.set_defaults(payload=FP32)  # traffic is compared: the same form for all frames, unless another is chosen
     add_camera_arguments(parser, defq="off")  # the page has a switch for it, and the story begins without
     add = parser.add_argument
     add(
@@ -68,12 +71,12 @@ def run(arguments: argparse.Namespace) -> int:
         attacker, why_not = choose_attacker(bundle, has_twins, arguments.attacker, frames)
         stop = stop_on_signals()
         with open_source(source, bundle) as camera:
-            recorder = Recorder(len(bundle.relative_costs))
-            pipeline = session.pipeline(controller, recorder)
+            sink = PreviewSink(bundle.relative_costs, bundle.split, session.uplink is not None)
+            pipeline = session.pipeline(controller, sink)
             facts = {"bundle": bundle.id, "engine": session.engine.name, "source": camera.describe(),
-                     "host": arguments.host, "power": sensor.name, "rad": rad,
-                     "threshold": session.threshold}  # fmt: skip
-            preview = Preview(pipeline, recorder, facts, attacker, why_not, _reader_of(sensor), arguments.fps)
+                     "host": arguments.host, "payload": arguments.payload, "power": sensor.name,
+                     "power_scope": sensor.scope, "rad": rad, "threshold": session.threshold}  # fmt: skip
+            preview = Preview(pipeline, sink, facts, attacker, why_not, _reader_of(sensor), arguments.fps)
             server = preview.serve(arguments.address, arguments.port, arguments.token)
             print("{} on {}, {}\nattack: {}\npreview: {}".format(
                 bundle.id, session.engine.name, camera.describe(), attacker.describe() if attacker else why_not, server.url),
@@ -92,11 +95,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(pipeline: Pipeline, camera: Camera, limit: Optional[int], stop: threading.Event, preview: Preview) -> None:
-    pipeline.run(camera, limit, stop)
+    """Show frames, and when they end the last of them until Ctrl-C.
+
+    Raises:
+        CameraError: the source failed; raised when Ctrl-C comes, so that the page can say it until then.
+    """
+    failure: Optional[CameraError] = None
+    reason = "the source has ended" if limit is None else "all frames of --frames were shown"
+    try:
+        pipeline.run(camera, limit, stop)
+    except CameraError as error:
+        failure = error
+        reason = "the source has failed: {}".format(error)
     if not stop.is_set():
-        preview.stats.ended = "the source has ended" if limit is None else "all frames of --frames were shown"
-        print(preview.stats.ended + "; the page stays until Ctrl-C", file=sys.stderr, flush=True)
+        preview.stats.end(reason)
+        print(reason + "; the page stays until Ctrl-C", file=sys.stderr, flush=True)
         wait_alive(stop.wait)
+    if failure is not None:
+        raise failure
 
 
 def _reader_of(sensor: PowerSensor) -> Optional[PowerReader]:

@@ -1,5 +1,1 @@
-"""python -m device preview: a page with the camera's picture, the exits, and an attack and DefQ to switch."""
-
-from device.commands.preview import add_arguments, run
-
-__all__ = ["add_arguments", "run"]
+"""The preview: a page with the camera's picture and the exits that frames leave at, and switches for an attack and DefQ."""

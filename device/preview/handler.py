@@ -14,21 +14,17 @@ import os
 import re
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import parse_qs, urlsplit
 
 from device.errors import UsageError
 from device.link.deadline import DeadlineReader
+from device.preview.service import Service
 
-if TYPE_CHECKING:
-    from device.preview.server import PreviewServer
-
-FOLDER = os.path.dirname(os.path.abspath(__file__))
-FILES = {
-    "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-}
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")
+SCRIPTS = ("page", "comparison", "curves", "exits", "pictures", "state", "switches", "text", "words")
+FILES = {"/": ("page.html", "text/html; charset=utf-8"), "/page.css": ("page.css", "text/css; charset=utf-8")}
+FILES.update({"/{}.js".format(name): (name + ".js", "text/javascript; charset=utf-8") for name in SCRIPTS})
 BOUNDARY = "frame"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src "
@@ -43,7 +39,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    server: "PreviewServer"
+    server: Service
     protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:

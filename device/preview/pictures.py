@@ -10,29 +10,35 @@ import numpy as np
 from device.bundle.reader import Bundle
 from device.defence.defq import DefQ
 from device.loop.preprocess import Preprocessor
-from device.preview.recorder import Recorder, Shot
+from device.loop.sinks import Decision
+from device.preview.preview_sink import PreviewSink, Shot
 
-LONGEST, SHORTEST = 640, 384  # sides of the camera picture
+LONGEST = 640  # side of the camera picture
+ENLARGED_HEIGHT = 384  # that small frames fit in when they are enlarged
+LEAST_WIDTH, LEAST_HEIGHT = 740, 240  # of the picture: room for the words
 JPEG_QUALITY = 80
+SHARP_QUALITY = 92  # of enlarged pixels, whose edges are hard
 AMPLIFIED = 12  # the difference that the attack makes: 8 levels are hard to see
 POLL_S = 0.02
 FONT = cv2.FONT_HERSHEY_DUPLEX
-# BGR, as on the page: left on the device, answered by the host, nobody answered
+# BGR, as on the page: left on the device, answered by the host, not answered
 COLOURS = {"edge": (178, 196, 45), "host": (60, 146, 250), "fallback": (175, 163, 156)}
-ATTACK, DEFQ = (120, 96, 240), (250, 165, 96)
+PLACES = {"edge": "exit {}, device", "host": "exit {}, host", "fallback": "fallback"}
+ATTACK, DEFQ, WRONG = (208, 111, 238), (250, 165, 96), (94, 107, 255)
+WHITE, PALE, GROUND = (255, 255, 255), (186, 171, 158), (35, 27, 21)
 
 
 class Picture:
     """An encoded picture of the newest frame, for any number of viewers.
 
     Args:
-        recorder: has the frame.
+        sink: has the frame.
         render: draws and encodes it; called by one thread at a time.
         fps: at most so many a second.
     """
 
-    def __init__(self, recorder: Recorder, render: Callable[[Shot], bytes], fps: float) -> None:
-        self._recorder = recorder
+    def __init__(self, sink: PreviewSink, render: Callable[[Shot], bytes], fps: float) -> None:
+        self._sink = sink
         self._render = render
         self._period_s = 1 / fps
         self._lock = threading.Lock()
@@ -49,7 +55,7 @@ class Picture:
         while True:
             with self._lock:
                 now = time.monotonic()
-                shot = self._recorder.newest
+                shot = self._sink.newest
                 if shot is not None and shot.number > self._number and now >= self._due_s:
                     self._content, self._number = self._render(shot), shot.number
                     self._due_s = now + self._period_s
@@ -72,26 +78,40 @@ class Painter:
         self._quantisers: Dict[bytes, DefQ] = {}  # by their tables
 
     def camera(self, shot: Shot) -> bytes:
-        """A JPEG of the camera's frame, with the decision below and marks for attack and DefQ above."""
-        image = _for_page(shot.frame.pixels)
-        height, width = image.shape[:2]
+        """A JPEG of the camera's frame with marks for attack and DefQ above, and the decision on a strip below it.
+
+        Where the frame's class is known and the decision names another, the strip says so in red.
+        """
+        picture, quality = _for_page(shot.frame.pixels)
         decision = shot.decision
+        height, width = max(picture.shape[0], LEAST_HEIGHT), max(picture.shape[1], LEAST_WIDTH)
+        line = max(64, height // 9)  # of text
+        strip = line * (1 if decision.truth is None else 2)
+        size = line / 58
+        image = np.full((height + strip, width, 3), GROUND, np.uint8)
+        top, left = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
+        image[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        if left:
+            # a frame around the frame: what lies beside it is no part of it
+            end = (left + picture.shape[1], top + picture.shape[0])
+            cv2.rectangle(image, (left - 1, top - 1), end, PALE, 1)
         colour = COLOURS[decision.source]
-        bar = max(40, height // 9)
-        size, middle = bar / 58, height - bar // 2
-        strip = image[height - bar :]
-        strip[:] = strip // 4
-        image[height - bar : height - bar + 3] = colour
+        image[height : height + 3] = colour
+        middle = height + 2 + line // 2
+        place = PLACES[decision.source].format(decision.exit)
+        _tag(image, place, width - int(12 * size) - _tag_width(place, size), middle, size, colour)
+        margin, drop = int(16 * size), int(11 * size)
+        wrong = is_wrong(decision)
         told = "{} {:.0f}%".format(decision.label, 100 * decision.confidence)
-        _text(image, told, int(16 * size), middle + int(11 * size), 0.9 * size, (255, 255, 255))
-        told = "no answer" if decision.source == "fallback" else "exit {}".format(decision.exit)
-        told = "{}  {}".format(told, decision.source)
-        _tag(image, told, width - int(12 * size) - _tag_width(told, size), middle, size, colour)
-        if (self._prepare.resize(shot.frame.pixels) != shot.pixels).any():
-            _tag(image, "ATTACK", int(12 * size), int(30 * size), size, ATTACK)
+        _text(image, told, margin, middle + drop, 0.9 * size, WRONG if wrong else WHITE)
+        if decision.truth is not None:
+            told = "wrong: it is {}".format(self._bundle.label_name(decision.truth)) if wrong else "correct"
+            _text(image, told, margin, middle + line + drop - line // 6, 0.8 * size, WRONG if wrong else PALE)
+        if shot.attacked:
+            _tag(image, "attacked", int(12 * size), int(30 * size), size, ATTACK)
         if decision.quantised:
             _tag(image, "DefQ", width - int(12 * size) - _tag_width("DefQ", size), int(30 * size), size, DEFQ)
-        return _encoded(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        return _encoded(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
 
     def _quantiser(self, pixels: np.ndarray, found: bool) -> DefQ:
         """With the table that a frame was quantised with: that of the gate's stage that found it, or the bundle's."""
@@ -115,18 +135,30 @@ class Painter:
         return _encoded(cv2.cvtColor(strip, cv2.COLOR_RGB2BGR) if strip.shape[2] == 3 else strip, ".png", [])
 
 
-def _for_page(pixels: np.ndarray) -> np.ndarray:
-    """A BGR copy whose longer side is at most LONGEST and whose shorter one is at least SHORTEST."""
+def is_wrong(decision: Decision) -> bool:
+    """Whether the frame's class is known and the decision names another."""
+    return decision.truth is not None and bool(decision.truth != decision.label_id)
+
+
+def _for_page(pixels: np.ndarray) -> Tuple[np.ndarray, int]:
+    """A BGR copy of a size for the page, and the JPEG quality that it needs.
+
+    Large frames shrink until the longer side is at most LONGEST. Small ones grow by a whole number, each pixel to a square
+    with sharp edges, so that nothing is shown that the camera did not see.
+    """
     height, width = pixels.shape[:2]
-    scale = min(1.0, LONGEST / max(height, width))
-    if scale == 1:
-        scale = max(1.0, min(SHORTEST / min(height, width), LONGEST / max(height, width)))
-    if scale != 1:
+    times = min(ENLARGED_HEIGHT // height, LONGEST // width)
+    quality = JPEG_QUALITY
+    if times >= 2:
+        pixels = np.repeat(np.repeat(pixels, times, axis=0), times, axis=1)
+        quality = SHARP_QUALITY
+    elif max(height, width) > LONGEST:
+        scale = LONGEST / max(height, width)
         size = (max(1, int(width * scale)), max(1, int(height * scale)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     grey = pixels.ndim == 2 or pixels.shape[2] == 1
     image: np.ndarray = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR)
-    return image
+    return image, quality
 
 
 def _text(image: np.ndarray, text: str, x: int, base: int, size: float, colour: Tuple[int, int, int]) -> None:

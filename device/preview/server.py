@@ -8,7 +8,6 @@ longest. So whoever holds sockets open without a word pushes out his own ones, a
 
 import collections
 import errno
-import http.server
 import ipaddress
 import re
 import secrets
@@ -16,38 +15,13 @@ import socket
 import socketserver
 import threading
 import time
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, Optional
 
 from device.errors import UsageError
 from device.preview.handler import Handler
-from device.preview.pictures import Picture
-from device.preview.stats import Stats
-from device.preview.switches import Switches
+from device.preview.service import LIMITS, Content, Limits, Service
 
 TOKEN = re.compile("[A-Za-z0-9_-]{12,128}$")
-
-
-class Limits(NamedTuple):
-    """What clients may use up."""
-
-    viewers: int = 8
-    connections: int = 32
-    request_s: float = 5.0
-    send_s: float = 5.0
-    request_bytes: int = 16 << 10
-    body_bytes: int = 1 << 10
-
-
-LIMITS = Limits()
-
-
-class Content(NamedTuple):
-    """What the routes show and switch."""
-
-    camera: Picture
-    lens: Picture
-    stats: Stats
-    switches: Switches
 
 
 class Client:
@@ -59,7 +33,7 @@ class Client:
         self.viewer = False
 
 
-class PreviewServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
+class PreviewServer(socketserver.ThreadingMixIn, Service):
     """Serves the page, each connection in a thread of its own.
 
     Args:
@@ -108,9 +82,7 @@ class PreviewServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.local = own.is_loopback
         self.token = token or ("" if self.local else secrets.token_urlsafe(16))
         host = _outward_address(self.address_family) if own.is_unspecified else str(own)
-        self.own_name = (
-            "[" + host + "]" if ":" in host else host
-        )  # as it stands in the Host header of who follows ``url``
+        self.own_name = "[" + host + "]" if ":" in host else host
         self.url = "http://{}:{}/".format(self.own_name, self.server_address[1])
         if self.token:
             self.url += "?token=" + self.token
@@ -132,7 +104,6 @@ class PreviewServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.server_close()
 
     def begins(self, connection: socket.socket, viewer: bool = False) -> None:
-        """A connection waits for its next request, or becomes a viewer, which keeps its place."""
         with self._lock:
             client = self._clients.get(connection)
             if client is not None:

@@ -4,7 +4,7 @@ import threading
 from typing import Any, Dict, Optional
 
 from device.errors import UsageError
-from device.loop.pipeline import Pipeline
+from device.loop.pipeline import Attack, Pipeline
 from device.preview.attackers import Attacker
 
 
@@ -14,13 +14,17 @@ class Switches:
     Args:
         pipeline: is switched; its settings are where the switches begin.
         attacker: None where there is none, and ``why_not`` says why.
+        attack: what the pipeline is given for the attacker; the default is the attacker itself.
     """
 
-    def __init__(self, pipeline: Pipeline, attacker: Optional[Attacker], why_not: str = "") -> None:
+    def __init__(
+        self, pipeline: Pipeline, attacker: Optional[Attacker], why_not: str = "", attack: Optional[Attack] = None
+    ) -> None:
         self.attack = False
         self.defq = pipeline.controller.mode
         self._pipeline = pipeline
         self._attacker = attacker
+        self._attack = attacker if attack is None else attack
         self._why_not = why_not
         self._lock = threading.Lock()
         self._changed = False
@@ -47,14 +51,13 @@ class Switches:
         with self._lock:
             self.attack, self.defq, self._changed = attack, defq, True
 
-    def apply(self) -> bool:
-        """Do what was asked for, in the loop's thread. Returns whether the attack is on."""
+    def apply(self) -> None:
+        """Do what was asked for; called in the loop's thread between two frames."""
         if self._changed:
             with self._lock:
                 attack, defq, self._changed = self.attack, self.defq, False
-            self._pipeline.attack = self._attacker if attack else None
+            self._pipeline.attack = self._attack if attack else None
             self._pipeline.controller.set_mode(defq)
-        return self._pipeline.attack is not None
 
     def to_dict(self) -> Dict[str, Any]:
         """Where the switches stand, ready for JSON."""
@@ -66,5 +69,9 @@ class Switches:
                 "kind": "none" if attacker is None else attacker.kind,
                 "text": self._why_not if attacker is None else attacker.describe(),
             },
-            "defq": {"mode": self.defq, "active": controller.active, "auto_available": controller.monitor is not None},
+            "defq": {
+                "mode": self.defq,
+                "active": controller.active,
+                "unavailable": {mode: reason for mode, reason in controller.modes.items() if reason},
+            },
         }

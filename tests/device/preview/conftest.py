@@ -4,8 +4,9 @@ import pytest
 
 from device.engines import OnnxRuntimeEngine
 from device.preview.preview import Preview
-from device.preview.recorder import Recorder
-from device.preview.server import Limits, PreviewServer
+from device.preview.preview_sink import PreviewSink
+from device.preview.server import PreviewServer
+from device.preview.service import Limits
 from tests.device.conftest import make_pipeline
 from tests.device.preview.fakes import FakeMonitor, Inverted, Loop, until
 
@@ -13,14 +14,14 @@ from tests.device.preview.fakes import FakeMonitor, Inverted, Loop, until
 @pytest.fixture
 def running(bundle, frames):
     """A pipeline with its preview; what it gives starts a server over it."""
-    recorder = Recorder(len(bundle.relative_costs))
-    pipeline = make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, None, recorder, monitor=FakeMonitor())
+    sink = PreviewSink(bundle.relative_costs, bundle.split)
+    pipeline = make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, None, sink, monitor=FakeMonitor())
     camera = Loop(frames)
     facts = {"bundle": bundle.id, "engine": "engine", "source": camera.describe(), "host": None, "power": "meter"}
-    preview = Preview(pipeline, recorder, facts, Inverted(), power_w=lambda: 2.5, fps=20)
+    preview = Preview(pipeline, sink, facts, Inverted(), power_w=lambda: 2.5, fps=20)
     thread = threading.Thread(target=pipeline.run, args=(camera,))
     thread.start()
-    until(lambda: recorder.newest)
+    until(lambda: sink.newest)
     servers = []
 
     def serve(token=None, limits=Limits(), address="127.0.0.1"):  # noqa: B008

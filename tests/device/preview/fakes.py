@@ -11,7 +11,7 @@ import pytest
 from device.cameras import Camera, Frame
 from device.loop.sinks import Decision
 from device.preview.attackers import Attacker
-from device.preview.recorder import Shot
+from device.preview.preview_sink import Shot
 
 TOKEN = "a-token-of-the-tests"
 
@@ -39,18 +39,32 @@ class Inverted(Attacker):
         return "inverted frames"
 
 
-def decision(number=1, exit_=1, source="edge", sent=0, truth=None, label=0, total=2.0, quantised=False):
-    return Decision(number, label, "circle", 0.75, exit_, source, {"total": total}, sent, truth, quantised)
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
 
 
-def shot(number=1, pixels=None, seen=None, **fields):
+def decision(
+    number=1, exit_=1, source="edge", sent=0, truth=None, label=0, total=2.0, quantised=False, found=None, payload=None
+):
+    return Decision(
+        number, label, "circle", 0.75, exit_, source, {"total": total}, sent, truth, quantised, found, payload
+    )
+
+
+def shot(number=1, pixels=None, seen=None, attacked=False, **fields):
     pixels = np.full((16, 16, 3), 100, np.uint8) if pixels is None else pixels
-    return Shot(number, decision(number, **fields), Frame(number, pixels, None, 0.0), pixels if seen is None else seen)
+    frame = Frame(number, pixels, None, 0.0)
+    return Shot(number, decision(number, **fields), frame, pixels if seen is None else seen, attacked)
 
 
-def write(recorder, count, **fields):
+def write(sink, count, **fields):
     for _ in range(count):
-        recorder.write(decision(**fields), Frame(0, np.zeros((2, 2, 3), np.uint8), None, 0.0), None)
+        sink.write(decision(**fields), Frame(0, np.zeros((2, 2, 3), np.uint8), None, 0.0), None)
 
 
 class Loop(Camera):

@@ -10,41 +10,57 @@ import pytest
 from device.defence.defq import DefQ
 from device.defence.gate import Gate
 from device.preview.pictures import Painter, Picture
-from device.preview.recorder import Recorder
+from device.preview.preview_sink import PreviewSink
 from tests.device.preview.fakes import shot, write
 
 
 @pytest.mark.parametrize(
     ("shape", "size"),
-    [((480, 640, 3), (480, 640)), ((1080, 1920, 3), (360, 640)), ((16, 16, 3), (384, 384)), ((16, 16), (384, 384)),
-     ((16, 16, 1), (384, 384)), ((16, 160, 3), (64, 640)), ((2000, 20, 3), (640, 6))],
+    [((480, 640, 3), (480 + 64, 740)), ((1080, 1920, 3), (360 + 64, 740)), ((16, 16, 3), (384 + 64, 740)),
+     ((16, 16), (384 + 64, 740)), ((16, 16, 1), (384 + 64, 740)), ((16, 160, 3), (240 + 64, 740)),
+     ((2000, 20, 3), (640 + 71, 740))],
 )  # fmt: skip
 def test_camera_picture_is_a_jpeg_of_a_size_for_a_page(bundle, shape, size):
     pixels = np.full(shape, 90, np.uint8)
-    content = Painter(bundle).camera(shot(pixels=pixels, seen=np.full((16, 16, 3), 90, np.uint8)))
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    image = camera_picture(bundle, pixels=pixels, seen=np.full((16, 16, 3), 90, np.uint8))
     assert image.shape == (*size, 3)
-    if min(shape[:2]) >= 16:
-        assert abs(int(image[size[0] // 5, size[1] // 2, 0]) - 90) < 6
+    assert abs(int(image[120, 370, 0]) - 90) < 6
+
+
+def camera_picture(bundle, **fields):
+    content = Painter(bundle).camera(shot(**fields))
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+
+
+def has(picture, colour):
+    return (np.abs(picture.astype(int) - colour).max(-1) < 25).sum() > 100
+
+
+def test_small_frames_keep_their_pixels_as_squares(bundle, frames):
+    image = camera_picture(bundle, pixels=frames[0])
+    shown = image[12:384:24, 178 + 12 : 178 + 384 : 24, ::-1]  # the middle of each square
+    assert np.abs(shown.astype(int) - frames[0]).mean() < 4
+    square = image[24:48, 178 + 24 : 178 + 48].astype(int)
+    assert np.abs(square[4:-4, 4:-4] - square[12, 12]).max() < 12  # no shades between neighbours
+    assert has(image[:384, 174:180], (186, 171, 158))  # with a frame around it
 
 
 def test_camera_picture_marks_source_attack_and_defq(bundle):
-    painter = Painter(bundle)
-
-    def image(**fields):
-        return cv2.imdecode(np.frombuffer(painter.camera(shot(**fields)), np.uint8), cv2.IMREAD_COLOR)
-
-    def has(picture, colour):
-        return (np.abs(picture.astype(int) - colour).max(-1) < 25).sum() > 200
-
     edge, host, fallback = (178, 196, 45), (60, 146, 250), (175, 163, 156)
-    attack, defq = (120, 96, 240), (250, 165, 96)
+    attack, defq = (208, 111, 238), (250, 165, 96)
     for source, colour in (("edge", edge), ("host", host), ("fallback", fallback)):
-        assert has(image(source=source), colour)
-        assert not has(image(source=source), attack)
-    assert has(image(seen=np.full((16, 16, 3), 108, np.uint8)), attack)
-    assert not has(image(), defq)
-    assert has(image(quantised=True), defq)
+        assert has(camera_picture(bundle, source=source), colour)
+        assert not has(camera_picture(bundle, source=source), attack)
+    assert has(camera_picture(bundle, attacked=True), attack)
+    assert not has(camera_picture(bundle), defq)
+    assert has(camera_picture(bundle, quantised=True), defq)
+
+
+def test_camera_picture_marks_a_wrong_class(bundle):
+    red = (94, 107, 255)
+    assert has(camera_picture(bundle, truth=1, label=0), red)
+    assert not has(camera_picture(bundle, truth=1, label=1), red)
+    assert not has(camera_picture(bundle, truth=None), red)
 
 
 def test_lens_shows_clean_attacked_difference_and_what_went_in(bundle, frames):
@@ -74,15 +90,15 @@ def test_lens_shows_the_table_that_a_frame_was_quantised_with(bundle, frames):
 
 
 def test_picture_is_encoded_once_for_all_viewers_and_not_too_often():
-    recorder, drawn = Recorder(5), []
+    sink, drawn = PreviewSink([0.1, 0.2, 0.4, 0.7, 1.0], 2), []
 
     def render(newest):
         drawn.append(newest.number)
         return b"%d" % newest.number
 
-    picture = Picture(recorder, render, fps=20)
+    picture = Picture(sink, render, fps=20)
     assert picture.newer_than(0, 0.01) == (0, b"")
-    write(recorder, 1)
+    write(sink, 1)
     assert not drawn  # nobody looks
     started = time.monotonic()
     results = []
@@ -95,9 +111,9 @@ def test_picture_is_encoded_once_for_all_viewers_and_not_too_often():
     assert drawn == [1]
     number = 1
     for _ in range(4):
-        write(recorder, 3)
+        write(sink, 3)
         number, _ = picture.newer_than(number, 1.0)
-        assert number == recorder.newest.number
+        assert number == sink.newest.number
     assert len(drawn) == 5
     assert time.monotonic() - started > 0.19
-    assert picture.newer_than(recorder.newest.number, 0.02) == (recorder.newest.number, b"%d" % recorder.newest.number)
+    assert picture.newer_than(sink.newest.number, 0.02) == (sink.newest.number, b"%d" % sink.newest.number)

@@ -1,12 +1,14 @@
 """What the preview's server answers."""
 
 import json
+import os
 import re
 
 import cv2
 import numpy as np
 import pytest
 
+from device.preview.handler import FILES, FOLDER
 from tests.device.preview.fakes import ask, switch, until
 
 
@@ -15,7 +17,8 @@ from tests.device.preview.fakes import ask, switch, until
     [
         ("/", "text/html; charset=utf-8", b"<title>Early exits, live</title>"),
         ("/page.css", "text/css; charset=utf-8", b"prefers-color-scheme: dark"),
-        ("/page.js", "text/javascript; charset=utf-8", b"/stream.mjpg"),
+        ("/page.js", "text/javascript; charset=utf-8", b"/stats"),
+        ("/pictures.js", "text/javascript; charset=utf-8", b"/stream.mjpg"),
         ("/view.png", "image/png", b"PNG"),
         ("/stats", "application/json", b'"history"'),
     ],
@@ -31,9 +34,13 @@ def test_routes(running, path, kind, holds):
     assert "Access-Control-Allow-Origin" not in headers
 
 
+def test_all_files_of_the_page_are_served():
+    assert sorted(name for name, _ in FILES.values()) == sorted(os.listdir(FOLDER))
+
+
 def test_page_names_no_outside_address(running):
     server = running()
-    for path in ("/", "/page.css", "/page.js"):
+    for path in FILES:
         text = ask(server, path)[2].decode().replace("http://www.w3.org/2000/svg", "")
         assert not re.search("https?:|//[a-z]+\\.|style=|onclick", text)
 
@@ -65,10 +72,21 @@ def test_stats_tell_the_story(running, bundle):
     assert recent["latency_ms"] > 0
     assert 0 <= recent["accuracy"] <= 1
     history = stats["history"]
-    assert len({len(history[name]) for name in ("left_share", "bytes_per_s", "latency_ms", "attack", "defq")}) == 1
+    assert (
+        len({len(history[name]) for name in ("left_share", "bytes_per_s", "latency_ms", "attack", "defq", "host_down")})
+        == 1
+    )
     assert stats["newest"]["label"] in bundle.labels
     assert stats["attack"] == {"on": False, "available": True, "kind": "twin", "text": "inverted frames"}
-    assert stats["defq"] == {"mode": "off", "active": False, "auto_available": True}
+    assert (stats["defq"]["mode"], stats["defq"]["active"], list(stats["defq"]["unavailable"])) == (
+        "off",
+        False,
+        ["gated"],
+    )
+    assert stats["host_down_s"] is None
+    row = stats["comparison"][0]
+    assert (row["attacked"], row["defence"], row["payloads"]) == (False, "none", [])
+    assert row["energy_mj"] > 0
     assert stats["monitor"] == {"state": "ok", "alarms": 0}
     server.pipeline.controller.monitor.attacked, server.pipeline.controller.monitor.alarms = True, 1
     until(lambda: settled()["monitor"] == {"state": "suspected", "alarms": 1})

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from device.preview.server import Client, Limits
+from device.preview.server import Client
+from device.preview.service import Limits
 from tests.device.preview.fakes import ask, until
 
 
@@ -38,7 +39,7 @@ def test_stream_of_jpegs_at_the_wanted_rate(running):
     connection.close()
     assert spent > 0.3  # 20 a second at most
     for part in parts:
-        assert cv2.imdecode(np.frombuffer(part, np.uint8), cv2.IMREAD_COLOR).shape == (384, 384, 3)
+        assert cv2.imdecode(np.frombuffer(part, np.uint8), cv2.IMREAD_COLOR).shape == (384 + 2 * 64, 740, 3)
     assert len(set(parts)) > 2
 
 

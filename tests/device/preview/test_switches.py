@@ -22,14 +22,14 @@ def test_switches_take_effect_between_frames(pipeline):
     assert (switches.attack, switches.defq) == (False, "off")
     switches.ask({"attack": True, "defq": "on"})
     assert (pipeline.attack, pipeline.controller.mode) == (None, "off")
-    assert switches.apply() is True
+    switches.apply()
     assert (pipeline.attack, pipeline.controller.mode) == (attacker, "on")
     switches.ask({"defq": "auto"})
-    assert switches.apply() is True
+    switches.apply()
     assert (pipeline.controller.mode, switches.to_dict()["defq"]["mode"]) == ("auto", "auto")
     switches.ask({"attack": False})
     switches.ask({"defq": "off"})
-    assert switches.apply() is False
+    switches.apply()
     assert (pipeline.attack, pipeline.controller.mode) == (None, "off")
 
 
@@ -64,4 +64,5 @@ def test_switches_refuse_what_this_run_cannot_do(bundle):
         switches.ask({"defq": "auto"})
     state = switches.to_dict()
     assert state["attack"] == {"on": False, "available": False, "kind": "none", "text": "the source has no twins"}
-    assert state["defq"]["auto_available"] is False
+    assert sorted(state["defq"]["unavailable"]) == ["auto", "gated"]
+    assert "no monitor" in state["defq"]["unavailable"]["auto"]
