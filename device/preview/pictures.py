@@ -163,7 +163,14 @@ def _for_page(pixels: np.ndarray) -> Tuple[np.ndarray, int]:
 
 def _text(image: np.ndarray, text: str, x: int, base: int, size: float, colour: Tuple[int, int, int]) -> None:
     # OpenCV's own font has ASCII alone
-    cv2.putText(image, text.encode("ascii", "replace").decode(), (x, base), FONT, size, colour, 1, cv2.LINE_AA)
+    cv2.putText(
+        image, text.encode("ascii", "replace").decode(), (x, base), FONT, size, colour, _thickness(size), cv2.LINE_AA
+    )
+
+
+def _thickness(size: float) -> int:
+    """Of the strokes: large pictures are shown smaller than they are."""
+    return 2 if size > 0.9 else 1
 
 
 def _tag(image: np.ndarray, text: str, x: int, middle: int, size: float, colour: Tuple[int, int, int]) -> None:
@@ -174,7 +181,7 @@ def _tag(image: np.ndarray, text: str, x: int, middle: int, size: float, colour:
 
 
 def _tag_width(text: str, size: float) -> int:
-    return int(cv2.getTextSize(text, FONT, 0.7 * size, 1)[0][0]) + int(18 * size)
+    return int(cv2.getTextSize(text, FONT, 0.7 * size, _thickness(0.7 * size))[0][0]) + int(18 * size)
 
 
 def _encoded(image: np.ndarray, suffix: str, settings: List[int]) -> bytes:

@@ -70,6 +70,8 @@ class Program:
 
     def stop(self):
         """Ctrl-C; what it printed since its address."""
+        if self._process.returncode is not None:
+            return ""
         self._process.send_signal(signal.SIGINT)
         try:
             return self._process.communicate(timeout=20)[0]
@@ -127,11 +129,32 @@ def program():
 
 
 @pytest.fixture(scope="session")
-def preview(bundle, program):
+def host(bundle, program):
+    """Start a host of the bundle, at a port or any free one."""
+
+    def start(port=0):
+        return program(
+            r"(http://127\.0\.0\.1:\d+)", "host", "serve", "--bundle", bundle, "--port", port, "--threads", 1
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def preview_of(program):
+    """Start a preview of a bundle's frames, or of another source."""
+
+    def start(bundle, source="bundle:clean", *options):
+        given = ("--bundle", bundle, "--source", source, "--port", 0, "--threads", 1, "--engine", "onnxruntime")
+        return program(r"preview: (\S+)", "device", "preview", *given, *options)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def preview(bundle, host, preview_of):
     """The address of a preview of the bundle's frames, with a host."""
-    host = program(r"(http://127\.0\.0\.1:\d+)", "host", "serve", "--bundle", bundle, "--port", 0, "--threads", 1)
-    options = ("--bundle", bundle, "--source", "bundle:clean", "--host", host.url, "--port", 0, "--threads", 1)
-    return program(r"preview: (\S+)", "device", "preview", *options, "--engine", "onnxruntime").url
+    return preview_of(bundle, "bundle:clean", "--host", host().url).url
 
 
 @pytest.fixture

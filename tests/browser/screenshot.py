@@ -1,18 +1,29 @@
-"""python -m tests.browser.screenshot: take docs/preview.png anew. Photographs, a live attacker, a host; a minute and a half.
+"""python -m tests.browser.screenshot: take docs/preview.png and docs/preview-host-down.png anew; two minutes.
 
-CIFAR-10's images are not ours to give away, so the picture shows the photographs of scikit-image.
+CIFAR-10's images are not ours to give away, so the pictures show the photographs of scikit-image, attacked by a live attacker.
 """
 
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from export.bundle.writer import BundleSettings, export_bundle
 from tests.browser.conftest import ROOT, Program, start_browser
-from tests.browser.test_preview_page import Page
+from tests.browser.page import Page
 
-CLEAN_S, ATTACKED_S, DEFENDED_S = 25, 15, 22
+CLEAN, ATTACKED, DEFENDED = 220, 120, 170  # frames of each
+PATIENCE_S = 120.0
+
+
+def until(found: Callable[[], object]) -> None:
+    """Wait until ``found`` returns something true."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not found():
+        if time.monotonic() > end_s:
+            raise SystemExit(f"did not happen within {PATIENCE_S:.0f} s")
+        time.sleep(0.2)
 
 
 def main() -> None:
@@ -20,8 +31,8 @@ def main() -> None:
     parser.add_argument("--model", default="mobilenet")
     parser.add_argument("--rad", default=10, type=int)
     parser.add_argument("--source", default="photos:?seed=9&rate=12")
-    parser.add_argument("--scheme", choices=("light", "dark"), default="dark")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "preview.png")
+    parser.add_argument("--scheme", choices=("light", "dark"), default="light")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", metavar="FOLDER")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         bundle = export_bundle(arguments.model, Path(work) / arguments.model, BundleSettings())
@@ -35,18 +46,27 @@ def main() -> None:
         browser = start_browser(Path(work) / "profile")
         try:
             page = Page(browser)
-            page.open(preview.url, 1280, 940, arguments.scheme)
-            time.sleep(CLEAN_S)
+            page.open(preview.url, 1280, 800, arguments.scheme)
+
+            def seen(condition: str, frames: int) -> Callable[[], bool]:
+                return lambda: int(page.row(condition)["frames"]) >= frames
+
+            until(seen("clean none", CLEAN))
             page.click("#attack")
-            time.sleep(ATTACKED_S)
-            page.click("label:has([value=on])")
-            time.sleep(DEFENDED_S)
-            print(f"wrote {page.shot(arguments.out)}")
+            until(seen("attacked none", ATTACKED))
+            page.click("label:has([value=gated])")
+            until(seen("attacked gated", DEFENDED))
+            print(f"wrote {page.shot(arguments.out / 'preview.png')}")
+            host.stop()
+            until(lambda: page.state() == "host-down" and page.run(DOWN) >= 12)
+            print(f"wrote {page.shot(arguments.out / 'preview-host-down.png')}")
         finally:
             browser.quit()
             for program in (preview, attacker, host):
                 program.stop()
 
+
+DOWN = "const lane = document.querySelector('.lane-down'); return lane ? Number(lane.getAttribute('width')) : 0"
 
 if __name__ == "__main__":
     main()

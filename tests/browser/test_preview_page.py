@@ -3,59 +3,14 @@
 Screenshots go to $SCREENSHOTS, else to a temporary folder.
 """
 
-import base64
 import os
 from pathlib import Path
 
 import pytest
 
+from tests.browser.page import Page
+
 pytestmark = pytest.mark.slow
-
-
-class Page:
-    def __init__(self, browser):
-        self._browser = browser
-
-    def open(self, url, width=1280, height=940, scheme="light"):
-        self.look(width, height, scheme)
-        self._browser.get(url)
-        self.run("return turn({attack: false, defq: 'off'})")  # wherever the last test left them
-
-    def look(self, width, height, scheme):
-        phone = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self._browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        self._browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-
-    def run(self, script, *arguments):
-        return self._browser.execute_script(script, *arguments)
-
-    def text(self, id_):
-        return self._browser.find_element("id", id_).text
-
-    def share(self):
-        """Frames that leave on the device, percent; None before there is a figure."""
-        text = self.text("share").replace("\u202f", "").rstrip("%")
-        return int(text) if text.isdigit() else None
-
-    def bars(self):
-        """Height of every bar of the histogram, in pixels."""
-        return self.run(
-            "return [...document.querySelectorAll('.bar')].map((bar) => bar.getBoundingClientRect().height)"
-        )
-
-    def click(self, css):
-        self._browser.find_element("css selector", css).click()
-
-    def shot(self, file):
-        size = self._browser.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        shot = self._browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-        file.write_bytes(base64.b64decode(shot["data"]))
-        return file
-
-    def complaints(self):
-        return [entry["message"] for entry in self._browser.get_log("browser")]
 
 
 @pytest.fixture
@@ -87,7 +42,8 @@ def test_attack_moves_exits_to_the_right_and_defq_brings_them_back(page, preview
     wait(lambda: page.share() is not None and page.share() <= 3)
     wait(lambda: sum(page.bars()[:3]) < 0.3 * sum(clean_bars[:3]))
     wait(lambda: page.run("return document.querySelectorAll('.under-attack').length") == 3)
-    assert page.text("sentence").endswith("under attack")
+    wait(lambda: page.text("sentence").endswith("under attack"))
+    assert page.run("return document.querySelectorAll('.while-down').length") == 0
     attacked_traffic = page.run("return document.getElementById('now-bytes').textContent")
     assert _bytes(attacked_traffic) > 1.5 * _bytes(clean_traffic)
     attacked_share = page.share()
@@ -98,10 +54,22 @@ def test_attack_moves_exits_to_the_right_and_defq_brings_them_back(page, preview
     wait(lambda: page.text("sentence").endswith("under attack, behind DefQ"))
     wait(lambda: page.run("return document.querySelectorAll('.lane-defq').length") == 3)
     assert _bytes(page.text("now-bytes")) < _bytes(attacked_traffic)
-    wait(lambda: page.run("return document.querySelector('[data-seen=\"11\"] td').textContent") != "–")
+    wait(lambda: int(page.row("attacked defq")["frames"]) > 20)
     page.shot(shots / "defended_light.png")
-    page.look(1280, 940, "dark")
+    page.look(1280, 800, "dark")
     page.shot(shots / "defended_dark.png")
+
+    page.click("label:has([value=gated])")
+    wait(lambda: page.text("sentence").endswith("under attack, behind gated DefQ"))
+    wait(lambda: int(page.row("attacked gated")["frames"]) > 20)
+    page.shot(shots / "gated_dark.png")
+    clean, attacked, defended = (page.row(each) for each in ("clean none", "attacked none", "attacked defq"))
+    assert _number(clean["left"]) > 50 > 5 > _number(attacked["left"])
+    assert float(attacked["efcy"]) < float(defended["efcy"]) < float(clean["efcy"])
+    assert _bytes(clean["bytes"]) < _bytes(defended["bytes"]) < _bytes(attacked["bytes"])
+    assert _number(clean["accuracy"]) > _number(attacked["accuracy"])
+    assert page.run("return document.querySelector('.seen thead').textContent").count("traffic a frame, fp32") == 1
+    assert page.text("payload") == "as fp32"
 
     page.click("label:has([value=off])")
     page.click("#attack")
@@ -127,20 +95,26 @@ def _bytes(text):
     return float(number) * {"B": 1, "kB": 1e3, "MB": 1e6}[unit]
 
 
+def _number(text):
+    return int(text.replace("\u202f", "").rstrip("%"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_phone(page, preview, wait, shots, scheme):
-    page.open(preview, 360, 740, scheme)
+    page.open(preview, 390, 844, scheme)
     wait(lambda: page.share() is not None)
-    assert page.run("return document.documentElement.scrollWidth") == 360  # nothing sticks out
+    assert page.run("return document.documentElement.scrollWidth") == 390  # nothing sticks out
     ground = page.run("return getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
-    inside = "const box = document.querySelector(arguments[0]).getBoundingClientRect(); return [box.top >= 0, box.bottom <= 740]"
+    inside = "const box = document.querySelector(arguments[0]).getBoundingClientRect(); return [box.top >= 0, box.bottom <= 844]"
     for css in ("#share", "#picture", "#attack", "[name=defq]"):  # to be seen and reached without scrolling
         assert page.run(inside, css) == [True, True], css
     sizes = page.run(
-        "return [...document.querySelectorAll('button, .choice label')].map((each) => each.getBoundingClientRect().height)"
+        "return [...document.querySelectorAll('button[role=switch], .choice label')].map((each) => each.getBoundingClientRect().height)"
     )
     assert min(sizes) >= 32
+    hidden = "const box = document.querySelector('.scroll'); return box.scrollWidth - box.clientWidth"
+    assert page.run(hidden) == 0  # the whole comparison
     page.shot(shots / f"phone_{scheme}.png")
 
 
@@ -148,6 +122,7 @@ def test_phone(page, preview, wait, shots, scheme):
 def test_text_has_contrast(page, preview, wait, scheme):
     page.open(preview, scheme=scheme)
     wait(lambda: page.share() is not None)
+    wait(lambda: page.text("attack-text"))
     ratios = page.run(CONTRAST)
     assert len(ratios) > 30
     weak = {text: round(ratio, 2) for text, ratio in ratios if ratio < 4.5}
@@ -190,6 +165,9 @@ def test_keyboard_reaches_and_works_the_switches(page, preview, wait, browser):
         browser.switch_to.active_element.send_keys(key)
 
     browser.find_element("css selector", "body").send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "RAD"
+    assert page.text("meaning").startswith("Relative accuracy drop")
+    press(Keys.TAB)
     assert browser.switch_to.active_element.get_attribute("id") == "attack"
     press(Keys.SPACE)
     wait(lambda: browser.switch_to.active_element.get_attribute("aria-checked") == "true")
@@ -213,23 +191,8 @@ def test_every_control_and_picture_has_a_name(page, preview, wait, browser):
         if role in ("switch", "radio", "image", "heading", "group", "radiogroup") and not node.get("ignored"):
             named.setdefault(role, []).append(node.get("name", {}).get("value", ""))
     assert named["switch"] == ["Attack"]
-    assert named["radio"] == ["off", "on", "auto"]
+    assert named["radio"] == ["off", "on", "gated", "auto"]
     assert "DefQ" in named.get("group", []) + named.get("radiogroup", [])
     assert len(named["image"]) >= 8  # the camera, three curves, four views
     assert all(named["image"])
     assert "Where frames leave" in " ".join(named["heading"])
-
-
-def test_page_says_when_the_device_is_gone(page, bundle, program, wait):
-    from selenium.common.exceptions import WebDriverException
-
-    options = ("--bundle", bundle, "--source", "bundle:clean", "--port", 0, "--threads", 1, "--engine", "onnxruntime")
-    alone = program(r"preview: (\S+)", "device", "preview", *options)
-    page.open(alone.url)
-    wait(lambda: page.text("link") == "live")
-    assert "no host" in page.text("host")
-    assert "Traceback" not in alone.stop()
-    try:
-        wait(lambda: "does not answer" in page.text("link"))
-    except WebDriverException as error:
-        pytest.fail(str(error))
