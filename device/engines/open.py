@@ -16,6 +16,7 @@ from device.engines.flat_head import TOLERANCE, TOLERANCE_FP16, check_answers, r
 from device.engines.onnx_runtime import OnnxRuntimeEngine, OnnxRuntimeGpuEngine
 from device.engines.tensorrt import TensorRtEngine
 from device.errors import EngineError, UsageError
+from device.system.suggest import did_you_mean
 
 CPU = "onnxruntime"
 ON_GPU = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
@@ -50,7 +51,8 @@ def open_engine(bundle: Bundle, name: str = "auto", threads: int = 0, fp16: bool
         EngineError: not even the CPU can run the head.
     """
     if name not in NAMES:
-        raise UsageError("found --engine {}; expected {} or {}".format(name, ", ".join(NAMES[:-1]), NAMES[-1]))
+        raise UsageError("found --engine {}; expected {} or {}{}".format(
+            name, ", ".join(NAMES[:-1]), NAMES[-1], did_you_mean(name, NAMES)))  # fmt: skip
     if fp16 and name not in HALF:
         raise UsageError("found --fp16 with --engine {}; expected {}; leave it out: ONNX Runtime computes in float32 there".format(
             name, " or ".join(HALF)))  # fmt: skip

@@ -8,6 +8,7 @@ from device.power.base import EnergyReading, Meter, PowerSensor
 from device.power.csv_file import CsvFile
 from device.power.none import NoSensor
 from device.system.board import Runner, run_tool
+from device.system.suggest import did_you_mean
 
 __all__ = [
     "EnergyReading", "Meter", "NoSensor", "PowerSensor", "Probe", "find_sensor", "list_sensors", "open_sensor",
@@ -84,7 +85,8 @@ def open_sensor(text: str, root: str = "/", run: Runner = run_tool) -> PowerSens
     if option == "csv" and rest:
         return CsvFile(rest)
     if option not in SENSORS or (rest and option != "ina2xx"):
-        raise UsageError("found --power {}; expected auto, none, {} or csv:FILE".format(text, ", ".join(SENSORS)))
+        raise UsageError("found --power {}; expected auto, none, {} or csv:FILE{}".format(
+            text, ", ".join(SENSORS), did_you_mean(text, ("auto", "none", *SENSORS))))  # fmt: skip
     probe = _probe(option, root, run, rest)
     if probe.sensor is not None:
         return probe.sensor

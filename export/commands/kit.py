@@ -6,6 +6,7 @@ from pathlib import Path
 
 from device.bundle.reader import load_bundle
 from device.errors import UsageError
+from device.system.suggest import did_you_mean
 from export.commands.options import add_debug
 from export.kit.archive import kit_files, write_kit
 from export.kit.boards import BOARDS, JETPACK4_ON_X86
@@ -37,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     board = {**BOARDS, JETPACK4_ON_X86.name: JETPACK4_ON_X86}.get(arguments.board)
     if board is None:
-        raise UsageError(f"found board {arguments.board!r}; expected one of {', '.join(BOARDS)}")
+        raise UsageError(
+            f"found board {arguments.board!r}; expected one of {', '.join(BOARDS)}{did_you_mean(arguments.board, BOARDS)}"
+        )
     if not arguments.bundle:  # make without BUNDLE
         raise UsageError(
             "found no bundle; expected the folder of one, as in: make flash-kit BUNDLE=build/vgg16 BOARD=NAME"

@@ -11,6 +11,7 @@ from device.defence.defq import DefQ
 from device.defence.gate import Gate
 from device.errors import UsageError
 from device.system.options import decimal_number
+from device.system.suggest import did_you_mean
 from export.calibration.last_exit import table_until
 from export.calibration.table import TableFile
 from export.data.frames import to_pixels
@@ -82,7 +83,8 @@ def defence_named(name: str, table: TableFile | None = None) -> Defence:
         found = re.fullmatch(pattern, name)
         if found:
             return build(name, table, *found.groups())
-    raise UsageError(f"found defence {name!r}; expected one of: {FORMS}")
+    without_number = [form for form in FORMS.split(", ") if ":" not in form and "*" not in form]
+    raise UsageError(f"found defence {name!r}; expected one of: {FORMS}{did_you_mean(name, without_number)}")
 
 
 def table_defence(name: str, table: np.ndarray) -> Defence:

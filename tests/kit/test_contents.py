@@ -152,6 +152,8 @@ def test_unknown_board():
         UsageError, match="found board 'pi'; expected one of pi-bookworm, pi-trixie, jetson-nano, orin-jp6"
     ):
         run_kit(arguments("--bundle", TINY, "--board", "pi"))
+    with pytest.raises(UsageError, match=r"; did you mean pi-trixie\?$"):
+        run_kit(arguments("--bundle", TINY, "--board", "pi-trixi"))
     with pytest.raises(UsageError, match="found no bundle; expected the folder of one, as in: make flash-kit"):
         run_kit(arguments("--bundle", "", "--board", "pi-bookworm"))
 

@@ -212,6 +212,8 @@ def test_fp16_without_tensorrt(no_gpu, bundle, capsys):
 def test_unknown_engine(bundle):
     with pytest.raises(UsageError, match="found --engine openvino; expected auto, .* or tensorrt"):
         open_engine(bundle, "openvino")
+    with pytest.raises(UsageError, match=r"; did you mean tensorrt\?$"):
+        open_engine(bundle, "TensorRT")
 
 
 def test_probe_tells_of_every_engine(no_gpu, bundle):

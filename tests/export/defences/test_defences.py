@@ -72,6 +72,11 @@ def test_an_unknown_defence_is_one_sentence(name):
         defence_named(name, VGG16)
 
 
+def test_a_defence_that_is_almost_right_is_told_the_right_one():
+    with pytest.raises(UsageError, match=r"; did you mean searched\?$"):
+        defence_named("serched", VGG16)
+
+
 @pytest.mark.parametrize("shape", [(32, 32), (24, 40)])
 def test_the_form_with_gradients_is_the_devices(shape):
     images, table = photos(4, *shape), shipped_table("resnet56").baked(20, 100)
