@@ -54,6 +54,11 @@ CONDITIONS = (
     Condition("attacked + gated DefQ", True, "gated"),
 )
 
+EXAMPLES = (
+    "defq bench --bundle build/vgg16 --json before.json",
+    "defq bench --compare before.json after.json",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session_arguments(parser, bundle_required=False)

@@ -27,6 +27,11 @@ from device.system.printable import printable
 
 MAX_TABLE_BYTES = 16 << 20
 
+EXAMPLES = (
+    "defq jpeg --bundle build/vgg16 --out build/jpeg",
+    "defq jpeg --table tables/vgg16.json --source dir:photos --out build/jpeg",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument

@@ -29,6 +29,11 @@ from device.system.systemd import notify, wait_alive
 PACE = {scheme: "?loop=1&rate=15" for scheme in ("bundle", "npz", "dir")}
 PACE["photos"] = "?rate=15"
 
+EXAMPLES = (
+    "defq preview --bundle build/vgg16 --source v4l2:///dev/video0 --address 0.0.0.0",
+    "defq preview --bundle build/vgg16 --source bundle:clean?loop=1 --defq auto",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session_arguments(parser)

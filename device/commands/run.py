@@ -21,6 +21,11 @@ from device.loop.summary import Summary
 from device.system.files import write_file
 from device.system.systemd import notify
 
+EXAMPLES = (
+    "defq run --bundle build/vgg16 --source v4l2:///dev/video0 --host http://192.168.1.20:8000",
+    "defq run --bundle build/vgg16 --source bundle:attacked --defq off --summary -",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session_arguments(parser)

@@ -39,6 +39,12 @@ class Job(NamedTuple):
     """For the case that nobody expected."""
 
 
+EXAMPLES = (
+    "defq doctor",
+    "defq doctor --bundle build/vgg16 --source v4l2:///dev/video0 --host http://192.168.1.20:8000",
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--bundle", metavar="DIR", help="check this bundle, and run its head")

@@ -61,6 +61,12 @@ class ClusterSettings(NamedTuple):
     downscale_s: float = 60.0
 
 
+EXAMPLES = (
+    "defq cluster --bundle build/vgg16",
+    "defq cluster --bundle build/vgg16 --replicas 2-8 --ray-address auto",
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_arguments(parser)
     add_options(parser)

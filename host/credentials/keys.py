@@ -38,6 +38,12 @@ class _Plan(NamedTuple):
     renew: bool
 
 
+EXAMPLES = (
+    "defq keys --out keys --name host.local --device camera1",
+    "defq keys --out keys --rotate camera1",
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", required=True, metavar="DIR", help="folder of the keys; what is there stays, and is used")

@@ -29,6 +29,11 @@ KEEP_ALIVE_S = 75  # a device's connection is idle while its frames leave early
 TICKS = 100  # of a tenth of a second, before certificates are looked at again
 WATCHERS = 64  # connections to the metrics' address
 
+EXAMPLES = (
+    "defq serve --bundle build/vgg16 --address 0.0.0.0 --token-file keys/tokens.txt",
+    "defq serve --bundle build/vgg16 --port 8443 --tls-cert keys/host.pem --tls-key keys/host-key.pem",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_arguments(parser)
