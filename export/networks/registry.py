@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import export.networks
 from device.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 ASSIGNED = re.compile("^SPEC = ", re.MULTILINE)
 
 
-@functools.cache
 def network_names() -> tuple[str, ...]:
     """The names of all networks, sorted. Their modules are read, not imported: a help text needs no PyTorch."""
-    here = Path(__file__)
-    files = (file for file in here.parent.glob("*.py") if file != here)
+    files = (file for folder in export.networks.__path__ for file in Path(folder).glob("*.py"))
     return tuple(sorted(file.stem for file in files if ASSIGNED.search(file.read_text(encoding="utf-8"))))
 
 
