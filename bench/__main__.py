@@ -13,7 +13,7 @@ import cv2
 from bench import board, defq, head, host, loop, preview
 from bench.measure import machine
 from export.bundle.writer import BundleSettings, export_bundle
-from export.networks.model_files import shipped_table
+from export.calibration.table_reader import shipped_table
 from export.networks.registry import network_names
 
 BUNDLES = Path("build/bundles")

@@ -1,6 +1,9 @@
 """A network small enough to be committed as a bundle: python -m tests.tiny writes tests/device/data/tiny_bundle."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -9,6 +12,9 @@ from torch import nn
 from export.bundle.writer import BundleSettings, write_bundle
 from export.calibration.card import ModelCard
 from export.calibration.cost import early_exit, operating_point, relative_costs, score
+from export.calibration.last_exit import LastExit
+from export.calibration.model import CalibratedModel
+from export.calibration.table_file import TableFile
 from export.data.frames import write_frames
 from export.networks.sdn import SDN, InternalClassifier
 from export.networks.spec import NetworkSpec
@@ -17,7 +23,7 @@ from export.networks.weights import to_tensor
 DATA = Path(__file__).parent / "device" / "data"
 CLASSES = ["circle", "square", "star"]
 THRESHOLDS = {5: 0.62, 10: 0.55}
-TABLE = {"table": (np.add.outer(np.arange(8), np.arange(8)) * 2 + 20).tolist()}
+TABLE = TableFile(np.add.outer(np.arange(8), np.arange(8)) * 2 + 20)
 SHAPE = (3, 16, 16)
 
 
@@ -58,6 +64,14 @@ def card(tiny: SDN) -> ModelCard:
     costs, scores = relative_costs(tiny), score(tiny, np.zeros((1, *SHAPE[1:], 3), np.uint8))
     points = {rad: operating_point(scores, np.zeros(1, int), costs, value) for rad, value in THRESHOLDS.items()}
     return ModelCard(tuple(CLASSES), tuple(costs), points)
+
+
+def calibrated(
+    tiny: SDN, last_exits: Mapping[int, int] = MappingProxyType({}), table: TableFile | None = None
+) -> CalibratedModel:
+    """The network under the name of a real one. last_exits: from 1, for each RAD."""
+    found = {rad: LastExit(each, 1.0, 0.0, {}) for rad, each in last_exits.items()}
+    return CalibratedModel("vgg16", tiny, replace(card(tiny), last_exits=found), table, "tiny")
 
 
 def write(folder: Path, settings: BundleSettings = BundleSettings(split=2)) -> Path:  # noqa: B008 (immutable)

@@ -18,9 +18,11 @@ from device.payload.forms import UINT8, deflated, quantised
 from export.bundle.frame_set import FILE, MadeFrames, frames_of, pack_frames
 from export.calibration.card import ModelCard, read_card
 from export.calibration.shortened import shortened
+from export.calibration.table_file import TableFile
+from export.calibration.table_reader import own_table
 from export.data import datasets
 from export.data.classes import check_labels
-from export.networks.model_files import ModelFiles, own_table, shipped
+from export.networks.model_files import ModelFiles, shipped
 from export.networks.sdn import SDN
 from export.networks.weights import load_network, to_tensor
 from export.onnx import graphs, parts
@@ -63,7 +65,7 @@ def export_bundle(
         UsageError: a split that the network does not have.
     """
     files = files or shipped(model)
-    network, card, table = load_network(model, files.weights), read_card(files), own_table(files).content
+    network, card, table = load_network(model, files.weights), read_card(files), own_table(files)
     check_labels(network, card.classes)
     whole, whole_card = network, card
     if settings.last_exit:
@@ -103,7 +105,7 @@ def write_bundle(
     model: str,
     network: SDN,
     card: ModelCard,
-    table: dict[str, Any],
+    table: TableFile,
     out: Path,
     settings: BundleSettings,
     frames: np.ndarray,
@@ -116,7 +118,7 @@ def write_bundle(
         model: a name for it.
         network: in evaluation mode.
         card: of which classes, relative costs and thresholds are needed (export.calibration.calibrate measures it).
-        table: content of a table file.
+        table: of which the steps alone are needed.
         out: the folder; an existing bundle in it is replaced, anything else is left alone.
         frames: uint8 (n, h, w, c) to compare the graphs with PyTorch on; ``origin`` names them.
         frame_set: for the device's bench and preview (export.frame_set.make_frames makes it).
@@ -127,7 +129,7 @@ def write_bundle(
     """
     check_settings(model, card, table, out, settings)
     check_labels(network, card.classes)
-    steps = np.array(table["table"])
+    steps = table.steps
     thresholds = {str(rad): float(point.threshold) for rad, point in card.thresholds.items()}
     calibration = card.as_json()
     exported = parts.export_blocks(network)
@@ -139,7 +141,7 @@ def write_bundle(
     check_forms(models, steps, levels, thresholds[str(settings.rad)], frames, origin)
 
     contents = {f"{name}.onnx": graph.SerializeToString() for name, graph in models.items()}
-    contents["table.json"] = (json.dumps(table, indent=1) + "\n").encode()
+    contents["table.json"] = (json.dumps(table.as_json(), indent=1) + "\n").encode()
     contents["labels.txt"] = ("\n".join(card.classes) + "\n").encode()
     about_frames: dict[str, Any] = {}
     if frame_set is not None:
@@ -178,7 +180,7 @@ def write_bundle(
         },
         "defq": {"file": "table.json", "fused": settings.fuse_defq, "table": steps.tolist()},
         "calibration": {name: calibration.get(name) for name in ("thresholds", "accuracy_calibration", "images", "shares")},
-        "provenance": {"weights_sha256": card.weights_sha256, "table_attack": table.get("attack")},
+        "provenance": {"weights_sha256": card.weights_sha256, "table_attack": table.attack and table.attack.as_json()},
         "tools": {
             "python": platform.python_version(), "torch": torch.__version__, "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
@@ -196,7 +198,7 @@ def write_bundle(
     return out
 
 
-def check_settings(model: str, card: ModelCard, table: dict[str, Any], out: Path, settings: BundleSettings) -> None:
+def check_settings(model: str, card: ModelCard, table: TableFile, out: Path, settings: BundleSettings) -> None:
     """Say what stands against a bundle before anything that takes long.
 
     Raises:
@@ -209,9 +211,9 @@ def check_settings(model: str, card: ModelCard, table: dict[str, Any], out: Path
             f"found --split {settings.split}; expected 1 to {exits - 1}, the internal classifiers of {model}"
             + (" before its last exit" if settings.last_exit else "")
         )
-    if table.get("weights_sha256", card.weights_sha256) != card.weights_sha256:
+    if table.weights_sha256 not in (None, card.weights_sha256):
         raise DataError(
-            f"found a table learned on weights {table['weights_sha256'][:12]}; the weights are {str(card.weights_sha256)[:12]}; "
+            f"found a table learned on weights {str(table.weights_sha256)[:12]}; the weights are {str(card.weights_sha256)[:12]}; "
             f"bake it again with: python -m export table --model {model}"
         )
     if out.exists() and not out.is_dir():

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from device.errors import DataError
 from device.loop.exits import efcy
 from export.calibration.cost import ExitScores, OperatingPoint, early_exit, operating_point
 from export.networks.sdn import SDN
@@ -103,22 +102,3 @@ def ending_at(network: SDN, last: int) -> SDN:
     end = nn.Sequential(network.blocks[last - 1], network.ics[last - 1])
     blocks, ics = list(network.blocks)[: last - 1], list(network.ics)[: last - 1]
     return SDN(network.stem, blocks, ics, end, network.input_shape).eval()
-
-
-def table_until(table: dict[str, Any], rad: int, last: int) -> dict[str, Any]:
-    """A table's file for a network that ends at exit ``last`` for ``rad``: with the gate that was calibrated for that,
-    where there is one, and else with the one for the whole network.
-
-    Raises:
-        DataError: ``last_exit_gates`` holds no gates.
-    """
-    try:
-        gate = table.get("last_exit_gates", {}).get(str(rad), {})
-        its_exit = gate.get("last_exit")
-    except AttributeError:
-        raise DataError(
-            f"found no usable last_exit_gates in a table; expected a gate for RAD {rad}, or none; make it again with: "
-            f"python -m export gate --model {table.get('model', 'mobilenet')} --last-exit {rad}"
-        ) from None
-    rest = {name: each for name, each in table.items() if name != "last_exit_gates"}
-    return {**rest, "gate": gate} if its_exit == last else rest

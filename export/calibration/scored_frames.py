@@ -1,33 +1,26 @@
-"""Frames of one kind behind a gate on trial: what each setting of it would give, without running the network anew."""
-
-from typing import NamedTuple
+"""Calibration images with their scores, to try the stages of a noise gate on without running the network every time."""
 
 import numpy as np
 
 from device.defence.gate import noise_level
 from export.calibration.cost import ExitScores, OperatingPoint, operating_point, score
+from export.calibration.gate_file import GateStage
 from export.calibration.last_exit import up_to
 from export.calibration.model import CalibratedModel
 from export.defences import table_defence
 
 LEVELS = np.round(np.arange(0.35, 2.01, 0.05), 2)
-"""Noise levels that a stage may begin at."""
-
-
-class Stage(NamedTuple):
-    """A stage on trial: level, threshold for each RAD, table."""
-
-    level: float
-    lows: dict[int, float]
-    table: np.ndarray
+"""Noise levels at which a stage may begin, in units of pixels 0..255."""
 
 
 class ScoredFrames:
-    """One kind of frames with their noise levels, and their scores as they are and behind any table.
+    """Frames of one kind, clean or under one attack, with their noise levels and their scores without and with DefQ.
 
     Args:
-        pixels: uint8 (n, h, w, 3); labels: int (n,).
-        last: the exit, from 1, where frames leave at the latest; of all exits if None.
+        pixels: uint8 (n, h, w, 3).
+        labels: int (n,), the true classes.
+        model: the network that scores them.
+        last: the exit, from 1, at which the network ends; None: at the final classifier.
     """
 
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, model: CalibratedModel, last: int | None = None) -> None:
@@ -37,7 +30,8 @@ class ScoredFrames:
         self._behind: dict[bytes, ExitScores] = {}
 
     def behind(self, table: np.ndarray) -> ExitScores:
-        """Scores behind DefQ; frames that no level finds keep their plain ones."""
+        """Scores behind DefQ with ``table``, (8, 8). Frames below the lowest of LEVELS, which no stage treats, keep their
+        scores without DefQ."""
         key = table.tobytes()
         if key not in self._behind:
             chosen = np.flatnonzero(self.levels >= LEVELS[0])
@@ -50,16 +44,17 @@ class ScoredFrames:
         return self._behind[key]
 
     def undefended(self, rad: int) -> OperatingPoint:
-        """Without a gate or a last exit."""
+        """What the whole network gives at ``rad`` without a gate."""
         return operating_point(self.plain, self.labels, self.model.costs, self.model.thresholds[rad])
 
-    def at(self, rad: int, *stages: Stage) -> OperatingPoint:
-        """What the gate with these stages gives, from the lowest level to the highest."""
+    def at(self, rad: int, *stages: GateStage) -> OperatingPoint:
+        """What the network that ends at ``last`` gives at ``rad`` behind a gate with these stages, in ascending order of
+        their levels. Without stages: what it gives without a gate."""
         thresholds: np.ndarray = np.full(len(self.labels), self.model.thresholds[rad])
         scores = self.plain
         for stage in stages:
             found = self.levels >= stage.level
             quantised = self.behind(stage.table)
             scores = ExitScores(*(np.where(found, q, p) for q, p in zip(quantised, scores, strict=True)))
-            thresholds = np.where(found, stage.lows[rad], thresholds)
+            thresholds = np.where(found, stage.thresholds[rad], thresholds)
         return operating_point(up_to(scores, self.last), self.labels, self.model.costs[: self.last], thresholds)

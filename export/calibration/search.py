@@ -1,11 +1,12 @@
-"""A table tuned for what DefQ is for: the most restored EFCY that a bound on clean accuracy allows.
+"""Searches a table that restores as much EFCY as possible while clean frames lose no more than a bound of their accuracy.
 
-Coordinate search over the diagonals of equal frequency (row + column), from Q_def scaled to the bound. Everything on
-calibration images, with the shipped thresholds. The gradient through the quantiser does not serve: it does not see that
-a coefficient which rounds to zero is gone.
+The search goes along one coordinate at a time: a diagonal of the table, whose frequencies have the same row + column. It
+begins with Q_def, scaled so that the bound holds. Only calibration images are used, with the thresholds of the model card.
+Gradients through the quantiser do not serve here, because they do not show that a coefficient which is rounded to zero is
+lost.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from device.defence.defq import BLOCK
 from export.calibration.attacked_images import SAMPLES, attacked
-from export.calibration.cost import operating_point, score
+from export.calibration.cost import OperatingPoint, operating_point, score
 from export.calibration.model import CalibratedModel
+from export.calibration.searched_table import SearchedTable
 from export.data.frames import to_pixels
 from export.data.images import Dataset
 from export.defences import BlockQuantiser, defence_named
@@ -22,7 +24,7 @@ from export.networks.weights import to_tensor
 
 CLEAN_SAMPLES = 1000
 BOUND = 0.015
-"""Accuracy that clean calibration images may lose at each RAD; the goal is 0.02 on other images."""
+"""Accuracy that clean calibration images may lose at each RAD. The aim on other images is 0.02."""
 SCALES = (0.25, 0.35, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0)
 FACTORS = (1.35, 1 / 1.35)
 LARGEST_STEP = 255
@@ -30,8 +32,11 @@ DIAGONALS = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
 
 
 class Trial(NamedTuple):
-    """What a table gives: share of clean EFCY restored under L-inf (mean over RADs), accuracy there, and the largest
-    accuracy that clean images lose at any RAD."""
+    """What a table gives on calibration images.
+
+    restored: share of the EFCY of clean images that images under L-inf have, the mean over the RADs. attacked_accuracy:
+    accuracy of these images, the mean over the RADs. clean_loss: the largest accuracy that clean images lose at any RAD.
+    """
 
     restored: float
     attacked_accuracy: float
@@ -39,7 +44,7 @@ class Trial(NamedTuple):
 
     @property
     def merit(self) -> float:
-        """Restored EFCY first; accuracy settles what is nearly equal."""
+        """How good the table is, the larger the better: mostly the restored EFCY; accuracy decides between near equals."""
         return self.restored + 0.25 * self.attacked_accuracy
 
 
@@ -47,8 +52,9 @@ class TableSearch:
     """Tries tables on the calibration images of one network.
 
     Args:
-        model: the network with its thresholds.
-        data: its calibration images; the first SAMPLES of them are attacked, or taken from the cache.
+        model: with its table.
+        data: its calibration images are used. The first SAMPLES of them are attacked, or read back where they were
+            attacked before.
     """
 
     def __init__(self, model: CalibratedModel, data: Dataset) -> None:
@@ -60,12 +66,12 @@ class TableSearch:
         self._plain = self._points(self._clean, self._clean_labels)
         self.counts = {"clean": len(clean.labels), "linf": len(few.labels)}
 
-    def _points(self, images: Tensor, labels: np.ndarray) -> list[Any]:
+    def _points(self, images: Tensor, labels: np.ndarray) -> list[OperatingPoint]:
         scores = score(self._model.network, images)
         return [operating_point(scores, labels, self._model.costs, each) for each in self._model.thresholds.values()]
 
     def trial(self, table: np.ndarray) -> Trial:
-        """Both kinds of images behind DefQ with ``table``, float (8, 8)."""
+        """What clean and attacked images give behind DefQ with ``table``, (8, 8)."""
         with torch.no_grad():
             quantise = BlockQuantiser(table)
             clean = self._points(quantise(self._clean), self._clean_labels)
@@ -77,10 +83,18 @@ class TableSearch:
         )
 
     def run(self, bound: float = BOUND, passes: int = 2) -> tuple[np.ndarray, Trial]:
-        """The best table found, int64 (8, 8), and what it gives. Prints one line a pass.
+        """Search, and print one line after every pass.
 
-        Of the scales of Q_def that keep the bound the best is where the search begins (the weakest, if none does);
-        then each diagonal in turn is made coarser and finer, and a change is kept where it is better within the bound.
+        The search begins with the best scale of Q_def that keeps the bound, or with the weakest scale where none keeps it.
+        Then the steps of each diagonal in turn are made larger and smaller, and a change is kept where the table becomes
+        better and the bound holds.
+
+        Args:
+            bound: accuracy that clean images may lose at any RAD.
+            passes: how often all diagonals are tried, at most.
+
+        Returns:
+            The best table found, int64 (8, 8), and what it gives.
         """
         steps = self._model.own_table().steps.astype(np.float64)
         trials = [(whole(steps * scale), self.trial(whole(steps * scale))) for scale in SCALES]
@@ -103,7 +117,7 @@ class TableSearch:
 
 
 def whole(table: np.ndarray) -> np.ndarray:
-    """Whole steps from 1 to LARGEST_STEP, int64 (8, 8)."""
+    """``table``, (8, 8), rounded to whole steps from 1 to LARGEST_STEP; int64 (8, 8)."""
     steps: np.ndarray = np.clip(np.rint(table), 1, LARGEST_STEP).astype(np.int64)
     return steps
 
@@ -115,11 +129,17 @@ def shown(trial: Trial) -> str:
     )
 
 
-def search_table(model: CalibratedModel, data: Dataset) -> dict[str, Any]:
-    """The key ``searched`` of a table's file, JSON-ready."""
+def search_table(model: CalibratedModel, data: Dataset) -> SearchedTable:
+    """Search a table for a network.
+
+    Args:
+        model: with its table.
+        data: its calibration images are used.
+
+    Raises:
+        DataError: the model has no table.
+    """
     search = TableSearch(model, data)
     table, best = search.run()
     figures = {name: round(value, 4) for name, value in best._asdict().items()}
-    return {
-        "table": table.tolist(), "bound": BOUND, **figures, "images": search.counts, "weights_sha256": model.identity
-    }  # fmt: skip
+    return SearchedTable(table, bound=BOUND, **figures, images=search.counts, weights_sha256=model.identity)

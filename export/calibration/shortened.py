@@ -1,15 +1,15 @@
 """A network that ends at its last exit, with the card and the table that belong to it."""
 
 from dataclasses import replace
-from typing import Any
 
 from device.errors import DataError
 from export.calibration.card import ModelCard
-from export.calibration.last_exit import ending_at, table_until
+from export.calibration.last_exit import ending_at
+from export.calibration.table_file import TableFile
 from export.networks.sdn import SDN
 
 
-def shortened(network: SDN, card: ModelCard, table: dict[str, Any], rad: int) -> tuple[SDN, ModelCard, dict[str, Any]]:
+def shortened(network: SDN, card: ModelCard, table: TableFile, rad: int) -> tuple[SDN, ModelCard, TableFile]:
     """The network up to the card's last exit for ``rad``, whose classifier becomes the final one, with the card and the
     table for it. Costs stay relative to the whole network.
 
@@ -34,16 +34,11 @@ def shortened(network: SDN, card: ModelCard, table: dict[str, Any], rad: int) ->
         relative_costs=card.relative_costs[:last],
         accuracy_calibration=card.accuracy_calibration[:last],
         accuracy_test=card.accuracy_test[:last],
-        shares={each: tuple(_merged(list(shares), last)) for each, shares in card.shares.items()},
+        shares={each: _merged(shares, last) for each, shares in card.shares.items()},
     )
-    table = table_until(table, rad, last)
-    if "monitor" in table:
-        by_rad = table["monitor"]["shares"]
-        merged = {rad: {name: _merged(each, last) for name, each in kinds.items()} for rad, kinds in by_rad.items()}
-        table = {**table, "monitor": {**table["monitor"], "shares": merged}}
-    return ending_at(network, last), card, table
+    return ending_at(network, last), card, table.ending_at(rad, last)
 
 
-def _merged(shares: list[float], last: int) -> list[float]:
+def _merged(shares: tuple[float, ...], last: int) -> tuple[float, ...]:
     """Shares of frames by exit, where those of later exits leave at the last one."""
-    return [*shares[: last - 1], round(sum(shares[last - 1 :]), 4)]
+    return (*shares[: last - 1], round(sum(shares[last - 1 :]), 4))

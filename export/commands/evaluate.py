@@ -8,6 +8,7 @@ from device.system.options import MANY, whole, whole_number
 from export.calibration.attacked_images import FORMS as ATTACKS
 from export.calibration.card import read_card
 from export.calibration.model import CalibratedModel, model_to_evaluate
+from export.calibration.table_reader import shipped_table
 from export.commands.inputs import data_for
 from export.commands.options import add_data, add_debug, add_weights
 from export.data.classes import check_classes
@@ -17,7 +18,7 @@ from export.evaluation import paper
 from export.evaluation.conditions import LAST, LOOP, evaluate
 from export.evaluation.report import facts, markdown_table, write_json
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
-from export.networks.model_files import find, shipped, shipped_table
+from export.networks.model_files import find, shipped
 from export.networks.registry import network_names
 from export.networks.weights import load_network
 

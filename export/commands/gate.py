@@ -1,9 +1,11 @@
 """defq gate: the noise gate, which passes frames without an attack by DefQ. Written into the table file."""
 
 import argparse
+from dataclasses import replace
 
 from device.system.options import whole
 from export.calibration.gate import calibrate_gate
+from export.calibration.table_file import write_table
 from export.commands.inputs import calibrated
 from export.commands.options import add_calibration
 
@@ -27,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    model, data, out = calibrated(arguments)
-    table, ending = model.own_table(), arguments.last_exit
+    ending = arguments.last_exit
+    model, data, out = calibrated(arguments, "gate" if ending is None else f"last_exit_gates.{ending}")
+    table = model.own_table()
     gate = calibrate_gate(model, data, arguments.blind, ending)
-    if ending is None:
-        table.extended("gate", gate, out)
-    else:
-        table.extended("last_exit_gates", {**table.content.get("last_exit_gates", {}), str(ending): gate}, out)
-    print(f"wrote {out}: {gate}")
+    gates = table.last_exit_gates
+    made = replace(table, gate=gate) if ending is None else replace(table, last_exit_gates={**gates, ending: gate})
+    write_table(made, out)
+    print(f"wrote {out}: {gate.as_json()}")
     return 0

@@ -36,9 +36,13 @@ def table_out(arguments: argparse.Namespace, files: ModelFiles) -> Path:
     return check_writable(destination(files).table if arguments.out is None else arguments.out)
 
 
-def calibrated(arguments: argparse.Namespace) -> tuple[CalibratedModel, Dataset, Path]:
-    """A network with its card and table, its data, and the table file that the command writes."""
+def calibrated(arguments: argparse.Namespace, without: str) -> tuple[CalibratedModel, Dataset, Path]:
+    """A network with its card and table, its data, and the table file that the command writes.
+
+    Args:
+        without: the part of the table that the command makes anew.
+    """
     files = model_files(arguments)
     out = table_out(arguments, files)
     data = data_for(arguments, files.model)
-    return calibrated_model(files, data), data, out
+    return calibrated_model(files, data, without), data, out

@@ -1,8 +1,10 @@
 """defq search: a table that restores more early exits than Q_def for a bounded loss on clean images."""
 
 import argparse
+from dataclasses import replace
 
 from export.calibration.search import search_table
+from export.calibration.table_file import write_table
 from export.commands.inputs import calibrated
 from export.commands.options import add_calibration
 from export.networks.model_files import find
@@ -15,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    model, data, out = calibrated(arguments)
-    found = search_table(model, data)
-    print(f"wrote {model.own_table().extended('searched', found, out)}; try it with: python -m export evaluate "
+    model, data, out = calibrated(arguments, "searched")
+    write_table(replace(model.own_table(), searched=search_table(model, data)), out)
+    print(f"wrote {out}; try it with: python -m export evaluate "
           f"{find(arguments.model, arguments.weights).option} --defenses defq,searched")  # fmt: skip
     return 0

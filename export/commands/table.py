@@ -6,7 +6,8 @@ from device.errors import UsageError
 from device.system.options import whole
 from export.calibration.attacked_images import PER_SAMPLE
 from export.calibration.card import known_classes
-from export.calibration.table import TableSettings, learn_table, table_provenance, write_table
+from export.calibration.table import TableSettings, learn_table
+from export.calibration.table_file import learned_file, write_table
 from export.commands.inputs import data_for, model_files, table_out
 from export.commands.options import add_calibration
 from export.data.classes import check_classes
@@ -43,9 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     out = table_out(arguments, files)
     network, data = load_network(files.model, files.weights), data_for(arguments, files.model)
     check_classes(network, data, known_classes(files))
-    table, ratios, ids = learn_table(folded(network), data.calibration, settings, attack)
-    write_table(out, files.model, table, table_provenance(settings, attack, ratios, ids, files.sha256))
-    print(f"wrote {out}: steps {table.min()} to {table.max()}, mean {table.mean():.1f}")
+    learned = learn_table(folded(network), data.calibration, settings, attack)
+    write_table(learned_file(learned, settings, attack, files.model, files.sha256), out)
+    steps = learned.steps
+    print(f"wrote {out}: steps {steps.min()} to {steps.max()}, mean {steps.mean():.1f}")
     print(f"it has no noise gates, no attack monitor and no searched table yet; the commands gate, gate --last-exit 5, "
           f"monitor and search make them, as in: python -m export gate {files.option}")  # fmt: skip
     return 0

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -12,8 +12,7 @@ from device.defence.gate import Gate
 from device.errors import UsageError
 from device.system.options import decimal_number
 from device.system.suggest import did_you_mean
-from export.calibration.last_exit import table_until
-from export.calibration.table import TableFile
+from export.calibration.table_file import TableFile
 from export.data.frames import to_pixels
 from export.defences import frames
 from export.defences.quantiser import BlockQuantiser
@@ -131,7 +130,7 @@ def gated(name: str, gate: Gate) -> Defence:
 
 def gated_until(name: str, table: TableFile, rad: int, last: int) -> Defence:
     """``gated`` for a network that ends at exit ``last`` for ``rad``."""
-    return gated(name, replace(table, content=table_until(table.content, rad, last)).gate())
+    return gated(name, table.ending_at(rad, last).own_gate().gate())
 
 
 def _in(name: str, text: str, least: float, most: float) -> float:
@@ -164,8 +163,8 @@ def _baked(name: str, table: TableFile, low: str, high: str) -> Defence:
 _FORMS: dict[str, Callable[..., Defence]] = {
     "none": lambda name, _table: Defence(name, lambda frame, _generator: frame),
     "defq": _learned(lambda name, table: table_defence(name, table.steps)),
-    "gated": _learned(lambda name, table: gated(name, table.gate())),
-    "searched": _learned(lambda name, table: table_defence(name, np.array(table.part("searched", "search")["table"]))),
+    "gated": _learned(lambda name, table: gated(name, table.own_gate().gate())),
+    "searched": _learned(lambda name, table: table_defence(name, table.own_searched().table)),
     r"defq:([0-9]+)-([0-9]+)": _learned(_baked),
     r"defq\*(.+)": _learned(lambda name, table, scale: _scaled(name, table.steps, scale)),
     "flat": _learned(lambda name, table: table_defence(name, np.full((8, 8), table.steps.mean()))),

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from export.calibration.model import shipped_model
+from export.calibration.table_reader import shipped_table
 from export.data.images import Dataset
 from export.defences import defence_named
 from export.evaluation.conditions import LAST, LOOP, evaluate
 from export.evaluation.report import Rows, markdown_table, reference
 from export.evaluation.tables import ycbcr_defence, ycbcr_tables
 from export.evaluation.timing import interleaved
-from export.networks.model_files import shipped_table
 
 CONTENDERS = (
     "none", "defq", f"defq{LOOP}", "gated", f"none{LAST}", f"defq{LAST}", f"gated{LAST}", "flat", "transposed",
@@ -56,7 +56,7 @@ def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
         model = shipped_model(name)
         tables = ycbcr_tables(model, data)
         colour = {f"ycbcr*{scale}": ycbcr_defence(f"ycbcr*{scale}", tables * scale) for scale in YCBCR_SCALES}
-        searched = model.table is not None and "searched" in model.table.content
+        searched = model.table is not None and model.table.searched is not None
         families = [names for names in SWEEPS.values() if searched or names != ["searched"]]
         for names in (["none"], *families):
             defences = [colour.get(name, name) for name in names]

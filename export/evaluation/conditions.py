@@ -11,7 +11,7 @@ from export.calibration.attacked_images import attacked, check_attack, scores_of
 from export.calibration.cost import ExitScores, early_exit, operating_point, rad_threshold
 from export.calibration.last_exit import up_to
 from export.calibration.model import CalibratedModel
-from export.calibration.table import TableFile
+from export.calibration.table_file import TableFile
 from export.data.frames import to_pixels
 from export.data.images import Dataset, Images
 from export.defences import Defence, defence_named, gated_until

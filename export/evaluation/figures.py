@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from export.calibration.attacked_images import attacked
 from export.calibration.cost import early_exit, score
 from export.calibration.model import CalibratedModel
+from export.calibration.table_reader import shipped_table
 from export.data.frames import to_pixels
 from export.data.images import Dataset
 from export.data.output import write_output
@@ -22,7 +23,6 @@ from export.defences import defence_named
 from export.evaluation.comparison import frontier_points
 from export.evaluation.histograms import DEVICE, HOST, png_of
 from export.evaluation.paper import TITLES, lookup
-from export.networks.model_files import shipped_table
 
 FORMS = {"clean": "clean", "linf": "L-inf", "l2": "L2", "l1": "L1"}
 SPLIT = 3
@@ -59,11 +59,11 @@ def heat_maps(models: Sequence[str], file: Path) -> None:
         2, len(models), figsize=(3.6 * len(models), 6.4), constrained_layout=True, squeeze=False
     )
     for column, model in enumerate(models):
-        content = shipped_table(model).content
-        for row, (key, form, title) in enumerate(
-            (("mean_ratios", "{:.2f}", "mean ratios"), ("table", "{:.0f}", "Q_def"))
+        table = shipped_table(model)
+        assert table.mean_ratios is not None
+        for row, (values, form, title) in enumerate(
+            ((table.mean_ratios, "{:.2f}", "mean ratios"), (table.steps, "{:.0f}", "Q_def"))
         ):
-            values = np.array(content[key], float)
             panel = panels[row][column]
             panel.imshow(values, cmap="viridis")
             middle = (values.min() + values.max()) / 2

@@ -2,12 +2,12 @@
 
 from export.calibration.attacked_images import attacked, scores_of
 from export.calibration.model import shipped_model
+from export.calibration.table_reader import shipped_table
 from export.data.images import Dataset
 from export.defences import defence_named
 from export.evaluation.conditions import evaluate, measure
 from export.evaluation.report import Rows, markdown_table
 from export.evaluation.tables import defq_learned_from
-from export.networks.model_files import shipped_table
 
 NORMS_OF = "mobilenet"  # the cheapest to attack: a table from L2 takes 27,500 gradients
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from device.errors import DataError, UsageError
-from export.calibration.table import TABLES, TableFile, read_table
+from device.errors import UsageError
+from export.data.shipped import shipped_folder
 from export.networks.weights import file_sha256, weights_file
 
+TABLES = shipped_folder("tables")
 MADE_HERE = Path("build/models")
 """Relative to the folder that a command is run in."""
 TRAINED = "weights.safetensors"
@@ -121,31 +122,6 @@ def destination(files: ModelFiles) -> ModelFiles:
             "go; expected a place of its own; name a file with --out"
         )
     return made
-
-
-def own_table(files: ModelFiles) -> TableFile:
-    """The table that belongs to the weights.
-
-    Raises:
-        DataError: absent, damaged, or learned on other weights.
-    """
-    again = f"learn it with: python -m export table {files.option}"
-    if not files.table.is_file():
-        raise DataError(f"found no table of the weights {files.weights}; expected {files.table}; {again}")
-    table = TableFile(files.table, read_table(files.table), files.option)
-    learned_on = table.content.get("weights_sha256", files.sha256)
-    if learned_on != files.sha256:
-        raise DataError(
-            f"found a table learned on weights {str(learned_on)[:12]} in {files.table}; the weights {files.weights} are "
-            f"{files.sha256[:12]}; {again}"
-        )
-    return table
-
-
-def shipped_table(model: str) -> TableFile:
-    """The table that comes with this repository, whatever weights are used."""
-    file = shipped(model).table
-    return TableFile(file, read_table(file), f"--model {model}")
 
 
 def _of(file: Path) -> str | None:

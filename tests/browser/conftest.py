@@ -82,18 +82,23 @@ class Program:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory, cifar10):
     """MobileNet with forty CIFAR-10 images and their twins under an attack on the exits of the device."""
+    from dataclasses import replace
+
     import numpy as np
 
     from device.bundle.frame_set import FrameSet
     from device.defence.defq import DefQ
+    from device.defence.monitor import ExitShares
     from export.attacks import DeepSlothLinf
     from export.attacks.server import FirstExits
     from export.bundle.frame_set import MadeFrames
     from export.bundle.writer import BundleSettings, write_bundle
     from export.calibration.card import read_card
     from export.calibration.cost import early_exit, score
+    from export.calibration.monitor_file import MonitorFile
+    from export.calibration.table_reader import shipped_table
     from export.data.frames import to_pixels
-    from export.networks.model_files import shipped, shipped_table
+    from export.networks.model_files import shipped
     from export.networks.sdn import folded
     from export.networks.weights import load_network, to_tensor
 
@@ -101,15 +106,15 @@ def bundle(tmp_path_factory, cifar10):
     target = FirstExits(folded(network), 3)
     attacked = to_pixels(DeepSlothLinf(iterations=10)(target, to_tensor(images.pixels), progress=False))
     made = MadeFrames(FrameSet(images.pixels, attacked, images.labels, None, None), {})
-    card, table = read_card(shipped("mobilenet")), shipped_table("mobilenet").content
-    defq = DefQ(np.array(table["table"], np.float32))
+    card, table = read_card(shipped("mobilenet")), shipped_table("mobilenet")
+    defq = DefQ(table.steps)
     shares = {}
     for name, pixels in (("clean", images.pixels), ("attacked", attacked)):
         quantised = np.stack([defq.planes(each).transpose(1, 2, 0).astype(np.uint8) for each in pixels])
         for kind, shown in ((name, pixels), (name + "_defq", quantised)):
             exits, _ = early_exit(score(network, shown), card.thresholds[5].threshold)
-            shares[kind] = np.bincount(exits, minlength=len(card.relative_costs)).tolist()
-    table["monitor"] = {"shares": {rad: shares for rad in map(str, card.thresholds)}}
+            shares[kind] = np.bincount(exits, minlength=len(card.relative_costs))
+    table = replace(table, monitor=MonitorFile({rad: ExitShares(**shares) for rad in card.thresholds}))
     out = tmp_path_factory.mktemp("bundle") / "mobilenet"
     return write_bundle("mobilenet", network, card, table, out, BundleSettings(), images.pixels, frame_set=made)
 

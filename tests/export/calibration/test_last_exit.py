@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from device.bundle.reader import load_bundle
+from device.defence.monitor import ExitShares
 from device.errors import DataError, UsageError
 from export.bundle.writer import BundleSettings, write_bundle
 from export.calibration.attacked_images import attacked
 from export.calibration.cost import ExitScores, early_exit, operating_point, relative_costs, score
-from export.calibration.last_exit import earliest_last_exit, measured_last_exits, table_until, up_to
-from export.calibration.model import CalibratedModel
+from export.calibration.gate_file import GateFile, GateStage
+from export.calibration.last_exit import earliest_last_exit, measured_last_exits, up_to
+from export.calibration.monitor_file import MonitorFile
 from export.calibration.shortened import shortened
 from export.data.images import Dataset, Images
 from export.defences import defence_named
@@ -99,7 +101,8 @@ def test_what_the_last_exit_gives_is_measured(scores):
 
 def test_a_shortened_network_computes_the_same_and_costs_the_same(network, card):
     images = to_tensor(tiny.frames(8))
-    table = {**tiny.TABLE, "monitor": {"shares": {"5": {"clean": [0.5, 0.2, 0.1, 0.1, 0.1]}}, "images": 7}}
+    shares = ExitShares(*[np.array([0.5, 0.2, 0.1, 0.1, 0.1])] * 4)
+    table = replace(tiny.TABLE, monitor=MonitorFile({5: shares}, images={"clean": 7}))
     short, short_card, short_table = shortened(network, card, table, 5)
     with torch.no_grad():
         assert torch.equal(short(images), network(images)[:4])
@@ -107,23 +110,22 @@ def test_a_shortened_network_computes_the_same_and_costs_the_same(network, card)
     assert short_card.accuracy_test == (0.5, 0.6, 0.7, 1.0)
     assert short_card.shares[5] == (0.4, 0.2, 0.1, 0.3)
     assert short_card.thresholds == card.last_exits[5].thresholds
-    assert short_table["monitor"] == {"shares": {"5": {"clean": [0.5, 0.2, 0.1, 0.2]}}, "images": 7}
-    assert table["monitor"]["shares"]["5"]["clean"][-2:] == [0.1, 0.1]  # what came in stays as it is
+    assert short_table.monitor.images == {"clean": 7}
+    for each in short_table.monitor.shares[5]:
+        assert each.tolist() == [0.5, 0.2, 0.1, 0.2]
+    assert shares.clean.tolist() == [0.5, 0.2, 0.1, 0.1, 0.1]  # what came in stays as it is
 
 
 def test_a_gate_for_the_last_exit_takes_the_place_of_the_other(network, card):
-    gates = {"5": {"level": 2.0, "last_exit": 4}, "10": {"level": 3.0, "last_exit": 4}}
-    table = {**tiny.TABLE, "gate": {"level": 1.0}, "last_exit_gates": gates}
-    assert shortened(network, card, table, 5)[2] == {**tiny.TABLE, "gate": gates["5"]}
-    assert shortened(network, card, table, 10)[2] == {**tiny.TABLE, "gate": gates["10"]}
-    assert table_until(table, 5, 3) == {**tiny.TABLE, "gate": {"level": 1.0}}  # that gate is for another exit
-    assert table_until(tiny.TABLE, 5, 4) == tiny.TABLE
-
-
-@pytest.mark.parametrize("gates", [None, 7, [], {"5": 1.0}])
-def test_gates_that_are_none_are_one_sentence(gates):
-    with pytest.raises(DataError, match="found no usable last_exit_gates .* gate --model mobilenet --last-exit 5"):
-        table_until({**tiny.TABLE, "last_exit_gates": gates}, 5, 4)
+    gate = GateFile(GateStage(1.0, THRESHOLDS, tiny.TABLE.steps))
+    gates = {rad: replace(gate, strong=replace(gate.strong, level=2.0 + rad), last_exit=4) for rad in (5, 10)}
+    table = replace(tiny.TABLE, gate=gate, last_exit_gates=gates)
+    for rad in (5, 10):
+        short = shortened(network, card, table, rad)[2]
+        assert short.gate is gates[rad]
+        assert not short.last_exit_gates
+    assert table.ending_at(5, 3).gate is gate  # the other gate is for another exit
+    assert tiny.TABLE.ending_at(5, 4).as_json() == tiny.TABLE.as_json()
 
 
 def test_a_network_whose_last_exit_is_the_final_classifier_stays(network, card):
@@ -173,7 +175,7 @@ def test_evaluation_lets_nobody_beyond_it(network, scores, tmp_path, monkeypatch
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
     images = Images(tiny.frames(60), scores.classes[3])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    model = CalibratedModel("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
+    model = tiny.calibrated(network, {5: 3, 10: 2})
     rows = evaluate(model, data, images, ("clean", "linf"), ("none", "none@last", "flat:40@loop@last"), (5,))
     found = {(each["attack"], each["defence"]): each for each in rows}
     for attack in ("clean", "linf"):
@@ -188,7 +190,7 @@ def test_each_rad_has_its_own_in_the_evaluation(network, scores, tmp_path, monke
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
     images = Images(tiny.frames(60), scores.classes[3])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    model = CalibratedModel("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
+    model = tiny.calibrated(network, {5: 3, 10: 2})
     rows = evaluate(model, data, images, ("clean", "adaptive:1"), ("none@last",))
     assert [(row["attack"], row["rad"]) for row in rows] == [
         ("clean", 5),
@@ -197,7 +199,7 @@ def test_each_rad_has_its_own_in_the_evaluation(network, scores, tmp_path, monke
         ("adaptive:1", 10),
     ]
     for row in rows:
-        last = model.last_exits[row["rad"]]
+        last = model.last_exit(row["rad"])
         assert sum(row["exit_histogram"][:last]) == 60
         assert row["exit_histogram"][last - 1] > 0
 
@@ -213,7 +215,7 @@ def test_an_adaptive_attacker_knows_of_it(network, scores, tmp_path, monkeypatch
     monkeypatch.setattr(conditions, "attacked", watched)
     images = Images(tiny.frames(10), scores.classes[3][:10])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    model = CalibratedModel("vgg16", network, "tiny", relative_costs(network), THRESHOLDS, {5: 3, 10: 2})
+    model = tiny.calibrated(network, {5: 3, 10: 2})
     evaluate(model, data, images, ("adaptive:1", "linf"), ("flat:40@last",), (5,))
     assert seen == {"adaptive:1": (2, "tiny to exit 3"), "linf": (4, "tiny")}  # two classifiers before the last exit
 
@@ -222,7 +224,7 @@ def test_an_attacker_may_aim_at_the_exits_before_one_alone(network, scores, tmp_
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path))
     images = Images(tiny.frames(10), scores.classes[3][:10])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    model = CalibratedModel("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
+    model = tiny.calibrated(network)
     none = defence_named("none")
     aimed = attacked("adaptive:2@3", model, data, images, none)
     assert torch.equal(aimed, attacked("adaptive:2", model.up_to_exit(3), data, images, none))
@@ -242,6 +244,6 @@ def test_an_attacker_may_aim_at_the_exits_before_one_alone(network, scores, tmp_
 def test_evaluation_of_a_calibration_of_before(network, scores):
     images = Images(tiny.frames(4), scores.classes[3][:4])
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
-    model = CalibratedModel("vgg16", network, "tiny", relative_costs(network), THRESHOLDS)
+    model = tiny.calibrated(network)
     with pytest.raises(UsageError, match="found a calibration of vgg16 without a last exit for RAD 5"):
         evaluate(model, data, images, ("clean",), ("none@last",), (5,))

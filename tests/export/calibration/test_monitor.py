@@ -1,8 +1,7 @@
 import csv
 import json
 import re
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,10 +11,11 @@ from device.defence.monitor import ExitShares, Monitor
 from export.attacks import DeepSlothLinf
 from export.calibration import attacked_images
 from export.calibration import monitor as monitor_shares
-from export.calibration.cost import early_exit, relative_costs, score
-from export.calibration.model import CalibratedModel
+from export.calibration.cost import early_exit, score
+from export.calibration.gate_file import GateFile, GateStage
 from export.calibration.monitor import calibrate_monitor
-from export.calibration.table import TableFile
+from export.calibration.table_file import write_table
+from export.calibration.table_reader import own_table, read_table
 from export.commands import cli, inputs
 from export.commands import evaluate as evaluation_cli
 from export.commands import gate as gate_command
@@ -25,12 +25,13 @@ from export.data.images import Dataset, Images
 from export.defences import table_defence
 from export.evaluation import monitor
 from export.evaluation.monitor import Streams, monitor_report, simulate
-from export.networks.model_files import made_here, own_table, shipped
+from export.networks.model_files import made_here, shipped
 from tests import tiny
 
-TABLE = np.array(tiny.TABLE["table"])
+TABLE = tiny.TABLE.steps
 QUICK = {"linf": DeepSlothLinf(iterations=3)}
 NAMES = ExitShares._fields
+GATE = GateFile(GateStage(9.0, {5: 0.5, 10: 0.4}, tiny.TABLE.steps))
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +41,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny_model():
-    network = tiny.network()
-    table = TableFile(Path("table.json"), tiny.TABLE)
-    return CalibratedModel("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, table=table)
+    return tiny.calibrated(tiny.network(), table=tiny.TABLE)
 
 
 @pytest.fixture
@@ -56,16 +55,16 @@ def data(tiny_model):
 def table(tmp_path, monkeypatch, tiny_model, data):
     """The table of the tiny network, under the name of a real one, and all commands on it."""
     files = made_here("vgg16")
-    content = {"format": "defq-table", "format_version": 1, "model": "vgg16", **tiny.TABLE, "gate": {"level": 9}}
-    content["weights_sha256"] = shipped("vgg16").sha256
-    files.table.parent.mkdir(parents=True)
-    files.table.write_text(json.dumps(content))
-    tiny_model = tiny_model._replace(identity=content["weights_sha256"])
-    monkeypatch.setattr(inputs, "calibrated_model", lambda files, data: tiny_model._replace(table=own_table(files)))
+    weights = shipped("vgg16").sha256
+    write_table(replace(tiny.TABLE, model="vgg16", weights_sha256=weights, gate=GATE), files.table)
+    tiny_model = replace(tiny_model, identity=weights)
+    monkeypatch.setattr(
+        inputs, "calibrated_model", lambda files, data, without: replace(tiny_model, table=own_table(files, without))
+    )
     monkeypatch.setattr(
         monitor,
         "shipped_model",
-        lambda model: tiny_model._replace(table=TableFile(files.table, written(files.table))),
+        lambda model: replace(tiny_model, table=read_table(files.table)),
     )
     for module in (table_command, attacked_images, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
@@ -79,7 +78,7 @@ def written(table):
 
 
 def test_shares_are_those_of_the_exit_rule_and_none_is_zero(tiny_model, data):
-    content = calibrate_monitor(tiny_model, data)
+    content = calibrate_monitor(tiny_model, data).as_json()
     quantised = table_defence("", TABLE).pixels(data.calibration.pixels)
     for name, pixels in (("clean", data.calibration.pixels), ("clean_defq", quantised)):
         exits, _ = early_exit(score(tiny_model.network, pixels), 0.62)
@@ -106,7 +105,7 @@ def test_the_command_writes_into_the_table_and_the_bundle_has_it(table, tmp_path
     assert after["monitor"]["attack"] == {"name": "DeepSloth L-inf", **asdict(QUICK["linf"])}
 
     network = tiny.network()
-    content = {**tiny.TABLE, "monitor": after["monitor"]}
+    content = replace(tiny.TABLE, monitor=read_table(table).monitor)
     settings = tiny.BundleSettings(split=2)
     tiny.write_bundle("tiny", network, tiny.card(network), content, tmp_path / "bundle", settings, tiny.frames())
     bundle = load_bundle(str(tmp_path / "bundle"))
@@ -117,14 +116,14 @@ def test_the_command_writes_into_the_table_and_the_bundle_has_it(table, tmp_path
 
 
 def test_gate_and_monitor_keep_each_other_and_a_new_table_drops_both(table, monkeypatch, capsys):
-    monkeypatch.setattr(gate_command, "calibrate_gate", lambda *_: {"level": 1})
+    monkeypatch.setattr(gate_command, "calibrate_gate", lambda *_: GATE)
     assert cli.main(["monitor", "--model", "vgg16"]) == 0
     kept = written(table)["monitor"]
     assert cli.main(["gate", "--model", "vgg16"]) == 0
     assert written(table)["monitor"] == kept
-    assert written(table)["gate"] == {"level": 1}
+    assert written(table)["gate"] == GATE.as_json()
     assert cli.main(["monitor", "--model", "vgg16"]) == 0
-    assert written(table)["gate"] == {"level": 1}
+    assert written(table)["gate"] == GATE.as_json()
 
     network = tiny.network()
     monkeypatch.setattr(table_command, "load_network", lambda model, weights: network)

@@ -4,11 +4,10 @@ import pytest
 from export.attacks import DeepSlothLinf
 from export.calibration import attacked_images
 from export.calibration import search as table_search
-from export.calibration.cost import relative_costs, score
-from export.calibration.model import CalibratedModel
+from export.calibration.cost import score
 from export.calibration.search import BOUND, TableSearch, search_table, whole
+from export.calibration.table_reader import shipped_table
 from export.data.images import Dataset, Images
-from export.networks.model_files import shipped_table
 from tests import tiny
 
 
@@ -20,9 +19,7 @@ def case(tmp_path, monkeypatch):
     pixels = tiny.frames(60)
     images = Images(pixels, score(network, pixels).classes[-1])
     data = Dataset(images, images, images, ("circle", "square", "star"), "made up")
-    return CalibratedModel(
-        "vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, table=shipped_table("vgg16")
-    ), data
+    return tiny.calibrated(network, table=shipped_table("vgg16")), data
 
 
 def test_the_table_found_is_no_worse_than_scaled_q_def_and_keeps_the_bound(case):
@@ -39,7 +36,7 @@ def test_the_table_found_is_no_worse_than_scaled_q_def_and_keeps_the_bound(case)
 
 def test_what_is_kept_says_how_it_was_made(case, monkeypatch):
     monkeypatch.setattr(table_search, "SCALES", (0.5, 1.0))
-    content = search_table(*case)
+    content = search_table(*case).as_json()
     assert np.array(content["table"]).shape == (8, 8)
     assert content["bound"] == BOUND
     assert content["images"] == {"clean": 60, "linf": 60}

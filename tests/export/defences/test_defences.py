@@ -10,10 +10,11 @@ from PIL import Image
 from device.defence.defq import DefQ
 from device.defence.gate import Gate
 from device.errors import DataError, UsageError
+from export.calibration.table_file import TableFile
+from export.calibration.table_reader import shipped_table
 from export.data.frames import to_pixels
 from export.defences import FORMS, BlockQuantiser, defence_named, gated, table_defence
 from export.defences import frames as frame_defences
-from export.networks.model_files import shipped_table
 from export.networks.weights import to_tensor
 from tests import tiny
 
@@ -179,19 +180,17 @@ def test_tiny_network_frames_are_accepted():
 
 
 def test_defq_is_the_table_that_ships_and_not_one_that_is_baked_anew():
-    table = replace(VGG16, content={**VGG16.content, "table": [[7] * 8] * 8})
+    table = replace(VGG16, steps=np.full((8, 8), 7))
     assert (defence_named("defq", table).quantiser.tables == 7).all()
     assert np.array_equal(defence_named("defq:20-60", table).quantiser.tables, VGG16.steps)
-    bare = replace(VGG16, content={"table": [[7] * 8] * 8})
+    bare = TableFile(np.full((8, 8), 7), file=VGG16.file)
     with pytest.raises(DataError, match="found no mean ratios .* range 20 to 80"):
         defence_named("defq:20-80", bare)
 
 
 @pytest.mark.parametrize(("part", "name"), [("gate", "gated"), ("searched", "searched")])
-def test_what_was_made_for_other_weights_is_refused(part, name):
-    spoilt = {**VGG16.content, part: {**VGG16.content[part], "weights_sha256": "0123456789abcdef"}}
-    with pytest.raises(DataError, match=f"found a {part} of weights 0123456789ab in .*vgg16.json"):
-        defence_named(name, replace(VGG16, content=spoilt))
-    absent = {key: each for key, each in VGG16.content.items() if key != part}
-    with pytest.raises(UsageError, match=f"found no {part} in .*vgg16.json"):
-        defence_named(name, replace(VGG16, content=absent))
+def test_a_part_that_was_not_calibrated_is_asked_for(part, name):
+    with pytest.raises(
+        UsageError, match=f"found no {part} in .*vgg16.json; expected one; make it with: python -m export"
+    ):
+        defence_named(name, replace(VGG16, **{part: None}))

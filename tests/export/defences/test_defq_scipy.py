@@ -7,7 +7,7 @@ import pytest
 from scipy import fft
 
 from device.defence.defq import DefQ
-from export.calibration.table import TABLES
+from export.networks.model_files import TABLES
 
 
 def by_scipy(frame, table):

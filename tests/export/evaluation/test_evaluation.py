@@ -14,11 +14,12 @@ from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
 from export.calibration import attacked_images, scored_frames
 from export.calibration import gate as gate_calibration
 from export.calibration.attacked_images import attacked
-from export.calibration.cost import early_exit, operating_point, relative_costs, score
+from export.calibration.cost import early_exit, operating_point, score
 from export.calibration.gate import calibrate_gate
+from export.calibration.gate_file import GateFile, GateStage
 from export.calibration.last_exit import up_to
-from export.calibration.model import CalibratedModel
-from export.calibration.scored_frames import ScoredFrames, Stage
+from export.calibration.scored_frames import ScoredFrames
+from export.calibration.table_reader import own_table, shipped_table
 from export.commands import cli, inputs
 from export.commands import evaluate as evaluation_cli
 from export.data import datasets
@@ -29,7 +30,7 @@ from export.defences import defence_named, gated
 from export.evaluation import comparison, conditions, paper, reports, transfer
 from export.evaluation.conditions import evaluate, measure, thresholds_behind
 from export.evaluation.report import markdown_table, write_json
-from export.networks.model_files import made_here, own_table, shipped_table, shown
+from export.networks.model_files import made_here, shown
 from export.networks.weights import save_network, to_tensor
 from tests import tiny
 
@@ -54,7 +55,7 @@ def network():
 
 @pytest.fixture
 def tiny_model(network):
-    return CalibratedModel("vgg16", network, "tiny", relative_costs(network), {5: 0.62, 10: 0.55}, {5: 4, 10: 4}, VGG16)
+    return tiny.calibrated(network, {5: 4, 10: 4}, VGG16)
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_what_cannot_be_combined_is_refused_before_anything_is_crafted(
     attacks, defences_, message, tiny_model, data, monkeypatch, capsys
 ):
     one_rad = Gate(1.0, {5: 0.5}, np.full((8, 8), 30.0))
-    knows = tiny_model._replace(last_exits={5: 3} if "without" in message else {5: 3, 10: 3}, table=VGG16)
+    knows = tiny.calibrated(tiny_model.network, {5: 3} if "without" in message else {5: 3, 10: 3}, VGG16)
     monkeypatch.setattr(evaluation_cli, "model_to_evaluate", lambda *_: knows)
     monkeypatch.setitem(named_defences._FORMS, "gated", lambda name, _table: gated(name, one_rad))
     monkeypatch.setattr(datasets, "load", lambda *_: data)
@@ -205,9 +206,9 @@ def test_asking_whether_a_file_can_be_written_leaves_it_as_it_is(tmp_path):
 
 
 def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_model, data):
-    content = calibrate_gate(tiny_model, data)
-    gate = check_gate({"gate": content}, (5, 10), "a table")
-    assert content["weights_sha256"] == "tiny"
+    found = calibrate_gate(tiny_model, data)
+    gate = check_gate({"gate": found.as_json()}, (5, 10), "a table")
+    assert found.weights_sha256 == "tiny"
     assert set(gate.thresholds) == {5, 10}
     assert all(gate.thresholds[rad] <= threshold for rad, threshold in tiny_model.thresholds.items())
     for stage in gate.stages()[1:]:
@@ -216,12 +217,11 @@ def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_
 
 def test_a_gate_before_a_last_exit_counts_what_that_costs(tiny_model, data, monkeypatch):
     monkeypatch.setattr(gate_calibration, "LOSS_AT_LAST_EXIT", (0.05, 0.1))
-    model = tiny_model._replace(last_exits={5: 4, 10: 3})
-    content = calibrate_gate(model, data, ending=5)
-    assert content["last_exit"] == 4
-    gate = check_gate({"gate": content}, (5, 10), "a table")
+    model = tiny.calibrated(tiny_model.network, {5: 4, 10: 3}, VGG16)
+    gate = calibrate_gate(model, data, ending=5)
+    assert gate.last_exit == 4
     frames = ScoredFrames(data.calibration.pixels, data.calibration.labels, model, 4)
-    stages = [Stage(each.level, each.thresholds, each.table) for each in reversed(gate.stages())]
+    stages = [gate.strong] if gate.weak is None else [gate.weak, gate.strong]
     found = frames.at(5, *stages)
     if gate.weak:  # else there was nothing harmless to choose
         assert found.accuracy >= frames.undefended(5).accuracy - 0.1
@@ -234,12 +234,9 @@ def test_a_gate_before_a_last_exit_counts_what_that_costs(tiny_model, data, monk
 
 
 def test_a_gate_is_evaluated_with_what_the_last_exit_asks_for(tiny_model, data):
-    shipped = VGG16.content
-    all_found = {**shipped["gate"], "level": 0.02, "thresholds": {"5": 0.0, "10": 0.0}, "last_exit": 4}
-    none_found = {name: each for name, each in shipped["gate"].items() if name != "weak"}
-    table = {**shipped, "gate": {**none_found, "level": 1e6}, "last_exit_gates": {"5": all_found}}
-    del all_found["weak"]
-    tiny_model = tiny_model._replace(table=replace(VGG16, content=table))
+    all_found = GateFile(replace(VGG16.gate.strong, level=0.02, thresholds={5: 0.0, 10: 0.0}), last_exit=4)
+    none_found = GateFile(replace(VGG16.gate.strong, level=1e6))
+    tiny_model = replace(tiny_model, table=replace(VGG16, gate=none_found, last_exit_gates={5: all_found}))
     names = ("none@last", "gated", "gated@last")
     rows = evaluate(tiny_model, data, data.test.take(10), ("clean",), names)
     found = {(each["defence"], each["rad"]): each["exit_histogram"] for each in rows}
@@ -250,34 +247,34 @@ def test_a_gate_is_evaluated_with_what_the_last_exit_asks_for(tiny_model, data):
 def test_thresholds_of_the_gate_reckon_with_an_attacker_who_knows_it(tiny_model, data):
     blind = calibrate_gate(tiny_model, data, blind=True)
     knowing = calibrate_gate(tiny_model, data)
-    assert "adaptive" not in blind["images"]
-    assert knowing["table"] == blind["table"]
-    table = np.array(knowing["table"])
+    assert "adaptive" not in blind.images
+    table = knowing.strong.table
+    assert np.array_equal(table, blind.strong.table)
     most = {5: 0.5, 10: 10.0}
-    target = gate_calibration._adaptive_target(tiny_model, data, data.calibration, table, most)
+    target = gate_calibration.adaptive_target(tiny_model, data, data.calibration, table, most)
     assert target.efcy[5] <= 0.5  # frames need not leave earlier than clean ones do
     most = {
         rad: gate_calibration.RESTORED
         * ScoredFrames(data.calibration.pixels, data.calibration.labels, tiny_model).at(rad).efcy
         for rad in (5, 10)
     }
-    target = gate_calibration._adaptive_target(tiny_model, data, data.calibration, table, most)
+    target = gate_calibration.adaptive_target(tiny_model, data, data.calibration, table, most)
     for rad, wanted in target.efcy.items():
-        low = knowing["thresholds"][str(rad)]
-        reached = target.frames.at(rad, Stage(knowing["level"], {rad: low}, table)).efcy
+        low = knowing.strong.thresholds[rad]
+        reached = target.frames.at(rad, knowing.strong).efcy
         assert reached >= wanted or low == 0  # nothing leaves earlier than at a threshold of 0
-        if knowing["level"] == blind["level"]:
-            assert low <= blind["thresholds"][str(rad)]
+        if knowing.strong.level == blind.strong.level:
+            assert low <= blind.strong.thresholds[rad]
 
 
 def test_frames_behind_two_stages_is_what_the_device_would_do(tiny_model, data, monkeypatch):
     frames = ScoredFrames(data.test.pixels, data.test.labels, tiny_model)
     low, high = np.quantile(frames.levels, [0.3, 0.7])
-    weak = Stage(float(low), {5: 0.5}, np.full((8, 8), 20.0))
-    strong = Stage(float(high), {5: 0.4}, np.full((8, 8), 50.0))
+    weak = GateStage(float(low), {5: 0.5}, np.full((8, 8), 20.0))
+    strong = GateStage(float(high), {5: 0.4}, np.full((8, 8), 50.0))
     monkeypatch.setattr(scored_frames, "LEVELS", np.array([0.0]))
     point = frames.at(5, weak, strong)
-    gate = Gate(strong.level, strong.lows, strong.table, Gate(weak.level, weak.lows, weak.table))
+    gate = GateFile(strong, weak).gate()
     defence = gated("gated", gate)
     scores = score(tiny_model.network, defence.pixels(data.test.pixels))
     found = measure(scores, data.test.labels, tiny_model, defence.thresholds(data.test.pixels, 5, 0.62), 5)
@@ -289,7 +286,7 @@ def patched(monkeypatch, tiny_model, gate=True):
     """The reports, on the tiny network under the name of a real one."""
     for module in (paper, comparison, transfer, reports):
         monkeypatch.setattr(
-            module, "shipped_model", lambda model: tiny_model._replace(name=model, table=shipped_table(model))
+            module, "shipped_model", lambda model: replace(tiny_model, name=model, table=shipped_table(model))
         )
     monkeypatch.setattr(attacked_images, "PER_SAMPLE", QUICK)
 
@@ -408,7 +405,10 @@ def test_json_that_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_gate_writes_a_table_of_its_own_and_keeps_the_rest(tmp_path, monkeypatch, tiny_model, data, capsys):
-    monkeypatch.setattr(inputs, "calibrated_model", lambda files, data: tiny_model._replace(table=own_table(files)))
+    tiny_model = replace(tiny_model, identity=VGG16.weights_sha256)
+    monkeypatch.setattr(
+        inputs, "calibrated_model", lambda files, data, without: replace(tiny_model, table=own_table(files, without))
+    )
     monkeypatch.setattr(datasets, "load", lambda *_: data)
     monkeypatch.setattr(attacked_images, "PER_SAMPLE", QUICK)
     shipped_text = VGG16.file.read_text()
@@ -418,8 +418,8 @@ def test_gate_writes_a_table_of_its_own_and_keeps_the_rest(tmp_path, monkeypatch
     assert f"table {shown(VGG16.file)}" in said
     assert f"wrote {made}" in said
     written = json.loads(made.read_text())
-    assert {**written, "gate": 0} == {**VGG16.content, "gate": 0}
-    assert written["gate"] != VGG16.content["gate"]
+    assert {**written, "gate": 0} == {**VGG16.as_json(), "gate": 0}
+    assert written["gate"] != VGG16.as_json()["gate"]
     assert check_gate(written, (5, 10), "table.json")
     assert written["gate"]["images"] == {"clean": 60, "linf": 60, "l2": 50, "adaptive": 60}
     assert cli.main(["gate", "--model", "vgg16", "--last-exit", "10"]) == 0

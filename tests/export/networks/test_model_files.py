@@ -15,7 +15,8 @@ from export.calibration import monitor as monitor_shares
 from export.calibration import search as table_search
 from export.calibration.card import read_card
 from export.calibration.model import model_to_evaluate
-from export.calibration.table import TABLES
+from export.calibration.table_file import write_table
+from export.calibration.table_reader import own_table
 from export.commands import attack as attack_command
 from export.commands import calibrate as calibrate_command
 from export.commands import cli, inputs
@@ -25,7 +26,7 @@ from export.data import datasets
 from export.data.frames import write_frames
 from export.data.images import Dataset, Images
 from export.networks import mobilenet
-from export.networks.model_files import beside, destination, find, made_here, own_table, shipped, shown
+from export.networks.model_files import TABLES, beside, destination, find, made_here, shipped, shown
 from export.networks.weights import MODELS, metadata, save_network, trained_classes
 from tests import tiny
 
@@ -127,7 +128,7 @@ def test_what_is_made_of_shipped_weights_goes_elsewhere_and_is_found_there(tmp_p
     assert made == made_here("vgg16")
     assert not {made.card.parent, made.table.parent} & {MODELS, TABLES}
     made.table.parent.mkdir(parents=True)
-    own_table(files).extended("gate", {"level": 9}, made.table)
+    write_table(replace(own_table(files), gate=None), made.table)
     assert find("vgg16") == replace(files, table=made.table)
     content = {**json.loads(made.table.read_text()), "weights_sha256": "of others"}
     for spoilt in (json.dumps(content), "[]", "no JSON"):
@@ -186,7 +187,7 @@ def test_evaluation_of_own_weights_takes_their_table_or_says_that_there_is_none(
         assert commands("evaluate", "--weights", weights, "--attacks", "clean", "--defenses", name) == 2
         assert "for weights without a table of their own" in capsys.readouterr().err, name
     own = np.full((8, 8), 33)
-    files.table.write_text(json.dumps({**tiny.TABLE, "table": own.tolist(), "weights_sha256": files.sha256}))
+    files.table.write_text(json.dumps({"table": own.tolist(), "weights_sha256": files.sha256}))
     assert commands("calibrate", "--weights", weights) == 0
     found = model_to_evaluate(files, data)
     assert np.array_equal(found.own_table().steps, own)
@@ -228,6 +229,6 @@ def test_what_cannot_be_written_is_refused_before_the_work(command, commands, tm
 def test_tables_and_frames_that_cannot_be_written_are_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="could not make the folder .*--out"):
-        own_table(shipped("vgg16")).extended("gate", {}, tmp_path / "file" / "t.json")
+        write_table(own_table(shipped("vgg16")), tmp_path / "file" / "t.json")
     with pytest.raises(OutputError, match="could not (write|make) .*--out"):
         write_frames(tmp_path / "file" / "f.npz", tiny.frames(1))

@@ -83,7 +83,7 @@ def test_blocks_behind_a_cut_sit_in_the_branch_with_their_weights(exported):
 
 
 def test_defq_inside_the_head_equals_numpy_and_can_be_switched_off(network, exported):
-    table = np.array(tiny.TABLE["table"])
+    table = tiny.TABLE.steps
     head = graphs.nested_head(exported, 2, tiny.SHAPE, THRESHOLD, table=table)
     check_defq(head, table, tiny.frames(), "frames")
     wrong = table + 1
@@ -98,7 +98,7 @@ def test_defq_inside_the_head_equals_numpy_and_can_be_switched_off(network, expo
 
 
 def test_defq_inside_the_head_pads_sizes_that_are_no_multiple_of_eight():
-    table = np.array(tiny.TABLE["table"])
+    table = tiny.TABLE.steps
     frames = np.random.default_rng(0).integers(0, 256, (5, 13, 21, 3)).astype(np.uint8)
     nodes = defq_nodes(table, (3, 13, 21))
     info = [
@@ -112,7 +112,7 @@ def test_defq_inside_the_head_pads_sizes_that_are_no_multiple_of_eight():
         np.testing.assert_array_equal(np.rint(out * 255).astype(np.uint8), DefQ(table).planes(frame))
 
 
-TABLE = np.array(tiny.TABLE["table"], np.float32)
+TABLE = tiny.TABLE.steps.astype(np.float32)
 
 
 @pytest.mark.parametrize("split", [1, 2, 3, 4])
@@ -282,7 +282,7 @@ def test_bundles_of_other_tables_splits_and_folders(tmp_path, network):
             "tiny",
             network,
             card,
-            {**tiny.TABLE, "weights_sha256": "b" * 64},
+            replace(tiny.TABLE, weights_sha256="b" * 64),
             tmp_path / "b",
             BundleSettings(2),
             tiny.frames(),

@@ -14,7 +14,7 @@ from export.onnx.parity_forms import _Answers, check_forms, check_restored
 from tests import tiny
 
 THRESHOLD = 0.62
-TABLE = np.array(tiny.TABLE["table"])
+TABLE = tiny.TABLE.steps
 CHANNELS = 6
 
 
