@@ -1,46 +1,61 @@
-"""python -m bench [--only defq|head|loop|host|board|preview] [--models NAME ...]: print the tables, save build/bench.json."""
+"""python -m bench [--only PART ...] [--models NAME ...]: measure, print the tables, save build/bench.json."""
 
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy loads: DefQ is measured on one thread
 
 import argparse
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import cv2
 
-from bench import board, defq, head, host, loop, preview
 from bench.measure import machine
+from device.system.console import run_command
 from export.bundle.writer import BundleSettings, export_bundle
-from export.calibration.table_reader import shipped_table
 from export.networks.registry import network_names
+from export.networks.weights import weights_file
 
 BUNDLES = Path("build/bundles")
-PARTS = ("defq", "head", "loop", "host", "board", "preview")
+PARTS = {
+    "defq": "bench.defq",
+    "head": "bench.head",
+    "loop": "bench.loop",
+    "host": "bench.host",
+    "board": "bench.board",
+    "preview": "bench.preview",
+}
+"""Modules with run(bundles, models) -> JSON-ready results, and report(results) -> a table. Each is imported when it is
+asked for: it may need what bench/requirements.txt names."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
-    parser.add_argument("--models", nargs="*", choices=network_names(), default=network_names())
-    parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
-    arguments = parser.parse_args()
+def main(argv: list[str] | None = None) -> int:
+    shipped = [name for name in network_names() if weights_file(name).is_file()]
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure how fast the parts are.")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
+    parser.add_argument("--models", nargs="*", choices=shipped, default=shipped, help="the networks (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("build/bench.json"), help="default build/bench.json")
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
+    arguments = parser.parse_args(argv)
+    return run_command(lambda: _run(arguments), arguments.debug)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
     for model in arguments.models:
         export_bundle(model, BUNDLES / model, BundleSettings())
     results = {"machine": machine()}
-    if "defq" in arguments.only:
-        results["defq"] = defq.run(shipped_table("vgg16").steps)
-        print("\n" + defq.report(results["defq"]), flush=True)
-    for name, part in (("head", head), ("loop", loop), ("host", host), ("board", board), ("preview", preview)):
-        if name in arguments.only:
-            results[name] = part.run(BUNDLES, arguments.models)
-            print("\n" + part.report(results[name]), flush=True)
+    for name in arguments.only:
+        part = importlib.import_module(PARTS[name])
+        results[name] = part.run(BUNDLES, arguments.models)
+        print("\n" + part.report(results[name]), flush=True)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     print(f"\nwrote {arguments.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

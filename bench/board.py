@@ -74,7 +74,7 @@ def _spent_s(command: list[str]) -> float:
 def _peak_mb(folder: Path, frames: Path) -> float:
     """Largest resident memory of a run over all frames, as the process itself reads it: what the kernel tells a parent
     counts the parent's memory too."""
-    program = "import sys, device.system.board, device.commands.cli; device.cli.main(); print(device.board.process_rss_mb().peak_mb)"
+    program = "import sys, device.system.board, device.commands.cli; device.commands.cli.main(); print(device.system.board.process_rss_mb().peak_mb)"
     options = _device(folder, frames)[3:-1]
     command = [sys.executable, "-c", program, *options, os.devnull]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

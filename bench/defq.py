@@ -1,16 +1,19 @@
 """DefQ on one frame against what else takes a frame through a block DCT and back."""
 
+import importlib
+import importlib.util
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import simplejpeg
 from PIL import Image
 from scipy import fft
 
 from bench.measure import table
+from device.bundle.reader import load_bundle
 from device.defence.defq import DefQ
 from export.evaluation.timing import interleaved
 
@@ -18,7 +21,10 @@ SIZES = ((32, 32), (224, 224), (480, 640))
 
 
 def contenders(frame: np.ndarray, steps: np.ndarray) -> dict[str, Callable[[], Any]]:
-    """Calls that quantise ``frame`` (uint8 (h, w, 3)); the last two are JPEG, which also packs and unpacks a file."""
+    """Calls that quantise ``frame`` (uint8 (h, w, 3)); the last ones are JPEG, which also packs and unpacks a file.
+
+    libjpeg-turbo is left out where simplejpeg is not installed.
+    """
     defq = DefQ(steps)
     rows = [steps.reshape(-1).tolist()] * 3
     image = Image.fromarray(frame)
@@ -49,21 +55,25 @@ def contenders(frame: np.ndarray, steps: np.ndarray) -> dict[str, Callable[[], A
         return np.asarray(Image.open(buffer))
 
     def turbo() -> np.ndarray:
+        simplejpeg = importlib.import_module("simplejpeg")
         out: np.ndarray = simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(frame, quality=50, colorsubsampling="444"))
         return out
 
-    return {
+    calls = {
         "DefQ": lambda: defq(frame),
         "DefQ, colour planes": lambda: defq.planes(frame),
         "scipy.fft block DCT": scipy_dct,
         "cv2.dct loop": cv2_loop,
         "Pillow JPEG, same table": pillow,
-        "libjpeg-turbo, quality 50": turbo,
     }
+    if importlib.util.find_spec("simplejpeg"):
+        calls["libjpeg-turbo, quality 50"] = turbo
+    return calls
 
 
-def run(steps: np.ndarray) -> dict[str, Any]:
-    """Microseconds of every contender at three sizes, one thread."""
+def run(bundles: Path, models: list[str]) -> dict[str, Any]:
+    """Microseconds of every contender at three sizes, one thread, with the table of the last of ``models``."""
+    steps = load_bundle(str(bundles / models[-1])).table
     results: dict[str, Any] = {}
     for height, width in SIZES:
         y, x = np.mgrid[:height, :width]
