@@ -1,4 +1,4 @@
-"""Whether a network, a data set and a list of labels are about the same classes."""
+"""Checks that a network, a data set and a list of class names are of the same classes."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ SHOWN = 12  # names in a message
 
 
 def logit_count(network: SDN) -> int:
-    """How many classes a network tells apart.
+    """The number of classes of a network.
 
     Raises:
-        DataError: its exits disagree.
+        DataError: its exits have different numbers of classes.
     """
     with torch.no_grad():
         images = torch.zeros(1, *network.input_shape)
@@ -33,10 +33,10 @@ def logit_count(network: SDN) -> int:
 
 
 def check_labels(network: SDN, labels: Sequence[str]) -> None:
-    """As many names as the network has classes.
+    """Check that there is one name for each class of a network.
 
     Raises:
-        DataError: fewer or more.
+        DataError: there are fewer or more.
     """
     count = logit_count(network)
     if count != len(labels):
@@ -47,14 +47,14 @@ def check_labels(network: SDN, labels: Sequence[str]) -> None:
 
 
 def check_classes(network: SDN, data: Dataset, labels: Sequence[str] = ()) -> None:
-    """A data set of the classes that the network was trained for.
+    """Check that a data set has the classes that a network was trained for.
 
     Args:
         network: in evaluation mode.
-        labels: their names in order, where they are known.
+        labels: the names of the network's classes, in order, where they are known.
 
     Raises:
-        DataError: other classes, or another number of them.
+        DataError: the data set has other classes, or another number of them.
     """
     count = logit_count(network)
     wanted = f"{count} classes ({named(labels)})" if labels else f"{count} classes"
@@ -66,5 +66,5 @@ def check_classes(network: SDN, data: Dataset, labels: Sequence[str] = ()) -> No
 
 
 def named(labels: Sequence[str]) -> str:
-    """The names, or the first of them."""
+    """The names for a message: all of them, or the first ones and the number of the others."""
     return ", ".join(labels[:SHOWN]) + (f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else "")

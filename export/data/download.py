@@ -1,4 +1,4 @@
-"""CIFAR-10's official archive: fetched once, checked by its hash, unpacked into a cache."""
+"""Downloads the official archive of CIFAR-10 once, checks its hash and unpacks it into a cache."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ ARCHIVE_BYTES = 170_052_171
 
 
 def cache_dir() -> Path:
-    """Where the download and crafted attacks go: $XDG_CACHE_HOME/defq, by default ~/.cache/defq.
+    """The folder for the download and for crafted attacks: $XDG_CACHE_HOME/defq, by default ~/.cache/defq.
 
     Raises:
         DataError: this user has no home folder.
@@ -70,7 +70,7 @@ def fetch_archive(
 
 
 def _unpack(archive: Path, destination: Path) -> None:
-    """Take the .bin files out of the archive; the folder gets its name only when all are there."""
+    """Unpack the .bin files of the archive. The folder gets its name only when it is complete."""
     folder = destination / FOLDER
     with tempfile.TemporaryDirectory(dir=destination) as scratch, tarfile.open(archive) as members:
         for member in members:

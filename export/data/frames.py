@@ -1,4 +1,4 @@
-"""Frames for the device's ``npz:`` source."""
+"""Writes frames for the device's ``npz:`` source."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ from export.data.output import write_output
 
 
 def to_pixels(images: torch.Tensor) -> np.ndarray:
-    """float32 (n, 3, h, w) in [0, 1] -> uint8 (n, h, w, 3): what a camera or a file delivers."""
+    """float32 (n, 3, h, w) in [0, 1] -> uint8 (n, h, w, 3), as a camera or a file delivers them."""
     pixels: np.ndarray = (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
     return pixels
 

@@ -1,4 +1,4 @@
-"""Files that commands write: each there whole, or as it was before."""
+"""Writes the files of commands. A write that fails leaves the earlier file as it was."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from device.system.files import write_file
 
 
 def write_output(file: Path, content: str | bytes) -> None:
-    """Write a file, with the folders that it lies in; ``-`` is stdout.
+    """Write a file and make the folders that it lies in; ``-`` is stdout.
 
     Raises:
         OutputError: it cannot be written.
@@ -18,7 +18,7 @@ def write_output(file: Path, content: str | bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """A folder, if there is none yet.
+    """Make a folder, unless it exists.
 
     Raises:
         OutputError: it cannot be made.
@@ -30,7 +30,7 @@ def make_folder(folder: Path) -> None:
 
 
 def check_writable(file: Path) -> Path:
-    """``file``, whose folder is made if need be. One that cannot be written is refused before hours of work, not after.
+    """Check that a file can be written, before hours of work and not after them, and give it back. Its folder is made.
 
     Raises:
         OutputError: it cannot be written.

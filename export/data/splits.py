@@ -13,11 +13,12 @@ SPLITS = {
     "calibration": ("calibration", "val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-"""What the folders of the three splits may be called."""
+"""The names that the folder of each split may have, in lower case."""
 USES = {"train": "train with", "calibration": "calibrate with", "test": "test with"}
-SYSTEM = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")  # what systems leave in a folder; also all hidden names
+SYSTEM = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")
+"""Files that operating systems leave in a folder. They are passed over, and so are all hidden files."""
 LEAST = 10
-"""Images that a class needs where its split is made here: of every ten the ninth goes to calibration, the tenth to test."""
+"""Images that a class needs where the split is made here: of every ten, the ninth goes to calibration, the tenth to test."""
 SEED = 0
 LAYOUTS = (
     f"expected one folder for each class with {LEAST} or more images each, or train/, val/ (or calibration/) and test/ with "
@@ -26,8 +27,11 @@ LAYOUTS = (
 
 
 class FolderImages(NamedTuple):
-    """files: for each split (train, calibration, test) every image with its label, in an order that mixes the classes.
-    ignored: what was passed over, one phrase a kind."""
+    """The images of a folder.
+
+    files: for each split (train, calibration, test) every image with its label, in an order that mixes the classes.
+    ignored: what was passed over, one phrase for each kind.
+    """
 
     classes: tuple[str, ...]
     files: tuple[list[tuple[Path, int]], list[tuple[Path, int]], list[tuple[Path, int]]]
@@ -41,7 +45,7 @@ def list_images(folder: Path, suffixes: Collection[str]) -> FolderImages:
         suffixes: of image files, in lower case, with the dot.
 
     Raises:
-        DataError: no classes, one class, a class without images in a split, or an incomplete set of splits.
+        DataError: the folder has no classes, one class, a class without images in a split, or not all of the splits.
     """
     listing = _Listing(folder, suffixes)
     splits = _split_folders(folder, listing)
@@ -66,7 +70,7 @@ def list_images(folder: Path, suffixes: Collection[str]) -> FolderImages:
 
 
 class _Listing:
-    """Looks into folders and remembers what it passes over."""
+    """Lists folders and remembers what it passes over."""
 
     def __init__(self, root: Path, suffixes: Collection[str]) -> None:
         self.root, self.suffixes = root, suffixes
@@ -104,9 +108,9 @@ class _Listing:
 
 
 def _split_folders(folder: Path, listing: _Listing) -> dict[str, Path]:
-    """The folder of each split by its name in SPLITS; none where the folder holds classes.
+    """The folder of each split by the split's name; empty where the folder holds classes.
 
-    A folder counts as one of a split only if it holds folders, not images: train may be a class as well.
+    A folder is that of a split only if it holds folders and no images: a class may be called train as well.
     """
     by_name = {each.name.lower(): each for each in listing.folders(folder)}
     found = {
@@ -164,14 +168,16 @@ def _check_counts(folder: Path, classes: Sequence[str], found: dict[str, list[li
 
 
 def shown(file: Path, folder: Path) -> str:
-    """Where a file lies in the folder, fit for a terminal."""
+    """The path of a file in the folder, fit for a terminal."""
     name = file.relative_to(folder).as_posix()
     return name if name.isprintable() else ascii(name)
 
 
 def _mixed(by_class: list[list[Path]]) -> list[tuple[Path, int]]:
-    """All images in an order of which each beginning is a sample of all classes: first one of each class, then all in
-    proportion. Which image of a class comes first is drawn with SEED."""
+    """All images, ordered so that the first N, for any N, are a sample of all classes.
+
+    The first image of each class comes first, then all others in proportion. The order within a class is drawn with SEED.
+    """
     generator = np.random.default_rng(SEED)
     places = []
     for label, files in enumerate(by_class):

@@ -1,1 +1,4 @@
-"""Flash kits: one archive a board with device/, tables/, a bundle, the board's wheels and an installer; see cli.py."""
+"""Flash kits: one archive for a board with device/, tables/, a bundle, the board's wheels and an installer.
+
+The command is export/commands/kit.py.
+"""

@@ -1,4 +1,4 @@
-"""Puts a kit together: the files, their hashes, and an archive that is the same bytes whenever it is built again."""
+"""Makes a kit: the files, their hashes, and an archive. The same files give the same bytes whenever it is built."""
 
 import contextlib
 import gzip
@@ -23,18 +23,19 @@ FORMAT_VERSION = 1
 ROOT = Path(device.__file__).resolve().parents[1]
 TEMPLATES = Path(__file__).parent / "templates"
 EXECUTABLE = ("install.sh", "uninstall.sh")
-EPOCH_S = 315532800  # 1980: a board without a clock that starts in the past still finds no file from its future
+EPOCH_S = 315532800
+"""Time of all files, the year 1980: a board without a clock starts in the past, and no file is then from its future."""
 
 
 def kit_files(bundle_path: str | Path, board: Board, wheels: Sequence[Path]) -> dict[str, bytes]:
-    """Everything in a kit by its path in it.
+    """The content of every file of a kit, by its path in the kit.
 
     Args:
         bundle_path: a folder or a .tar.gz made by: python -m export bundle.
         wheels: of the board, pip's among them.
 
     Raises:
-        BundleError: absent, incomplete or changed.
+        BundleError: the bundle is absent, incomplete or changed.
     """
     bundle = load_bundle(str(bundle_path))
     files = _tree(ROOT / "device", "device")
@@ -71,7 +72,7 @@ def kit_files(bundle_path: str | Path, board: Board, wheels: Sequence[Path]) -> 
 
 
 def write_kit(files: Mapping[str, bytes], folder: str, out: Path) -> None:
-    """Write a kit as .tar.gz that unpacks into ``folder``; an archive that was cut off is never left under the name.
+    """Write a kit as .tar.gz that unpacks into ``folder``. A write that fails leaves no archive under the name ``out``.
 
     Raises:
         OutputError: it cannot be written.
@@ -79,7 +80,7 @@ def write_kit(files: Mapping[str, bytes], folder: str, out: Path) -> None:
     partial = out.with_name(out.name + ".partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        # the header of gzip would carry the time and the name of the file
+        # The header of gzip would contain the time and the name of the file.
         with (
             partial.open("wb") as raw,
             gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
@@ -122,7 +123,7 @@ def _about(files: Mapping[str, bytes], bundle: Bundle, board: Board, kit_id: str
 
 
 def _tree(folder: Path, name: str) -> dict[str, bytes]:
-    """The files of a folder without caches and hidden ones."""
+    """The files of a folder, without caches and hidden files."""
     inside = {file: file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()}
     return {
         f"{name}/{path.as_posix()}": file.read_bytes()

@@ -1,7 +1,7 @@
-"""What each board runs, and the wheels that fit it.
+"""The operating system of each board, and the wheels that fit it.
 
-Every version is pinned, so that a kit built again is the same kit. The wheels were found with pip download for the
-board's Python, glibc and machine; newer ones exist for some, and are left out for what is installed beside them:
+Every version is pinned, so that a kit that is built again is the same. The wheels were found with pip download for the
+board's Python, glibc and machine. Newer ones exist for some of them, but do not fit what is installed beside them:
 
 * Raspberry Pi OS Bookworm: apt's picamera2 pulls in simplejpeg, which is built against NumPy 1.24 and breaks with
   NumPy 2 (picamera2#1088, #1211); OpenCV's wheels need NumPy 2 from 4.12 on.
@@ -12,7 +12,7 @@ board's Python, glibc and machine; newer ones exist for some, and are left out f
   build has. The wheel comes along for systems without it. The same for an ONNX Runtime that was built for the GPU.
 * JetPack 6: its OpenCV is built against NumPy 1.
 * ONNX Runtime from 1.29 on sends telemetry and writes a device id unless ORT_DISABLE_TELEMETRY is set before it is
-  imported (onnxruntime#27379); a camera has no business with that.
+  imported (onnxruntime#27379). A camera must not do that.
 """
 
 from typing import NamedTuple
@@ -26,11 +26,11 @@ class Board(NamedTuple):
     python: str
     """Version of the system's Python, which the wheels are for."""
     glibc: str
-    """The oldest that the wheels run on."""
+    """The oldest version that the wheels run on."""
     models: str
-    """A pattern of /proc/device-tree/model (grep -E); empty: any machine."""
+    """A pattern (grep -E) that /proc/device-tree/model must match; empty for any machine."""
     pins: tuple[str, ...]
-    """name==version of every wheel, complete: nothing else is downloaded."""
+    """name==version of every wheel. The list is complete: nothing else is downloaded."""
     ranges: dict[str, str]
     """Name -> what the installer asks for instead of the pinned version, so that the system's copy can serve."""
     from_system: dict[str, str]
@@ -58,7 +58,7 @@ class Board(NamedTuple):
 
     @property
     def requirements(self) -> list[str]:
-        """What the installer asks pip for; pip itself is no part of it."""
+        """What the installer asks pip for: all pins but that of pip itself."""
         names = [(pin.partition("==")[0], pin) for pin in self.pins]
         return [f"{name}{self.ranges[name]}" if name in self.ranges else pin for name, pin in names if name != "pip"]
 
@@ -154,4 +154,4 @@ JETPACK4_ON_X86 = BOARDS["jetson-nano"]._replace(
     models="",
     environment=("ORT_DISABLE_TELEMETRY=1",),
 )
-"""Not offered: it tries the Python 3.6 kit where no Jetson is."""
+"""For tests of the Python 3.6 kit on a workstation; the command line does not offer it."""

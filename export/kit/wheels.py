@@ -1,4 +1,4 @@
-"""Fetches a board's wheels on the workstation, and checks that they need nothing else."""
+"""Downloads the wheels of a board on the workstation, and checks that they need no others."""
 
 import email
 import subprocess
@@ -15,16 +15,16 @@ from export.kit.boards import Board
 
 MAX_METADATA_BYTES = 1 << 20
 Download = Callable[[Board, Sequence[str], Path], None]
-"""Puts the wheels of some pins into a folder."""
+"""(board, pins, folder): downloads the wheels of these pins into the folder."""
 
 
 def pip_download(board: Board, pins: Sequence[str], folder: Path) -> None:
-    """Ask pip for wheels that run on another machine than this one.
+    """Download wheels for another machine than this one with pip.
 
-    Without their dependencies: pip would decide on those for the Python that it runs on.
+    Dependencies are not downloaded: pip would choose them for the Python that it runs on.
 
     Raises:
-        DataError: pip has none, or cannot reach its index.
+        DataError: pip finds no such wheel, or cannot reach its index.
     """
     fits = ["--implementation", "cp", "--python-version", board.python]
     fits += [word for abi in board.abis for word in ("--abi", abi)]
@@ -45,7 +45,7 @@ def fetch_wheels(board: Board, folder: Path, download: Download = pip_download) 
     """The board's wheels, sorted by name. Those that are in ``folder`` already are not downloaded again.
 
     Raises:
-        DataError: one cannot be had, or they need one that is not pinned.
+        DataError: a wheel cannot be downloaded, or one needs another that is not pinned.
     """
     missing = [pin for pin in board.pins if _find(folder, pin) is None]
     if missing:
@@ -63,10 +63,10 @@ def fetch_wheels(board: Board, folder: Path, download: Download = pip_download) 
 
 
 def check_complete(board: Board, wheels: Sequence[Path]) -> None:
-    """Check what the wheels say they need against each other, as the board will evaluate it.
+    """Check that the requirements of all wheels are met by the wheels themselves, in the environment of the board.
 
     Raises:
-        DataError: a wheel that is no archive, or needs what is not there: the board has no network to get it from.
+        DataError: a wheel is no archive, or needs one that is absent: the board has no network to download it from.
     """
     there = {name: version for name, version, *_ in (parse_wheel_filename(wheel.name) for wheel in wheels)}
     environment = {

@@ -1,5 +1,8 @@
-"""Networks that compute in bfloat16: processors with AMX are 1.4 to 2.9 times as fast in it; without AVX-512 it is emulated
-and far slower."""
+"""Networks that compute in bfloat16.
+
+Processors with AMX compute 1.4 to 2.9 times as fast in bfloat16 as in float32. Processors without AVX-512 emulate it, which
+is far slower.
+"""
 
 from functools import partial
 
@@ -13,7 +16,7 @@ class InBfloat16(SDN):
     """An SDN whose convolutions and linear layers compute in bfloat16 and sum in float32; its logits are float32.
 
     Args:
-        network: not to be used on its own any more: its depthwise convolutions are changed.
+        network: it must not be used on its own afterwards, because its depthwise convolutions are changed.
     """
 
     def __init__(self, network: SDN) -> None:
@@ -27,8 +30,11 @@ class InBfloat16(SDN):
 
 
 def strided_depthwise_in_float32(network: nn.Module) -> None:
-    """Keep depthwise convolutions with a stride, or of maps of 2 x 2, out of the autocast: oneDNN (PyTorch 2.13, CPU) has no
-    fast bfloat16 gradient of them and takes 3 to 30 times as long as in float32."""
+    """Keep depthwise convolutions with a stride, and those of maps of 2 x 2 pixels, out of the autocast.
+
+    oneDNN (PyTorch 2.13, CPU) has no fast bfloat16 gradient of these convolutions: it takes 3 to 30 times as long as in
+    float32.
+    """
 
     def forward(convolution: nn.Conv2d, features: Tensor) -> Tensor:
         if convolution.stride[0] == 1 and features.shape[-1] > 2:

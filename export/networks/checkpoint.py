@@ -1,4 +1,4 @@
-"""Checkpoints of training runs. Each says of which data and recipe it is; a run goes on from its own alone."""
+"""Checkpoints of training runs. Each names its data and its recipe, and a run continues only from a checkpoint of its own."""
 
 import contextlib
 import pickle
@@ -11,10 +11,10 @@ from device.errors import DataError, OutputError
 
 
 class Origin(NamedTuple):
-    """All that a training run follows from.
+    """Everything that determines the result of a training run.
 
-    data_sha256: of the images (Dataset.sha256). source: where these lie, for people alone. start_sha256: of the weights that
-    the run begins from; empty where these are random. recipe: name and value of every setting.
+    data_sha256: of the images (Dataset.sha256). source: where the images lie; it is shown, not compared. start_sha256: of
+    the weights that the run begins from; empty where these are random. recipe: name and value of every setting.
     """
 
     model: str
@@ -24,7 +24,7 @@ class Origin(NamedTuple):
     recipe: dict[str, Any]
 
     def described(self) -> dict[str, str]:
-        """What must be the same for a run to go on, as text."""
+        """Everything that must be equal for a run to continue from a checkpoint, as text."""
         return {
             "model": self.model,
             "data": self.data_sha256[:12],
@@ -34,7 +34,7 @@ class Origin(NamedTuple):
 
 
 def write_checkpoint(file: Path, origin: Origin, epoch: int, parts: dict[str, Any]) -> None:
-    """Write the state after ``epoch`` epochs, whole or not at all.
+    """Write the state after ``epoch`` epochs. A write that fails leaves the earlier checkpoint as it was.
 
     Args:
         parts: state dicts by name.
@@ -47,7 +47,7 @@ def write_checkpoint(file: Path, origin: Origin, epoch: int, parts: dict[str, An
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"origin": origin.described(), "source": origin.source, "epoch": epoch, **parts}, partial)
         partial.replace(file)
-    except (OSError, RuntimeError) as error:  # torch says RuntimeError where the disk is full
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError where the disk is full
         with contextlib.suppress(OSError):
             partial.unlink()
         raise OutputError(
@@ -57,10 +57,10 @@ def write_checkpoint(file: Path, origin: Origin, epoch: int, parts: dict[str, An
 
 
 def read_checkpoint(file: Path, origin: Origin) -> dict[str, Any]:
-    """What write_checkpoint wrote: ``parts``, and under ``epoch`` the number of finished epochs.
+    """Read what write_checkpoint wrote: ``parts``, and under ``epoch`` the number of finished epochs.
 
     Raises:
-        DataError: a checkpoint of another run than ``origin``, or none at all.
+        DataError: the checkpoint is of another run than ``origin``, or the file is no checkpoint.
     """
     elsewhere = "name another file with --checkpoint, or remove this one to begin anew"
     try:
@@ -77,24 +77,24 @@ def read_checkpoint(file: Path, origin: Origin) -> dict[str, Any]:
         AttributeError,
     ) as error:
         raise DataError(
-            f"could not read the checkpoint {file} ({type(error).__name__}); expected one of python -m export train; {elsewhere}"
+            f"could not read the checkpoint {file} ({type(error).__name__}); expected a file that python -m export train wrote; {elsewhere}"
         ) from error
     if not of:
         raise DataError(
-            f"found a checkpoint in {file} that does not say of which data and recipe it is, as those of earlier releases; "
-            f"expected one that does; {elsewhere}"
+            f"found a checkpoint in {file} that does not name its data and its recipe, like those of early releases; "
+            f"expected one that names them; {elsewhere}"
         )
     wanted = origin.described()
     differing = [name for name in wanted if of.get(name) != wanted[name]]
     if differing == ["epochs"] and str(epoch) == of["epochs"]:
         raise DataError(
             f"found a finished run of {epoch} epochs in {file}, whose learning rate has come down to its end; expected --epochs "
-            f"{epoch}; to train on, begin a new run from its weights with --start FILE, and {elsewhere}"
+            f"{epoch}; to train further, begin a new run from its weights with --start FILE, and {elsewhere}"
         )
     if differing:
         sources = f" ({source or 'unknown'} there, {origin.source} here)" if "data" in differing else ""
         listed = ", ".join(f"{name} {of.get(name, 'unknown')} there, {wanted[name]} here" for name in differing)
         raise DataError(
-            f"found a checkpoint of another run in {file}: {listed}{sources}; expected one of the same data and recipe; {elsewhere}"
+            f"found a checkpoint of another run in {file}: {listed}{sources}; expected a checkpoint of the same data and recipe; {elsewhere}"
         )
     return dict(state)

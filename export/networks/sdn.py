@@ -47,7 +47,7 @@ class SDN(nn.Module):
         return self.exits(images, len(self.blocks) + 1)
 
     def exits(self, images: Tensor, count: int) -> Tensor:
-        """Logits of the first ``count`` exits alone, float32 (count, batch, classes): what the device computes."""
+        """Logits of the first ``count`` exits only, float32 (count, batch, classes): what the device computes."""
         features = self.stem(images)
         logits = []
         for block, classifier in zip(self.blocks[:count], self.ics[:count], strict=True):
@@ -58,7 +58,8 @@ class SDN(nn.Module):
         return torch.stack([each.float() for each in logits])
 
 
-POOLED = 4  # the size that internal classifiers pool larger maps to
+POOLED = 4
+"""Internal classifiers pool larger maps to 4 x 4 pixels."""
 
 
 class InternalClassifier(nn.Module):
@@ -88,8 +89,9 @@ class InternalClassifier(nn.Module):
 
 
 class AdaptivePool(nn.Module):
-    """What nn.AdaptiveMaxPool2d(4) or nn.AdaptiveAvgPool2d(4) computes on maps of size x size pixels, as slices, which can be
-    exported: ONNX has no such pooling for sizes that 4 does not divide.
+    """Computes nn.AdaptiveMaxPool2d(4) or nn.AdaptiveAvgPool2d(4) of maps of size x size pixels from slices.
+
+    ONNX has no adaptive pooling for sizes that 4 does not divide; slices can be exported.
 
     Args:
         reduce: torch.amax or torch.mean.
@@ -110,7 +112,7 @@ class AdaptivePool(nn.Module):
 def conv_batch_norm(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False
 ) -> list[nn.Module]:
-    """A convolution that keeps the map's size (up to its stride) and its batch norm."""
+    """A convolution that keeps the size of the map, apart from its stride, and its batch norm."""
     return [
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias),
         nn.BatchNorm2d(outputs),
@@ -118,8 +120,11 @@ def conv_batch_norm(
 
 
 def folded(network: SDN) -> SDN:
-    """A copy for inference and gradients with respect to images: every batch norm is folded into the convolution
-    before it. Same answers up to rounding, a tenth to a third faster. ``network`` must be in evaluation mode."""
+    """A copy of a network in evaluation mode with every batch norm folded into the convolution before it.
+
+    It serves for inference and for gradients with respect to images: the answers are the same up to rounding, and it is a
+    tenth to a third faster. Its parameters have no gradients.
+    """
     network = copy.deepcopy(network).requires_grad_(False)
     for layers in [each for each in network.modules() if isinstance(each, nn.Sequential)]:
         for index in range(len(layers) - 1):

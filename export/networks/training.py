@@ -34,13 +34,17 @@ WARM_UP, TRAINED_WARM_UP = 0.3, 0.15
 def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Path | None = None) -> SDN:
     """Train ``model`` on the training split and return it in evaluation mode.
 
-    After every epoch the whole state goes to ``checkpoint``; a run that finds one of the same data and recipe goes on from
-    there. ``start`` names safetensors to begin from instead of random weights. Prints one line an epoch with the accuracy
-    on the calibration split (every exit's best, and the final classifier's). With ``start`` the exits are trained already,
-    so that their losses count in full from the first step.
+    After every epoch the whole state is written to ``checkpoint``; a run that finds a checkpoint of the same data and
+    recipe continues from it. Each epoch prints one line with the accuracy on the calibration split, of the best exit and
+    of the final classifier.
+
+    Args:
+        model: name of a network (export/networks/registry.py).
+        start: safetensors to begin from instead of random weights. Its exits are trained already, so that their losses
+            count in full from the first step.
 
     Raises:
-        DataError: a checkpoint of another run, or one that cannot be read; weights to start from of other classes.
+        DataError: the checkpoint is of another run or cannot be read, or the weights to start from are of other classes.
         OutputError: the checkpoint cannot be written.
     """
     torch.manual_seed(recipe.seed)
@@ -93,7 +97,7 @@ def _epoch(
 ) -> float:  # fmt: skip
     generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
     order = torch.randperm(len(data.train.labels), generator=generator).numpy()
-    bfloat16 = "AVX512" in torch.backends.cpu.get_cpu_capability()  # elsewhere it is emulated, 20 times slower
+    bfloat16 = "AVX512" in torch.backends.cpu.get_cpu_capability()  # other processors emulate it, 20 times slower
     total = 0.0
     bar = tqdm(range(steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=10)
     for step in bar:
@@ -122,7 +126,7 @@ def _epoch(
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random horizontal flip and random crop after padding by 4 pixels, each image its own. float32 (n, 3, h, w)."""
+    """Flip each image at random and crop it at random after padding by 4 pixels. float32 (n, 3, h, w)."""
     n, _, height, width = images.shape
     flip = torch.rand(n, generator=generator) < 0.5
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
@@ -134,9 +138,11 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def quantise_some(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """The first ``share`` of a shuffled batch behind DefQ with a flat table, its step drawn from QUANTISED_STEPS.
+    """Apply DefQ to the first ``share`` of a shuffled batch, with a flat table whose step is drawn from QUANTISED_STEPS.
 
-    float32 (n, 3, h, w) in [0, 1].
+    Args:
+        images: float32 (n, 3, h, w) in [0, 1].
+        share: 0 to 1.
     """
     count = round(share * len(images))
     low, high = QUANTISED_STEPS
@@ -147,7 +153,7 @@ def quantise_some(images: Tensor, share: float, generator: torch.Generator) -> T
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay for weights of convolutions and linear layers; none for biases, batch norm and pooling mixes."""
+    """Groups for the optimiser: weights of convolutions and linear layers with weight decay, all others without."""
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

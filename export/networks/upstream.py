@@ -4,8 +4,8 @@ Source of the key names and of the facts below: https://github.com/yigitcankaya/
 and https://github.com/Sanghyun-Hong/DeepSloth (Hong et al., 2021). Both save ``model.state_dict()`` with ``torch.save``
 in a file named ``last`` (trained) or ``untrained``. docs/importing.md has the table of names.
 
-Their blocks, classifiers and end layers compute what ours compute. What differs: the first code base has classifiers
-after six of the blocks only, and trained on images with the mean subtracted and divided by the standard deviation.
+Their blocks, classifiers and end layers compute the same as ours. Two things differ: the first code base has classifiers
+after six of the blocks only, and it trained on normalised images: (image - mean) / standard deviation.
 """
 
 import pickle
@@ -21,13 +21,14 @@ from device.errors import DataError
 from export.networks.registry import network_spec
 from export.networks.sdn import SDN
 
-# channel means and standard deviations that the first code base trains with: ImageNet's for CIFAR-10, and CIFAR-100's
+# The channel means and standard deviations that the first code base trains with: ImageNet's for CIFAR-10, and
+# CIFAR-100's own.
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR100 = ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276))
 
 
 class Normalise(nn.Module):
-    """Images in [0, 1] -> (images - mean) / deviation, channel by channel."""
+    """Normalises images in [0, 1], channel by channel: (images - mean) / deviation."""
 
     mean: Tensor
     deviation: Tensor
@@ -42,7 +43,7 @@ class Normalise(nn.Module):
 
 
 def is_upstream(state: Mapping[str, Any]) -> bool:
-    """Whether these names are those of one of the two code bases (of any network, with or without classifiers)."""
+    """Whether a state dict has the names of one of the two code bases, for any network, with or without classifiers."""
     names = [str(name).removeprefix("module.") for name in state]
     return any(re.match(r"layers\.0\.layers\.", name) for name in names) and any(
         name.startswith("end_layers.") for name in names
@@ -50,9 +51,9 @@ def is_upstream(state: Mapping[str, Any]) -> bool:
 
 
 def load_upstream(model: str, file: Path, normalised: bool | None = None) -> SDN:
-    """The SDN of a checkpoint, float32, in evaluation mode, with the exits that the checkpoint has.
+    """Build the SDN of a checkpoint: float32, in evaluation mode, with the exits that the checkpoint has.
 
-    Blocks without a classifier become part of the next block, those behind the last classifier part of ``end``.
+    Blocks without a classifier become part of the next block; blocks behind the last classifier become part of ``end``.
 
     Args:
         model: the network that the checkpoint is of, at the input size of its NetworkSpec.
@@ -60,7 +61,7 @@ def load_upstream(model: str, file: Path, normalised: bool | None = None) -> SDN
             not say. None: yes if some block has no classifier (first code base), no if all have one (DeepSloth).
 
     Raises:
-        DataError: no such file, a pickle of more than tensors, or names or shapes of another network.
+        DataError: the file is absent, holds more than tensors, or has names or shapes of another network.
     """
     state = _read(file)
     # the last linear layer tells how many classes the network was trained for
@@ -92,7 +93,7 @@ def load_upstream(model: str, file: Path, normalised: bool | None = None) -> SDN
 
 
 def upstream_name(name: str) -> str:
-    """What they call a tensor of ours: ``blocks.3.c.0.weight`` -> ``layers.3.layers.0.0.weight``."""
+    """Their name for one of our tensors: ``blocks.3.c.0.weight`` -> ``layers.3.layers.0.0.weight``."""
     part, _, rest = name.partition(".")
     if part in ("stem", "end"):
         return {"stem": "init_conv.", "end": "end_layers."}[part] + rest
@@ -128,7 +129,7 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _fill(network: SDN, placed: set[int], state: dict[str, Tensor], found: str, model: str) -> None:
-    """Load ``state`` into ``network``; classifiers at other places than ``placed`` stay as they are."""
+    """Load ``state`` into ``network``. Only the classifiers at the places ``placed`` are loaded."""
     shapes = {
         name: tensor.shape
         for name, tensor in network.state_dict().items()
@@ -136,7 +137,7 @@ def _fill(network: SDN, placed: set[int], state: dict[str, Tensor], found: str, 
         and (not name.startswith("ics.") or int(name.split(".")[1]) in placed)
     }
     names = {upstream_name(name): name for name in shapes}
-    # on maps of 4 x 4 they mix maximum and average over 1 x 1 pixels, which changes nothing; we have no alpha there
+    # On maps of 4 x 4 they mix the maximum and the average over 1 x 1 pixels, which changes nothing; ours have no alpha there.
     idle = {f"layers.{index}.output.alpha" for index in placed}
     others = [name for name in state if not name.endswith("num_batches_tracked") and name not in idle]
     missing = [name for name in names if name not in state]

@@ -1,7 +1,8 @@
-"""What the nested head hands over at a cut (export/onnx/graphs.py), so that a cut costs little.
+"""Decides what the nested head (export/onnx/graphs.py) hands over at a cut, so that a cut costs little.
 
-ONNX Runtime keeps features in a blocked layout. At a cut it turns what the branch reads into the plain layout, even for
-frames that leave there, and back inside the branch. Where that costs more than a little computing, this computes instead.
+ONNX Runtime keeps features in a blocked layout. At a cut it converts what the branch reads into the plain layout, even for
+frames that leave there, and converts it back inside the branch. Where computing costs less than this conversion, part of
+the next block is computed before the cut, or the first block a second time behind it.
 """
 
 from typing import NamedTuple
@@ -17,15 +18,20 @@ MACS_PER_VALUE = 32
 
 
 class Handover(NamedTuple):
-    """exported: for ``nested_head``, with the start of some blocks moved before the cut. again: as of ``nested_head``."""
+    """Arguments of ``nested_head``.
+
+    exported: the network, where some blocks start before the cut in front of them. again: whether block 1 is computed again.
+    """
 
     exported: ExportedBlocks
     again: bool
 
 
 def cheapest_handover(exported: ExportedBlocks, split: int) -> Handover:
-    """Blocks 2..split start before the cut in front of them where that leaves less to be handed over; block 1 is computed
-    twice where that is cheaper still."""
+    """Start blocks 2..split before the cut in front of them where less is then handed over.
+
+    Block 1 is computed twice where that is cheaper still.
+    """
     blocks, exits = list(exported.blocks), list(exported.exits)
     for index in range(1, split):
         count = _nodes_before_the_cut(exported, index)
@@ -37,20 +43,20 @@ def cheapest_handover(exported: ExportedBlocks, split: int) -> Handover:
 
 
 def macs_per_value(exported: ExportedBlocks) -> float:
-    """Multiply-accumulates of block 1 for each value of its output: what computing it again costs against a copy."""
+    """Multiply-accumulates of block 1 for each value of its output: the cost of computing it again, compared to a copy."""
     weights = {weight.name: weight for weight in exported.blocks[0].weights}
     channels, values = exported.shapes[0][0], int(np.prod(exported.shapes[0]))
     convolutions = [weights[node.input[1]] for node in exported.blocks[0].nodes if node.op_type == "Conv"]
-    # every map of a first block that is not yet strided has as many pixels as its output
+    # Without a stride, every map of the first block has as many pixels as its output.
     return sum(int(np.prod(weight.dims)) * values // channels for weight in convolutions) / values
 
 
 def _nodes_before_the_cut(exported: ExportedBlocks, index: int) -> int:
-    """How many nodes of a block, a convolution with stride and its ReLU, are better computed before the cut; 0 for none."""
+    """The number of nodes of a block (a strided convolution and its ReLU) that are better computed before the cut, or 0."""
     nodes, source = exported.blocks[index].nodes, f"features{index - 1}"
     readers = [node for node in nodes if source in node.input]
     if len(readers) != 1 or readers[0] is not nodes[0] or nodes[0].op_type != "Conv":
-        return 0  # a block that needs the features twice has them handed over in any case
+        return 0  # a block that reads the features twice needs them behind the cut in any case
     weight = next(each for each in exported.blocks[index].weights if each.name == nodes[0].input[1])
     given = int(np.prod(exported.shapes[index - 1]))
     kept = _values_of(nodes[0], weight, exported.shapes[index - 1])
@@ -62,13 +68,13 @@ def _nodes_before_the_cut(exported: ExportedBlocks, index: int) -> int:
 
 
 def _values_of(node: NodeProto, weight: TensorProto, shape: tuple[int, ...]) -> int:
-    """How many values a convolution makes of features of a shape (c, h, w), padded so that the stride alone shrinks them."""
+    """The number of values that a convolution makes of features (c, h, w). Its padding keeps the size, apart from its stride."""
     strides = next((each.ints for each in node.attribute if each.name == "strides"), (1, 1))
     return int(weight.dims[0] * np.prod([-(-size // stride) for size, stride in zip(shape[1:], strides, strict=True)]))
 
 
 def _split(block: GraphPart, count: int, name: str) -> tuple[GraphPart, GraphPart]:
-    """The first ``count`` nodes of a block and the others; what goes from these to those is called ``name``."""
+    """The first ``count`` nodes of a block, and the others. The tensor that joins the two is called ``name``."""
     whole = renaming(block, {block.nodes[count - 1].output[0]: name})
     start, rest = whole.nodes[:count], whole.nodes[count:]
     names = {each for node in start for each in node.input}

@@ -1,4 +1,4 @@
-"""DefQ (device/defence/defq.py) as ONNX nodes, for heads that apply it themselves."""
+"""DefQ (device/defence/defq.py) as ONNX nodes, for heads that apply DefQ inside the graph."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from export.onnx.parts import GraphPart, constant
 
 
 def defq_switch(table: np.ndarray, input_shape: tuple[int, ...]) -> GraphPart:
-    """``image`` -> ``pixels``, through DefQ where the input ``defq`` (default true) says so."""
+    """``image`` -> ``pixels``, with DefQ where the input ``defq`` is true, which it is by default."""
     shape = [1, *input_shape]
     body = defq_nodes(table, input_shape)
     quantise = helper.make_graph(

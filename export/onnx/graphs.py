@@ -1,14 +1,14 @@
-"""Head and tail of an SDN as ONNX graphs with the early-exit rule inside (DESIGN: one threshold, first confident exit).
+"""Head and tail of an SDN as ONNX graphs that contain the early-exit rule: a frame leaves at the first exit whose
+confidence reaches the threshold.
 
-Each block and classifier is exported by PyTorch on its own and becomes a *piece*; the graphs here are those pieces
-joined by hand. Three graphs come out:
+PyTorch exports each block and classifier on its own (export/onnx/parts.py); here they are joined to three graphs:
 
-* ``nested_head``: batch 1, for ONNX Runtime. The blocks behind a cut sit in a branch of an ``If``, and their weights are
-  initialisers of that branch (as outer-scope weights they would escape Conv + ReLU fusion).
+* ``nested_head``: batch 1, for ONNX Runtime. The blocks behind a cut are in a branch of an ``If``, and their weights are
+  initialisers of that branch: ONNX Runtime fuses Conv and ReLU only if the weights belong to the same graph.
 * ``flat_head``: any batch, no control flow, for TensorRT and others.
 * ``tail``: any batch, one threshold a frame.
 
-Opset 13 and IR 7: read by ONNX Runtime 1.10 to the newest and by TensorRT 8.2 to 10.
+ONNX Runtime 1.10 and newer and TensorRT 8.2 to 10 read opset 13 and IR version 7.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,10 @@ def _best(index: int, prefix: str, keepdims: int = 0, label: bool = True) -> lis
 
 
 def _first_confident(first: int, last: int, prefix: str, otherwise: int = 0) -> GraphPart:
-    """Pick label, confidence and exit of the first confident of the exits ``first`` to ``last`` (0-based, inclusive).
+    """Choose label, confidence and exit of the first confident exit among ``first`` to ``last`` (0-based, inclusive).
 
     Reads ``threshold``; writes {prefix}label, {prefix}confidence, {prefix}exit, each (n,), and {prefix}stays, bool (n,).
-    Where none is confident the answer is the last one's and the exit ``otherwise``.
+    Where no exit is confident, label and confidence are those of the last one, and the exit is ``otherwise``.
     """
     numbers = constant(f"{prefix}numbers", np.array([*range(first + 1, last + 2), otherwise], np.int64))
     node = helper.make_node
@@ -48,7 +48,7 @@ def _first_confident(first: int, last: int, prefix: str, otherwise: int = 0) -> 
         ]
         return GraphPart(nodes, [numbers])
     each = [f"{prefix}{index}/" for index in range(first, last + 1)]
-    columns = [*each, each[-1]]  # the last once more at the end: the answer of frames that do not leave
+    columns = [*each, each[-1]]  # the last exit again at the end: it answers for frames that do not leave
     flat = constant(f"{prefix}flat", np.array([-1], np.int64))
     pads = constant(f"{prefix}pads", np.array([0, 0, 0, 1], np.int64))
     one = constant(f"{prefix}one", np.array(1, np.float32))
@@ -75,7 +75,7 @@ def _first_confident(first: int, last: int, prefix: str, otherwise: int = 0) -> 
 
 
 def _only_confidence(index: int, prefix: str) -> GraphPart:
-    """What a cut behind one exit needs while frames stay: {prefix}confidence and {prefix}stays, no label yet."""
+    """What a cut behind one exit needs: {prefix}confidence and {prefix}stays. The label is computed only if the frame leaves."""
     less = helper.make_node("Less", [f"{prefix}confidence", "threshold"], [f"{prefix}stays"])
     return GraphPart([*_best(index, prefix, label=False), less], [])
 
@@ -84,7 +84,7 @@ OUTPUTS = ("label", "confidence", "exit", "activation")
 
 
 def _output_infos(batch: str | None, activation: tuple[int, ...] | None, suffix: str = "") -> list[ValueInfoProto]:
-    """What the outputs are. Of a nested head the batch axis is not named: activation has none or one."""
+    """Types and shapes of the outputs. The batch axis of a nested head has no name: its activation has none or one frame."""
     first = 1 if batch is None else batch
     infos = [
         helper.make_tensor_value_info(f"label{suffix}", INT64, [first]),
@@ -97,7 +97,7 @@ def _output_infos(batch: str | None, activation: tuple[int, ...] | None, suffix:
 
 
 def _answering(part: GraphPart, prefix: str, features: str | None = None, suffix: str = "") -> GraphPart:
-    """Rename a scope's answer ({prefix}label, ...) and its ``features`` to the names of the outputs."""
+    """Rename the answer of a scope ({prefix}label, ...) and its ``features`` to the names of the outputs."""
     names = {f"{prefix}{name}": name + suffix for name in OUTPUTS[:3]}
     if features:
         names[features] = OUTPUTS[3] + suffix
@@ -111,7 +111,7 @@ def _threshold(value: float) -> tuple[ValueInfoProto, TensorProto]:
 
 
 def flat_head(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...], threshold: float) -> ModelProto:
-    """Exits 1..split computed always, for any batch. Inputs: image float32 (n, c, h, w) in [0, 1], threshold (1,).
+    """Exits 1..split without control flow, for any batch. Inputs: image float32 (n, c, h, w) in [0, 1], threshold (1,).
     Outputs: label, confidence, exit (0 = did not leave), each (n,), and activation float32 (n, ...)."""
     whole = joined(exported.span(0, split - 1), _first_confident(0, split - 1, "head/"))
     whole = renaming(_answering(whole, "head/", f"features{split - 1}"), {"pixels": "image"})

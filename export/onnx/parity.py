@@ -1,6 +1,6 @@
 """Checks a bundle's graphs in ONNX Runtime: the exits against PyTorch, fused DefQ against NumPy.
 
-The payload forms have a module of their own, export/onnx/parity_forms.py.
+export/onnx/parity_forms.py checks the payload forms.
 """
 
 import numpy as np
@@ -15,12 +15,14 @@ from export.networks.weights import to_tensor
 
 HEAD_OUTPUTS = ["label", "confidence", "exit", "activation"]
 LEAST_AGREEMENT = 0.995
-TIE = 1e-4  # of a confidence and the threshold: float32 may put such a frame on either side; found: 2.4e-6
-MOST_HALF_WAY = 1e-4  # of pixels; found: 1 of 614,400 on a processor without AVX-512, none with it
+TIE = 1e-4
+"""Difference of a confidence and the threshold up to which float32 may decide either way; the largest found is 2.4e-6."""
+MOST_HALF_WAY = 1e-4
+"""Share of pixels that may be rounded the other way; found: 1 of 614,400 without AVX-512, none with it."""
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """One thread, quiet, on the CPU."""
+    """A session with one thread on the CPU, which logs errors only."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -57,7 +59,7 @@ def check_exits(
 ) -> None:
     """Compare both heads and the tail with PyTorch and print the agreement and the worst difference.
 
-    Frames of which a confidence lies within TIE of the threshold are left out: float32 may put it on either side.
+    Frames with a confidence within TIE of the threshold are left out, because float32 may decide either way.
 
     Raises:
         DataError: exit and label agree on fewer than 99.5 % of the other frames.
@@ -84,12 +86,12 @@ def check_exits(
 
 
 def tied(scores: ExitScores, exits: np.ndarray, threshold: float) -> np.ndarray:
-    """Frames that leave earlier or later by rounding alone, bool (n,).
+    """The frames that may leave earlier or later through rounding alone, bool (n,).
 
     Args:
         exits: where each frame leaves, from 0, as early_exit says.
     """
-    near: np.ndarray = np.abs(scores.confidences[:-1] - threshold) <= TIE  # at the final exit every frame leaves
+    near: np.ndarray = np.abs(scores.confidences[:-1] - threshold) <= TIE  # every frame leaves at the final exit
     reached = np.arange(len(near))[:, None] <= exits
     found: np.ndarray = np.any(near & reached, axis=0)
     return found
@@ -107,8 +109,15 @@ def check_defq(head: onnx.ModelProto, steps: np.ndarray, frames: np.ndarray, ori
 
 
 def compare_pixels(name: str, found: list[np.ndarray], expected: list[np.ndarray], origin: str) -> None:
-    """``found`` float32 in [0, 1], ``expected`` uint8, each (c, h, w). A pixel that lies half way between two levels, up to
-    float32, may fall to either side: processors add products in different orders.
+    """Compare pixels of a graph with those of NumPy.
+
+    A pixel that lies half way between two levels, up to the precision of float32, may be rounded either way, because
+    processors add products in different orders.
+
+    Args:
+        name: of what is compared, for the messages.
+        found: float32 in [0, 1], each (c, h, w).
+        expected: uint8, each (c, h, w).
 
     Raises:
         DataError: a pixel differs by more than one level, or more than MOST_HALF_WAY of them differ.
@@ -128,7 +137,7 @@ def compare_pixels(name: str, found: list[np.ndarray], expected: list[np.ndarray
 
 
 def pixels_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """A graph that gives its inner tensor ``pixels``, what the network is shown, alone."""
+    """A session whose only output is the inner tensor ``pixels`` of a graph: what the network is shown."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
@@ -137,6 +146,6 @@ def pixels_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 def without_defq(head: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
-    """What switches fused DefQ off; nothing for other heads."""
+    """The inputs that switch DefQ off inside a head; none for heads without DefQ."""
     fused = any(each.name == "defq" for each in head.get_overridable_initializers())
     return {"defq": np.array([False])} if fused else {}

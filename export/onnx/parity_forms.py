@@ -1,16 +1,16 @@
 """Checks the payload forms of a bundle (device/payload/forms.py): the host must compute with what the device meant to send.
 
-What is proved, on any frames, synthetic ones included:
+What is checked, on any frames, synthetic ones included:
 
 * uint8: the host's graph gives the same bits as NumPy does, and the restored activation differs from the activation by at most
-  half a quantisation step. The step follows from the activation and the levels in the manifest, not from what the form
-  says of itself, so that a wrong scale, a swapped channel and a range that is cut off are all seen.
+  half a quantisation step. The step is computed from the activation and the levels in the manifest, not from the range
+  that the form sends, so that a wrong scale, a swapped channel and a range that is cut off are all found.
 * coefficients: the rebuilt pixels are those of DefQ in NumPy, and the activation is that of the head for these pixels, up
   to the rounding of float32.
-* both: the tail answers (label and exit) as it does for the activation itself, on every frame that is no tie. A frame is
+* both: the tail gives the same label and exit as for the activation itself, on every frame that is no tie. A frame is
   a tie if random errors of TIE_MARGIN times the bound above change its answer too: two classes, or a confidence and the
-  threshold, lie so close together that any rounding may do so. That says something about the frame, and nothing about the
-  form; noise has many ties, photographs few.
+  threshold, lie so close together that any rounding may change the answer. This is a property of the frame and not of the form:
+  noise has many ties, photographs few.
 """
 
 from typing import NamedTuple
@@ -40,7 +40,7 @@ def check_forms(
     frames: np.ndarray,
     origin: str,
 ) -> None:
-    """Prove what the head of this module says, and print it.
+    """Check what the docstring of this module says, and print the result.
 
     Args:
         models: ``head``, ``tail``, ``from_uint8`` and ``from_coefficients``.
@@ -49,7 +49,7 @@ def check_forms(
         frames: uint8 (n, h, w, c); ``origin`` names them.
 
     Raises:
-        DataError: one of these is not so.
+        DataError: one of the checks failed.
     """
     head = _Head(session(models["head"]))
     tail = session(models["tail"])
@@ -90,14 +90,14 @@ class _Head(NamedTuple):
     session: onnxruntime.InferenceSession
 
     def activation(self, image: np.ndarray) -> np.ndarray:
-        """Of an image float32 (1, c, h, w) that leaves nowhere."""
+        """The activation of an image float32 (1, c, h, w), with a threshold at which no frame leaves."""
         feed = {"image": image, "threshold": np.full(1, 2, np.float32), **without_defq(self.session)}
         found: np.ndarray = self.session.run(["activation"], feed)[0]
         return found
 
 
 class _Answers:
-    """Compares what the tail says of activations as they are and as a form restores them."""
+    """Compares the answers of the tail for activations as they are with those for activations as a form restores them."""
 
     def __init__(self, form: str, tail: onnxruntime.InferenceSession, threshold: float) -> None:
         self.form = form
@@ -163,7 +163,7 @@ def _check_uint8(
 def _check_coefficients(
     head: _Head, model: onnx.ModelProto, steps: np.ndarray, answers: _Answers, frames: np.ndarray, origin: str
 ) -> None:
-    """Frames whose coefficients do not fit are sent as uint8, and left out here."""
+    """Frames whose coefficients do not fit into the form are left out: the device sends them as uint8."""
     whole, rebuilt = session(model), pixels_of(model)
     defq, table = DefQ(steps), steps_of(np.asarray(steps, np.float32))
     pixels: list[np.ndarray] = []

@@ -1,4 +1,7 @@
-"""Parts of ONNX graphs: what PyTorch exports of one module, renamed and joined by hand."""
+"""Parts of ONNX graphs: PyTorch exports each module on its own; the nodes are then renamed and joined here.
+
+onnx.compose does not do this job: it joins whole models, and cannot put nodes with their weights into a branch of an If.
+"""
 
 import io
 import warnings
@@ -18,7 +21,7 @@ IR_VERSION = 7
 
 
 class GraphPart(NamedTuple):
-    """Part of a graph: nodes in order and the weights they name."""
+    """Part of a graph: nodes in order, and the weights that they name."""
 
     nodes: list[NodeProto]
     weights: list[TensorProto]
@@ -28,12 +31,12 @@ def graph_part(module: nn.Module, example: torch.Tensor, source: str, target: st
     """Export ``module`` as nodes that read tensor ``source`` and write tensor ``target``; batch norm is folded away.
 
     Args:
-        module: one tensor in and one out; it is put into evaluation mode.
+        module: takes one tensor and gives one; it is put into evaluation mode.
         example: float32 (1, ...) of the input's shape.
     """
-    module.eval()  # the exporter puts a module back into the mode it found it in, its parts with it
+    module.eval()  # the exporter restores the mode of the module, and with it that of its parts
     buffer: Any = io.BytesIO()
-    with warnings.catch_warnings():  # the exporter without onnxscript and with opset 13 is the older one
+    with warnings.catch_warnings():  # opset 13 without onnxscript needs the older exporter, which warns that it is old
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module, (example,), buffer, dynamo=False, opset_version=OPSET,
@@ -49,7 +52,7 @@ def graph_part(module: nn.Module, example: torch.Tensor, source: str, target: st
     nodes = []
     for node in graph.node:
         if node.op_type == "Identity" and node.input[0] in names and node.output[0] != "y":
-            names[node.output[0]] = names[node.input[0]]  # one weight under two names
+            names[node.output[0]] = names[node.input[0]]  # a second name of the same weight
             continue
         for output in node.output:
             names.setdefault(output, f"{target}/{output}")
@@ -83,7 +86,7 @@ def joined(*parts: GraphPart) -> GraphPart:
 
 
 def model(graph: GraphProto, note: str) -> ModelProto:
-    """A checked model of a graph, at the bundle's opset and IR version."""
+    """Make a model of a graph, at the opset and IR version of bundles, and check it."""
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     made.producer_name = "sdn-edge-defq"
     made.doc_string = note
@@ -92,9 +95,12 @@ def model(graph: GraphProto, note: str) -> ModelProto:
 
 
 class ExportedBlocks(NamedTuple):
-    """A network as parts. Block i (from 0) reads ``features{i-1}`` (block 0: ``pixels``) and writes ``features{i}``;
-    exit i reads that and writes ``softmax{i}`` (n, classes). The last exit is the final classifier, behind an empty
-    block. shapes: of ``features{i}``, without the batch axis."""
+    """The blocks and exits of a network as parts of a graph.
+
+    Block i, from 0, reads ``features{i-1}`` (block 0 reads ``pixels``) and writes ``features{i}``. Exit i reads
+    ``features{i}`` and writes ``softmax{i}`` (n, classes). The last exit is the final classifier, whose block is empty.
+    shapes: of ``features{i}``, without the batch axis.
+    """
 
     blocks: list[GraphPart]
     exits: list[GraphPart]
@@ -124,7 +130,7 @@ def export_blocks(network: SDN) -> ExportedBlocks:
 
 
 def renaming(part: GraphPart, names: dict[str, str]) -> GraphPart:
-    """The same nodes and weights with tensors renamed; ``a`` -> ``b`` also turns ``a/x`` into ``b/x``."""
+    """A copy with tensors renamed. A name ``a`` -> ``b`` also renames ``a/x`` to ``b/x``."""
 
     def rename(name: str) -> str:
         root, slash, rest = name.partition("/")

@@ -1,4 +1,4 @@
-"""Payload forms as ONNX graphs (device/payload/forms.py): what a host runs before the tail."""
+"""Payload forms (device/payload/forms.py) as ONNX graphs, which the host runs before the tail."""
 
 from typing import Any
 
@@ -62,8 +62,8 @@ def from_coefficients(exported: ExportedBlocks, split: int, input_shape: tuple[i
 
 
 def _pixels(input_shape: tuple[int, ...]) -> GraphPart:
-    """``coefficients`` and ``steps`` -> ``pixels``: undoes ``device.payload.forms.packed_coefficients``, then the second half
-    of DefQ."""
+    """``coefficients`` and ``steps`` -> ``pixels``: undoes ``device.payload.forms.packed_coefficients`` and then computes the
+    second half of DefQ."""
     channels, height, width = input_shape
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     blocks = rows * columns
@@ -90,7 +90,12 @@ def _pixels(input_shape: tuple[int, ...]) -> GraphPart:
         ("Reshape", ["float", "colours"], "differences", {}),
         ("CumSum", ["differences", "channel"], "sums", {}),
         ("Div", ["sums", "byte"], "turns_", {}),
-        ("Round", ["turns_"], "turns", {}),  # no coefficient is -128, so that none lies half way
+        (
+            "Round",
+            ["turns_"],
+            "turns",
+            {},
+        ),  # no coefficient is -128, so that none lies half way between two whole numbers
         ("Mul", ["turns", "byte"], "beyond", {}),
         ("Sub", ["sums", "beyond"], "levels_", {}),
         ("Transpose", ["levels_"], "levels__", {"perm": [0, 2, 3, 1]}),
@@ -114,7 +119,7 @@ def _pixels(input_shape: tuple[int, ...]) -> GraphPart:
 
 
 def _part(prefix: str, steps: list[Step], weights: dict[str, np.ndarray], kept: dict[str, str]) -> GraphPart:
-    """Nodes whose tensors have ``prefix`` before their names, but for ``kept``: name here -> name in the graph."""
+    """Nodes whose tensors get ``prefix`` before their names. kept: name here -> name in the graph, for all others."""
 
     def named(name: str) -> str:
         return kept.get(name, prefix + name)

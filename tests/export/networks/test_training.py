@@ -173,7 +173,7 @@ def test_what_is_no_checkpoint_of_ours_is_one_sentence(data, tmp_path):
         torch.save(content, checkpoint)
         refused(data, recipe, checkpoint, "could not read the checkpoint")
     torch.save({name: part for name, part in state.items() if name != "origin"}, checkpoint)
-    refused(data, recipe, checkpoint, "does not say of which data and recipe it is, as those of earlier releases")
+    refused(data, recipe, checkpoint, "does not name its data and its recipe, like those of early releases")
 
 
 def test_weights_and_checkpoints_that_cannot_be_written_are_one_sentence(data, tmp_path):
