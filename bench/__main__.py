@@ -14,7 +14,8 @@ import cv2
 
 from bench.measure import machine
 from device.system.console import run_command
-from export.bundle.writer import BundleSettings, export_bundle
+from export.bundle.settings import BundleSettings
+from export.bundle.writer import export_bundle
 from export.networks.registry import network_names
 from export.networks.weights import weights_file
 

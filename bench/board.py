@@ -21,7 +21,7 @@ from device.defence.quantised import Quantised
 from device.engines import OnnxRuntimeEngine
 from device.loop.pipeline import Pipeline
 from device.loop.sinks import JsonLinesSink
-from export.bundle.writer import check_frames
+from export.bundle.comparison_frames import comparison_frames
 from export.evaluation.timing import interleaved
 
 FRAMES = 200
@@ -39,7 +39,7 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
 
 def _run_one(folder: Path) -> dict[str, Any]:
     bundle = load_bundle(str(folder))
-    pixels, _ = check_frames(None, bundle.input_shape[1:], FRAMES)
+    pixels, _ = comparison_frames(None, bundle.input_shape[1:], FRAMES)
     with tempfile.TemporaryDirectory() as work:
         frames = Path(work) / "frames.npz"
         np.savez(frames, frames=pixels)

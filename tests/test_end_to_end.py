@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from device.bundle.reader import load_bundle
-from export.bundle.writer import BundleSettings, check_frames, export_bundle
+from export.bundle.comparison_frames import comparison_frames
+from export.bundle.settings import BundleSettings
+from export.bundle.writer import export_bundle
 from export.calibration.cost import early_exit, score
 from export.commands.demo import CONDITIONS, host_process, run_demo
 from export.data.frames import write_frames
@@ -31,7 +33,7 @@ def test_device_and_host_processes_decide_as_pytorch_does_on_test_images(model, 
 
 def decides_as_pytorch_does(model, origin, tmp_path):
     bundle = load_bundle(str(export_bundle(model, tmp_path / "bundle", BundleSettings())))
-    frames, found_origin = check_frames(None, (32, 32), 60)
+    frames, found_origin = comparison_frames(None, (32, 32), 60)
     assert found_origin == origin
     scores = score(load_network(model), frames)
     exits, labels = early_exit(scores, bundle.threshold(5))

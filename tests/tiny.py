@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from export.bundle.writer import BundleSettings, write_bundle
+from export.bundle.settings import BundleSettings
+from export.bundle.writer import write_bundle
 from export.calibration.card import ModelCard
 from export.calibration.cost import early_exit, operating_point, relative_costs, score
 from export.calibration.last_exit import LastExit

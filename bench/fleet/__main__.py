@@ -25,7 +25,8 @@ from device.bundle.reader import Bundle, load_bundle
 from device.errors import DataError, EdgeError, UsageError
 from device.payload.forms import FORMS, FP32
 from device.system.console import run_command
-from export.bundle.writer import BundleSettings, export_bundle
+from export.bundle.settings import BundleSettings
+from export.bundle.writer import export_bundle
 from export.commands.demo import CONDITIONS, host_process
 from export.networks.registry import network_names
 

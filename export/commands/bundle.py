@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from device.system.options import whole
-from export.bundle.writer import BundleSettings, export_bundle
+from export.bundle.settings import BundleSettings
+from export.bundle.writer import export_bundle
 from export.commands.options import add_data, add_debug, add_model, add_weights
 from export.networks.model_files import find
 

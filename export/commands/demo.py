@@ -19,7 +19,8 @@ from device.errors import DataError, EdgeError, HostError
 from device.loop.preprocess import Preprocessor
 from device.system.options import whole
 from export.attacks import DeepSlothLinf
-from export.bundle.writer import BundleSettings, export_bundle
+from export.bundle.settings import BundleSettings
+from export.bundle.writer import export_bundle
 from export.calibration.card import read_card
 from export.calibration.cost import score
 from export.commands.options import add_data, add_debug, add_model

@@ -1,8 +1,10 @@
 """Writes the files of commands. A write that fails leaves the earlier file as it was."""
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from device.errors import OutputError
+from device.errors import OutputError, UsageError
 from device.system.files import write_file
 
 
@@ -46,3 +48,25 @@ def check_writable(file: Path) -> Path:
             f"could not write {file} ({error.strerror}); expected a file that can be written; choose another --out"
         ) from error
     return file
+
+
+def replace_folder(out: Path, contents: Mapping[str, bytes]) -> None:
+    """Replace a folder by one with these files. They are written beside it first, so that a run that is cut off leaves no
+    half of a folder under its name.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    partial = out.with_name(out.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, content in contents.items():
+            (partial / name).write_bytes(content)
+        shutil.rmtree(out, ignore_errors=True)
+        partial.rename(out)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UsageError(
+            f"could not write the bundle to {out} ({error.strerror}); expected a folder with {sum(map(len, contents.values())) >> 20} MB of space; choose another --out"
+        ) from error

@@ -31,14 +31,16 @@ def board():
 @pytest.fixture(scope="module")
 def inputs(board):
     """A trained network as a bundle, and images for it; beside them the small bundle of the device's tests."""
-    from export.bundle.writer import BundleSettings, check_frames, export_bundle
+    from export.bundle.comparison_frames import comparison_frames
+    from export.bundle.settings import BundleSettings
+    from export.bundle.writer import export_bundle
 
     folder = KEPT / "inputs"
     shutil.rmtree(folder, ignore_errors=True)
     export_bundle("mobilenet", folder / "mobilenet", BundleSettings())
     shutil.copytree(TINY / "tiny_bundle", folder / "tiny")
     shutil.copy(TINY / "frames.npz", folder / "tiny.npz")
-    np.savez(folder / "mobilenet.npz", frames=check_frames(None, (32, 32), 60)[0])
+    np.savez(folder / "mobilenet.npz", frames=comparison_frames(None, (32, 32), 60)[0])
     return folder
 
 

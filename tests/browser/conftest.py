@@ -92,7 +92,8 @@ def bundle(tmp_path_factory, cifar10):
     from export.attacks import DeepSlothLinf
     from export.attacks.server import FirstExits
     from export.bundle.frame_set import MadeFrames
-    from export.bundle.writer import BundleSettings, write_bundle
+    from export.bundle.settings import BundleSettings
+    from export.bundle.writer import write_bundle
     from export.calibration.card import read_card
     from export.calibration.cost import early_exit, score
     from export.calibration.monitor_file import MonitorFile

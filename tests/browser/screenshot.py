@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from export.bundle.writer import BundleSettings, export_bundle
+from export.bundle.settings import BundleSettings
+from export.bundle.writer import export_bundle
 from tests.browser.conftest import ROOT, Program, start_browser
 from tests.browser.page import Page
 

@@ -10,7 +10,7 @@ from device.errors import DataError
 from export.attacks import DeepSlothLinf, UniversalLinf
 from export.bundle import frame_set
 from export.bundle.frame_set import MadeFrames, make_frames, pack_frames
-from export.bundle.writer import BundleSettings
+from export.bundle.settings import BundleSettings
 from export.calibration.cost import early_exit, score
 from export.commands import cli
 from export.data.cifar10 import CLASSES as CIFAR10_CLASSES

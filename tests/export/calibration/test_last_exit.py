@@ -8,7 +8,8 @@ import torch
 from device.bundle.reader import load_bundle
 from device.defence.monitor import ExitShares
 from device.errors import DataError, UsageError
-from export.bundle.writer import BundleSettings, write_bundle
+from export.bundle.settings import BundleSettings
+from export.bundle.writer import write_bundle
 from export.calibration.attacked_images import attacked
 from export.calibration.cost import ExitScores, early_exit, operating_point, relative_costs, score
 from export.calibration.gate_file import GateFile, GateStage

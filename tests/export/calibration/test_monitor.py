@@ -9,6 +9,7 @@ import pytest
 from device.bundle.reader import load_bundle
 from device.defence.monitor import ExitShares, Monitor
 from export.attacks import DeepSlothLinf
+from export.bundle.settings import BundleSettings
 from export.calibration import attacked_images
 from export.calibration import monitor as monitor_shares
 from export.calibration.cost import early_exit, score
@@ -106,7 +107,7 @@ def test_the_command_writes_into_the_table_and_the_bundle_has_it(table, tmp_path
 
     network = tiny.network()
     content = replace(tiny.TABLE, monitor=read_table(table).monitor)
-    settings = tiny.BundleSettings(split=2)
+    settings = BundleSettings(split=2)
     tiny.write_bundle("tiny", network, tiny.card(network), content, tmp_path / "bundle", settings, tiny.frames())
     bundle = load_bundle(str(tmp_path / "bundle"))
     assert set(bundle.monitor) == {5, 10}

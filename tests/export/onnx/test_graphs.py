@@ -9,7 +9,9 @@ from device.defence.defq import DefQ
 from device.engines import OnnxRuntimeEngine
 from device.errors import DataError, UsageError
 from device.payload.forms import packed_coefficients, quantised, restored, steps_of
-from export.bundle.writer import LEVELS, BundleSettings, _levels, write_bundle
+from export.bundle.graph_set import LEVELS, activation_levels
+from export.bundle.settings import BundleSettings
+from export.bundle.writer import write_bundle
 from export.calibration.cost import ExitScores, early_exit, score
 from export.networks.weights import to_tensor
 from export.onnx import graphs, parts
@@ -226,8 +228,10 @@ def test_pixels_half_way_between_two_levels_may_fall_to_either_side():
 
 def test_levels_are_the_finest_that_take_a_seventh(exported):
     head = graphs.flat_head(exported, 2, tiny.SHAPE, THRESHOLD)
-    assert _levels(head, tiny.frames()[:20]) in LEVELS
-    assert _levels(head, np.zeros((20, 16, 16, 3), np.uint8)) == 255  # the same everywhere, and small in any case
+    assert activation_levels(head, tiny.frames()[:20]) in LEVELS
+    assert (
+        activation_levels(head, np.zeros((20, 16, 16, 3), np.uint8)) == 255
+    )  # the same everywhere, and small in any case
 
 
 def test_export_leaves_the_network_in_evaluation_mode_and_unchanged(network):

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from device.bundle.reader import load_bundle
-from export.bundle.writer import BundleSettings, write_bundle
+from export.bundle.settings import BundleSettings
+from export.bundle.writer import write_bundle
 from export.calibration.cost import early_exit, relative_costs, score
 from export.networks.sdn import SDN, InternalClassifier
 from export.networks.weights import to_tensor

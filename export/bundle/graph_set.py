@@ -1,0 +1,58 @@
+"""All graphs of a bundle, and how finely its activations are sent as uint8."""
+
+import numpy as np
+import onnx
+
+from device.payload.forms import UINT8, deflated, quantised
+from export.bundle.settings import BundleSettings
+from export.networks.weights import to_tensor
+from export.onnx import graphs, payload
+from export.onnx.cuts import cheapest_handover
+from export.onnx.parity import session
+from export.onnx.parts import ExportedBlocks
+
+LEVELS = (255, 127, 63)
+"""Numbers of levels that an activation may have as uint8, the finest first."""
+SMALL = 1 / 7
+"""Of the bytes of an activation in float32: what it should take as uint8."""
+
+
+def bundle_graphs(
+    exported: ExportedBlocks,
+    shape: tuple[int, ...],
+    settings: BundleSettings,
+    threshold: float,
+    steps: np.ndarray,
+) -> dict[str, onnx.ModelProto]:
+    """All graphs of a bundle by name.
+
+    Args:
+        shape: (channels, height, width) of the input.
+        threshold: the default of the heads.
+        steps: Q_def, (8, 8), for a head that contains DefQ.
+    """
+    split = settings.split
+    nested, again = cheapest_handover(exported, split)
+    table = steps if settings.fuse_defq else None
+    return {
+        "head": graphs.nested_head(nested, split, shape, threshold, again=again, table=table),
+        "head_flat": graphs.flat_head(exported, split, shape, threshold),
+        "tail": graphs.tail(exported, split),
+        "from_uint8": payload.from_uint8(exported.shapes[split - 1]),
+        "from_coefficients": payload.from_coefficients(exported, split, shape),
+    }
+
+
+def activation_levels(head: onnx.ModelProto, frames: np.ndarray) -> int:
+    """The finest of LEVELS with which the activations of some frames become SMALL; the coarsest where none does.
+
+    Args:
+        head: the flat head.
+        frames: uint8 (n, h, w, c).
+    """
+    activation = session(head).run(["activation"], {"image": to_tensor(frames).numpy()})[0]
+    for levels in LEVELS:
+        values = quantised(activation, levels).values
+        if sum(len(deflated(each.tobytes(), UINT8)) for each in values) <= activation.nbytes * SMALL:
+            return levels
+    return LEVELS[-1]

@@ -1,0 +1,81 @@
+"""manifest.json of a bundle: everything that a reader would otherwise have to be told (device/bundle/reader.py reads it)."""
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+
+from device.bundle.reader import FORMAT, FORMAT_VERSION
+from export.bundle.settings import BundleSettings
+from export.calibration.card import ModelCard
+from export.calibration.table_file import TableFile
+from export.networks.sdn import SDN
+from export.onnx.parts import IR_VERSION, OPSET
+
+
+def manifest(
+    model: str,
+    network: SDN,
+    card: ModelCard,
+    table: TableFile,
+    settings: BundleSettings,
+    graphs: Mapping[str, onnx.ModelProto],
+    levels: int,
+    frames: Mapping[str, Any] | None,
+    contents: Mapping[str, bytes],
+) -> dict[str, Any]:
+    """The manifest, JSON-ready.
+
+    Args:
+        graphs: by name; each is the file NAME.onnx.
+        levels: of an activation as uint8.
+        frames: how the frame set was made, where there is one.
+        contents: of all other files of the bundle, by their names.
+    """
+    files: dict[str, Any] = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        for name, content in contents.items()
+    }
+    activation = graphs["tail"].graph.input[0].type.tensor_type.shape.dim
+    calibration = card.as_json()
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "id": f"{model}-split{settings.split}-{files['tail.onnx']['sha256'][:8]}",
+        "model": model,
+        "split": settings.split,
+        "labels": list(card.classes),
+        "input": {
+            "name": "image", "shape": list(network.input_shape), "dtype": "float32", "range": [0, 1],
+            "color_order": "RGB", "layout": "NCHW",
+        },
+        "activation": {
+            "name": "activation", "shape": [each.dim_value for each in activation[1:]], "dtype": "float32", "levels": levels,
+        },
+        "exits": [
+            {"exit": number, "relative_cost": cost, "side": "device" if number <= settings.split else "host"}
+            for number, cost in enumerate(card.relative_costs, start=1)
+        ],
+        "thresholds": {str(rad): float(point.threshold) for rad, point in card.thresholds.items()},
+        "default_rad": settings.rad,
+        "graphs": {
+            name: {
+                "file": f"{name}.onnx", "opset": OPSET, "ir_version": IR_VERSION,
+                "inputs": [each.name for each in graph.graph.input], "outputs": [each.name for each in graph.graph.output],
+            }
+            for name, graph in graphs.items()
+        },
+        "defq": {"file": "table.json", "fused": settings.fuse_defq, "table": table.steps.tolist()},
+        "calibration": {name: calibration.get(name) for name in ("thresholds", "accuracy_calibration", "images", "shares")},
+        "provenance": {"weights_sha256": card.weights_sha256, "table_attack": table.attack and table.attack.as_json()},
+        "tools": {
+            "python": platform.python_version(), "torch": torch.__version__, "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+        **({"frames": dict(frames)} if frames else {}),
+        "files": files,
+    }  # fmt: skip
