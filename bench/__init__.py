@@ -1,1 +1,1 @@
-"""The measurements behind README's performance tables: python -m bench."""
+"""The measurements of docs/performance.md: python -m bench."""

@@ -1,4 +1,5 @@
-"""What a board's owner feels: start, memory, the whole loop against bare ONNX Runtime, and what waiting costs."""
+"""What the owner of a board notices: the start, the memory, the whole loop compared to ONNX Runtime alone, and the cost of
+waiting for frames."""
 
 import os
 import statistics
@@ -72,8 +73,8 @@ def _spent_s(command: list[str]) -> float:
 
 
 def _peak_mb(folder: Path, frames: Path) -> float:
-    """Largest resident memory of a run over all frames, as the process itself reads it: what the kernel tells a parent
-    counts the parent's memory too."""
+    """Largest resident memory in MB of a run over all frames. The process reads it itself, because what the kernel tells the
+    parent includes the memory of the parent."""
     program = "import sys, device.system.board, device.commands.cli; device.commands.cli.main(); print(device.system.board.process_rss_mb().peak_mb)"
     options = _device(folder, frames)[3:-1]
     command = [sys.executable, "-c", program, *options, os.devnull]
@@ -82,7 +83,7 @@ def _peak_mb(folder: Path, frames: Path) -> float:
 
 
 def _loop(bundle: Bundle, pixels: np.ndarray, work: Path) -> dict[str, float]:
-    """The loop with DefQ and a JSON line a frame, against the head alone on images that are ready."""
+    """Frames a second of the loop, with DefQ and a JSON line for each frame, and of the head alone on prepared images."""
     threshold = bundle.threshold(bundle.default_rad)
     defence = Quantised(bundle, bundle.default_rad)
     images = [defence.treat(frame).image.copy() for frame in pixels]
@@ -107,7 +108,7 @@ def _loop(bundle: Bundle, pixels: np.ndarray, work: Path) -> dict[str, float]:
 
 
 def _waiting(bundle: Bundle, pixels: np.ndarray) -> dict[str, float]:
-    """CPU time of the process at RATE frames a second, as a share of one core, and what its frames took of it."""
+    """CPU time of the process at RATE frames a second, as a share of one core, and the part of it that the frames took."""
     pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle), Controller(bundle))
     pipeline.run(ArrayCamera(pixels))
     cpu_s = time.process_time()

@@ -1,4 +1,4 @@
-"""DefQ on one frame against what else takes a frame through a block DCT and back."""
+"""DefQ on one frame, compared to other ways to take a frame through a block DCT and back."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""The nested head against the bare layers that a frame needs, and against the flat head."""
+"""The nested head, compared to the bare layers that a frame needs and to the flat head."""
 
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ def session(model: bytes) -> onnxruntime.InferenceSession:
 
 
 def bare_layers(exported: parts.ExportedBlocks, shape: tuple[int, ...], exits: int) -> onnxruntime.InferenceSession:
-    """Blocks and classifiers up to an exit and nothing else: no rule, no cut."""
+    """Blocks and classifiers up to an exit and nothing else: no early-exit rule and no cut."""
     span = exported.span(0, exits - 1)
     enter = helper.make_node("Identity", ["image"], ["pixels"])
     outputs = [helper.make_tensor_value_info(f"softmax{exits - 1}", TensorProto.FLOAT, None)]
@@ -35,8 +35,8 @@ def bare_layers(exported: parts.ExportedBlocks, shape: tuple[int, ...], exits: i
 def run(bundles: Path, models: list[str]) -> dict[str, Any]:
     """Microseconds for a frame that leaves at each exit of the device and for one that does not leave.
 
-    Random frames are tried with random thresholds until one leaves where it should; what a frame shows does not
-    change what a layer costs.
+    Random frames are tried with random thresholds until one leaves at the exit in question; the cost of a layer does not
+    depend on the picture.
     """
     results = {}
     for model in models:

@@ -1,4 +1,4 @@
-"""The host at saturation against the tail alone in ONNX Runtime, and the tail in stages against the flat one."""
+"""The saturated host, compared to the tail alone in ONNX Runtime, and the tail in stages, compared to the flat tail."""
 
 import socket
 import threading
@@ -24,7 +24,7 @@ NOBODY_LEAVES = 1.01  # a threshold with which every frame takes the whole tail
 def run(bundles: Path, models: list[str]) -> dict[str, Any]:
     """Frames a second: the bare tail at a batch of 4, and the host with 4 connections that ask without a pause.
 
-    Both have all cores; they take turns. The clients' own work is part of what the host's figure pays.
+    Both have all cores and take turns. The work of the clients is included in the figure of the host.
     """
     results = {}
     for model in models:

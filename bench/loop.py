@@ -1,4 +1,4 @@
-"""What the device loop costs around resize, DefQ and ONNX Runtime."""
+"""The cost of the device loop beside resizing, DefQ and ONNX Runtime."""
 
 import tempfile
 import time
@@ -19,7 +19,7 @@ FRAMES = 2000
 
 
 class _Repeat(Camera):
-    """The same few frames over and over, 640 x 480, without a cost of its own."""
+    """Gives the same four frames of 640 x 480 pixels again and again, at no cost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,8 @@ class _Repeat(Camera):
 
 
 def run(bundles: Path, models: list[str]) -> dict[str, Any]:
-    """Microseconds a frame: all of the loop, JSON line included, less the stages, for frames that leave at exit 1."""
+    """Microseconds for a frame that leaves at exit 1: of the three stages, and of everything else in the loop, JSON line
+    included."""
 
     results = {}
     for model in models:
@@ -59,7 +60,7 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
 
 
 def _spent_us(pipeline: Pipeline) -> float:
-    """Microseconds that all frames so far spent in the stages that do the work."""
+    """Microseconds that all frames so far spent in the stages resize, DefQ and head."""
     figures = pipeline.summary.to_dict()
     return float(sum(figures["stage_ms"][name] for name in ("resize", "defq", "head")) * figures["frames"] * 1e3)
 

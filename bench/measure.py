@@ -8,7 +8,7 @@ from typing import Any
 
 
 def machine() -> dict[str, Any]:
-    """Facts that a figure means little without."""
+    """Facts about the machine, without which a figure means little."""
     packages = {}
     for name in (
         "numpy",

@@ -1,4 +1,4 @@
-"""What a viewer of the preview costs the loop."""
+"""The cost of a viewer of the preview for the loop."""
 
 import os
 import statistics
@@ -26,7 +26,7 @@ RATE = 15
 ROUNDS = 15
 ROUND_S = 2.0
 
-# a browser's part: it takes the stream, asks for the figures four times a second and for the small pictures twice
+# The part of a browser: it reads the stream, and asks four times a second for the figures and twice for the small pictures.
 VIEWER = """
 import http.client, os, sys, threading, time
 os.sched_setaffinity(0, range(os.cpu_count()))
@@ -65,7 +65,7 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
 
 
 def _in_thread(bundle: Bundle, cores: set[int], rate: float | None) -> dict[str, float]:
-    """Measure in a thread that keeps to ``cores``; those that it starts inherit them."""
+    """Measure in a thread that runs on ``cores`` only; the threads that it starts inherit this."""
     results: dict[str, float] = {}
 
     def work() -> None:
@@ -86,7 +86,7 @@ def _measured(bundle: Bundle, rate: float | None) -> dict[str, float]:
     try:
         _spin(pipeline, camera)
         rounds = []
-        for _ in range(ROUNDS):  # in turns, so that a slow spell of the machine hits both
+        for _ in range(ROUNDS):  # both take turns, so that a slow spell of the machine hits both
             without = _spin(pipeline, camera)
             viewer = subprocess.Popen([sys.executable, "-c", VIEWER, str(server.server_port)], stdout=subprocess.PIPE)
             try:

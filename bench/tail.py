@@ -1,4 +1,4 @@
-"""The tail as the host runs it, in stages that frames leave, against the flat graph."""
+"""The tail as the host runs it, in stages that frames leave, compared to the flat graph."""
 
 import time
 from pathlib import Path
@@ -21,7 +21,7 @@ BATCHES = (1, 4, 16, 32)
 ROUNDS = 15
 FRAMES_A_ROUND = 64
 CLEAN_IMAGES, ATTACKED_IMAGES = 400, 100
-ITERATIONS = 15  # of the attack: enough that no frame leaves early
+ITERATIONS = 15  # of the attack; with so many no frame leaves early
 
 
 def run(bundles: Path, models: list[str]) -> dict[str, Any]:
@@ -74,11 +74,11 @@ def compare(flat: Tail, ours: Tail, sent: np.ndarray, threshold: float, batch: i
     Raises:
         AssertionError: their answers differ.
     """
-    frames = np.resize(sent, (FRAMES_A_ROUND, *sent.shape[1:]))  # goes round where there are few
+    frames = np.resize(sent, (FRAMES_A_ROUND, *sent.shape[1:]))  # repeats them where there are few
     limits = np.full((batch, 1), threshold, np.float32)
     batches = [frames[start : start + batch] for start in range(0, FRAMES_A_ROUND, batch)]
     seconds = {tail: np.empty((2, 2 + ROUNDS, len(batches))) for tail in (flat, ours)}
-    for number in range(2 + ROUNDS):  # two rounds for the tail to see what traffic this is
+    for number in range(2 + ROUNDS):  # in the first two rounds the tail adapts to the traffic
         for place, some in enumerate(batches):
             answers = {}
             for tail in (flat, ours) if (place + number) % 2 else (ours, flat):

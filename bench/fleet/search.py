@@ -1,4 +1,4 @@
-"""The largest fleet that a host serves in time: doubling, bisection, and the border once more."""
+"""The largest fleet that a host serves in time: doubling, then bisection, then both ends once more."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 LIMIT_MS = 100.0  # of the latency's 99th percentile
 MAX_LAG_MS = 5.0
 PATIENCE_MS = 2000.0  # of a device; what a frame without an answer counts as
-SHORT_S = 3.0  # window while doubling, where the difference is coarse
+SHORT_S = 3.0  # window while the fleet is doubled, where differences are large
 MOST_DEVICES = 4096
 MOST_STEPS = 24  # some twelve do where the machine is quiet
-TRIES = 2  # of a step that is void
+TRIES = 2  # how often a void step is measured
 
 
 class Step(NamedTuple):

@@ -1,5 +1,7 @@
-"""Makes the frame set of a bundle: clean frames, their twins under attack and one perturbation for all
-(read by device/bundle/frame_set.py)."""
+"""Makes the frame set of a bundle: clean frames, the same frames under attack, and one perturbation for all frames.
+
+device/bundle/frame_set.py reads it.
+"""
 
 import hashlib
 import io
@@ -24,28 +26,30 @@ from export.networks.sdn import SDN, folded
 from export.networks.weights import to_tensor
 
 FILE = "frames.npz"
-UNIVERSAL_IMAGES = 500  # images that the perturbation for all is learned on
+UNIVERSAL_IMAGES = 500
+"""Images that the perturbation for all frames is learned from."""
 
 _LINF, _UNIVERSAL = DeepSlothLinf(), UniversalLinf()
 
 
 class MadeFrames(NamedTuple):
-    """A frame set and how it was made, JSON-ready: attacks with their settings, T3-ER of each kind without a defence."""
+    """A frame set, and JSON-ready how it was made: the attacks with their settings, and the T3-ER of each kind of frames
+    without a defence."""
 
     frames: FrameSet
     about: dict[str, Any]
 
 
 def frames_of(network: SDN, card: ModelCard, rad: int, data: str | Path | None, count: int) -> MadeFrames:
-    """``make_frames`` from the first ``count`` test images, or all there are, of a data set.
+    """Make a frame set from the first ``count`` test images of a data set, or from all of them where it has fewer.
 
     Args:
         card: with the SHA-256 of the weights.
-        rad: relative accuracy drop in percent, of the threshold.
-        data: a folder, or None for the places that export.datasets.load knows.
+        rad: relative accuracy drop in percent; it names the threshold.
+        data: a folder, or None for the places that datasets.load knows.
 
     Raises:
-        DataError: no data, or of other classes than the network's.
+        DataError: there are no data, or they are of other classes than the network.
     """
     found = datasets.load(data, network.input_shape[1:])
     check_classes(network, found, card.classes)
@@ -62,17 +66,19 @@ def frames_of(network: SDN, card: ModelCard, rad: int, data: str | Path | None, 
 def make_frames(
     network: SDN, images: Images, learn_on: Images, threshold: float, identity: str | None = None
 ) -> MadeFrames:
-    """Attack ``images`` as a camera would deliver them. Takes minutes; what was made is kept (export.attacks.crafting).
+    """Attack images and round the result to 8 bits, as a camera would deliver it.
+
+    This takes minutes. The attacked images are kept for the next time (export/attacks/crafting.py).
 
     Args:
         network: in evaluation mode.
-        images: at the network's size; all are taken.
-        learn_on: other images, the first UNIVERSAL_IMAGES of which the perturbation for all is learned on.
-        threshold: confidence from which a frame leaves, for the T3-ER of each kind.
-        identity: SHA-256 of the weights in their file; without it one of the parameters is made.
+        images: the images of the frame set, at the input size of the network.
+        learn_on: other images; the perturbation for all frames is learned from the first UNIVERSAL_IMAGES of them.
+        threshold: confidence from which a frame leaves, for the T3-ER of each kind of frames.
+        identity: SHA-256 of the file of the weights; where it is absent, that of the parameters takes its place.
 
     Raises:
-        DataError: images of another size than the network's.
+        DataError: images of another size than the network's input.
     """
     for each in (images, learn_on):
         _check_size(each.pixels, network.input_shape)
@@ -99,13 +105,13 @@ def make_frames(
 
 
 def pack_frames(made: MadeFrames, input_shape: tuple[int, int, int], classes: int) -> tuple[bytes, dict[str, Any]]:
-    """The file of a bundle and the key ``frames`` of its manifest.
+    """Pack a frame set: the content of its file, and the member ``frames`` of the manifest.
 
     Args:
         input_shape: (channels, height, width) of the network.
 
     Raises:
-        DataError: arrays that do not belong together, or to the network.
+        DataError: the arrays do not belong together, or not to the network.
     """
     frames = made.frames
     for pixels in (frames.clean, frames.attacked):

@@ -1,8 +1,8 @@
-"""A bundle's tail as a model repository of NVIDIA Triton Inference Server, which can stand in for our host.
+"""Writes the tail of a bundle as a model repository of NVIDIA Triton Inference Server, which can replace our host.
 
 Format: "Model Repository" and "Model Configuration" of the Triton user guide; config.pbtxt is the text form of the
-message ``inference.ModelConfig``. Triton asks for at least one dimension beside the batch, so the tail's outputs, of
-shape (n,), come back as (n, 1) (the guide's section "Reshape"); a device takes both.
+message ``inference.ModelConfig``. Triton requires at least one dimension beside the batch, so that the outputs of the
+tail, of shape (n,), come back as (n, 1) (section "Reshape" of the guide). A device accepts both.
 """
 
 from pathlib import Path
@@ -23,14 +23,14 @@ def write_repository(bundle: Bundle, out: Path, max_batch: int = 32, max_wait_ms
 
     Args:
         max_batch: frames in one batch.
-        max_wait_ms: how long Triton may hold a request back to join it with others.
+        max_wait_ms: milliseconds that Triton may hold a request back to join it with others.
 
     Returns:
         The model's folder.
 
     Raises:
-        BundleError: the tail was changed.
-        OutputError: it cannot be written.
+        BundleError: the tail was changed since it was exported.
+        OutputError: the repository cannot be written.
     """
     tail = bundle.read("tail")
     folder = out / bundle.id

@@ -1,4 +1,5 @@
-"""The main job end to end: export a bundle, attack frames, serve the tail, run the device six times, compare."""
+"""defq demo: the main job from end to end. It exports a bundle, attacks frames, serves the tail and runs the device six
+times, then compares the runs."""
 
 import argparse
 import contextlib
@@ -43,8 +44,8 @@ CONDITIONS = {
 }
 KEPT = ("frames", "edge_exit_ratio", "t3_er", "efcy", "latency_ms", "frames_to_host", "bytes_to_host", "exit_histogram")
 DOWNLOAD_LIMIT_S = 90
-# photographs are not what the networks were trained on: at RAD 5 too few leave early for an attack to show
 PHOTO_RAD = 10
+"""The networks were not trained on photographs: at RAD 5 too few of them leave early for an attack to be seen."""
 PHOTO_SOURCE = "photos:?size=480x480"  # square, as the networks' input
 PHOTO_STEP = 3  # every third frame of the virtual camera: neighbours look alike
 
@@ -73,7 +74,7 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
         frames: how many test images, or frames of the virtual camera where there is no data set.
     """
     make_folder(out)
-    (out / "report.json").unlink(missing_ok=True)  # a run that fails leaves no older run's figures behind
+    (out / "report.json").unlink(missing_ok=True)  # a run that fails must not leave the figures of an older run
     print("1/4 frames", flush=True)
     clean, labels, source = demo_frames(model, frames, data)
     print(f"    {len(clean)} frames: {source}", flush=True)
@@ -85,7 +86,7 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
     if clean.shape[1:3] != bundle.input_shape[1:]:
         clean = shrunk(clean, bundle)
     if labels is None:
-        labels = score(network, clean).classes[-1]  # what the undefended full network says of the clean frame
+        labels = score(network, clean).classes[-1]  # the answer of the undefended full network for the clean frame
     attacked = to_pixels(DeepSlothLinf()(network, to_tensor(clean)))
     write_frames(out / "clean.npz", clean, labels)
     write_frames(out / "attacked.npz", attacked, labels)
@@ -104,7 +105,7 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
 
 
 def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Frames uint8 (n, h, w, 3), their labels where known, and a sentence on where they come from.
+    """Frames uint8 (n, h, w, 3), their labels where they are known, and what they are, in words.
 
     Raises:
         DataError: ``data`` or $CIFAR10_DIR names a data set that cannot be read.
@@ -130,17 +131,17 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
 
 
 def shrunk(frames: np.ndarray, bundle: Bundle) -> np.ndarray:
-    """What the network sees of camera frames: uint8 (n, height, width, 3) of the bundle's input."""
+    """Camera frames at the size that the network sees: uint8 (n, height, width, 3)."""
     prepare = Preprocessor(bundle)
     return np.stack([prepare.resize(frame) for frame in frames])
 
 
 @contextlib.contextmanager
 def host_process(bundle: Path, *options: str) -> Iterator[str]:
-    """A host of its own on a free port; gives its URL and stops it at the end.
+    """Start a host on a free port, give its URL, and stop it at the end.
 
     Raises:
-        HostError: it did not start within a minute.
+        HostError: the host did not start within a minute.
     """
     command = [sys.executable, "-m", "host", "serve", "--bundle", str(bundle), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -165,13 +166,13 @@ def host_process(bundle: Path, *options: str) -> Iterator[str]:
 
 
 def run_device(out: Path, frames: str, defq: str, url: str, name: str) -> dict[str, Any]:
-    """One run of the device as its own process; returns its summary."""
+    """Run the device as a process of its own and return its summary."""
     summary, decisions = out / f"{name}.json", out / f"{name}.jsonl"
-    decisions.unlink(missing_ok=True)  # the device would append to an older run's
+    decisions.unlink(missing_ok=True)  # the device would append to the lines of an older run
     command = [
         sys.executable, "-m", "device", "run", "--bundle", str(out / "bundle"), "--source", f"npz:{out / frames}",
         "--host", url, "--require-host", "--defq", defq, "--connections", "1", "--timeout-ms", "10000",
-        "--payload", "fp32",  # the same in all runs, so that their traffic tells of exits alone
+        "--payload", "fp32",  # the same form in all runs, so that only exits change their traffic
         "--jsonl", str(decisions), "--summary", str(summary),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
