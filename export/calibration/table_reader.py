@@ -40,25 +40,26 @@ def read_table(file: Path, option: str = "--model NAME", without: str = "") -> T
         raise DataError(
             f"could not read the table {file} ({error}); bake one, as in: python -m export table --model mobilenet --out table.json"
         ) from error
-    steps = check_table_file(content, str(file))
+    alone = TableFile(check_table_file(content, str(file)), file=file, option=option)
+    fields = Fields.of(content)
     try:
-        table = _learned(Fields.of(content), file, option)
+        table = _learned(fields, alone)
     except ValueError as error:
         raise DataError(
-            f"found no usable table in {file} ({error}); learn it again with: python -m export table {option}"
+            f"found no usable table in {file} ({error}); learn it again with: python -m export table {alone.option}"
         ) from error
-    assert table.steps.shape == steps.shape
-    return _with_parts(table, Fields.of(content), without)
+    return _with_parts(table, fields, without)
 
 
-def _learned(fields: Fields, file: Path, option: str) -> TableFile:
-    """Q_def and how it was learned."""
+def _learned(fields: Fields, alone: TableFile) -> TableFile:
+    """``alone``, the steps and where they were read, with how they were learned."""
     ratios = fields.content.get("mean_ratios")
     ids = fields.content.get("sample_ids")
     if ids is not None and not (isinstance(ids, list) and all(isinstance(each, (int, str)) for each in ids)):
         raise ValueError(f"found {shown(ids)} under sample_ids; expected a list of numbers or texts")
-    return TableFile(
-        fields.table("table"),
+    return replace(
+        alone,
+        steps=fields.table("table"),
         model=fields.text("model") if "model" in fields else "",
         range=fields.numbers("range", 2, 0, 65535) if "range" in fields else None,
         mean_ratios=None if ratios is None else _ratios(ratios),
@@ -68,8 +69,6 @@ def _learned(fields: Fields, file: Path, option: str) -> TableFile:
         torch=fields.text("torch") if "torch" in fields else None,
         sample_ids=None if ids is None else tuple(ids),
         others={name: value for name, value in fields.content.items() if name not in KNOWN},
-        file=file,
-        option=option,
     )
 
 

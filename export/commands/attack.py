@@ -54,18 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     files = find(arguments.model, arguments.weights)
-    network = load_network(arguments.model, files.weights)
+    network = load_network(files.model, files.weights)
     print(f"reads weights {shown(files.weights)}", flush=True)
     if arguments.serve:
         return serve(
-            arguments.model, network, files.sha256, arguments.split, arguments.steps, arguments.address, arguments.port,
+            files.model, network, files.sha256, arguments.split, arguments.steps, arguments.address, arguments.port,
             arguments.token, arguments.threads,
         )  # fmt: skip
     if arguments.out is None:
         raise UsageError(
             "found neither --out nor --serve; expected a folder for the frames, or --serve for a live attacker"
         )
-    data = data_for(arguments, arguments.model)
+    data = data_for(arguments, files.model)
     check_classes(network, data, known_classes(files))
     images = data.test.take(arguments.images)
     clean = to_tensor(images.pixels)

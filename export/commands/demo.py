@@ -30,7 +30,8 @@ from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
 from export.data.output import make_folder, write_output
 from export.evaluation.histograms import exit_histograms
-from export.networks.model_files import shipped
+from export.networks.model_files import ModelFiles, in_folder, shipped
+from export.networks.registry import network_names
 from export.networks.sdn import folded
 from export.networks.weights import load_network, to_tensor
 
@@ -67,12 +68,19 @@ def run(arguments: argparse.Namespace) -> int:
     return run_demo(arguments.model, arguments.frames, arguments.out, arguments.data)
 
 
+def demo_files(model: str) -> ModelFiles:
+    """The shipped files of a network, or those of a model folder."""
+    return shipped(model) if model in network_names() else in_folder(Path(model))
+
+
 def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
     """Write report.json and exit_histograms.png to ``out`` and print the table.
 
     Args:
+        model: the name of a shipped network, or a model folder.
         frames: how many test images, or frames of the virtual camera where there is no data set.
     """
+    files = demo_files(model)
     make_folder(out)
     (out / "report.json").unlink(missing_ok=True)  # a run that fails must not leave the figures of an older run
     print("1/4 frames", flush=True)
@@ -80,9 +88,11 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
     print(f"    {len(clean)} frames: {source}", flush=True)
     print("2/4 bundle", flush=True)
     rad, measure = (PHOTO_RAD, "agreement") if labels is None else (5, "accuracy")
-    bundle = load_bundle(str(export_bundle(model, out / "bundle", BundleSettings(rad=rad), data=data)))
+    bundle = load_bundle(
+        str(export_bundle(files.model, out / "bundle", BundleSettings(rad=rad), data=data, files=files))
+    )
     print("3/4 attack: DeepSloth L-inf, eps 8/256, 30 iterations, rounded to 8 bits", flush=True)
-    network = folded(load_network(model))
+    network = folded(load_network(files.model, files.weights))
     if clean.shape[1:3] != bundle.input_shape[1:]:
         clean = shrunk(clean, bundle)
     if labels is None:
@@ -91,7 +101,13 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
     write_frames(out / "clean.npz", clean, labels)
     write_frames(out / "attacked.npz", attacked, labels)
     print("4/4 the device, six times, against the host", flush=True)
-    report: dict[str, Any] = {"model": model, "split": bundle.split, "source": source, "rad": rad, "conditions": {}}
+    report: dict[str, Any] = {
+        "model": files.model,
+        "split": bundle.split,
+        "source": source,
+        "rad": rad,
+        "conditions": {},
+    }
     with host_process(out / "bundle") as url:
         for name, (which, defq) in CONDITIONS.items():
             figures = run_device(out, f"{which}.npz", defq, url, name)
@@ -111,9 +127,10 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
         DataError: ``data`` or $CIFAR10_DIR names a data set that cannot be read.
     """
     try:
-        network = load_network(model)
+        files = demo_files(model)
+        network = load_network(files.model, files.weights)
         found = datasets.load(data, network.input_shape[1:], download_limit_s=DOWNLOAD_LIMIT_S)
-        check_classes(network, found, read_card(shipped(model)).classes)
+        check_classes(network, found, read_card(files).classes)
         images = found.test.take(count)
         return images.pixels, images.labels, found.test_title()
     except DataError as error:

@@ -33,8 +33,9 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
-        choices=network_names(),
-        help="one network (reports: all three; with one, the rows of the others stay)",
+        metavar="NAME|FOLDER",
+        help=f"a network ({', '.join(network_names())}), or the folder of a trained one; reports: only this shipped network, "
+        "the rows of the others stay (default: all)",
     )
     add_weights(parser)
     add_data(parser)
@@ -133,6 +134,11 @@ def _by_steps(text: str) -> dict[int, int]:
 def _reports(arguments: argparse.Namespace, names: list[str]) -> int:
     size, most = QUICK if arguments.quick else Size(), arguments.images
     adaptive = _by_steps(arguments.adaptive_steps) if arguments.adaptive_steps else size.adaptive
+    if arguments.model and arguments.model not in paper.MODELS:
+        raise UsageError(
+            f"found --model {arguments.model} beside a report; expected one of {', '.join(paper.MODELS)}: reports are about "
+            "the networks of the paper; name --attacks and --defenses instead of a report"
+        )
     models = (arguments.model,) if arguments.model else paper.MODELS
     data = data_for(arguments, models[0])
     if arguments.quick:

@@ -11,7 +11,13 @@ BESIDE = "default: {}.json beside the weights; for shipped weights in build/mode
 
 
 def add_model(parser: argparse.ArgumentParser, required: bool = True, default: str | None = None) -> None:
-    parser.add_argument("--model", required=required, default=default, choices=network_names(), help="the network")
+    parser.add_argument(
+        "--model",
+        required=required,
+        default=default,
+        metavar="NAME|FOLDER",
+        help=f"a network ({', '.join(network_names())}), or the folder of a trained one",
+    )
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,9 @@ from export.calibration.card_page import write_card_page
 from export.commands.inputs import data_for
 from export.commands.options import add_data, add_debug, add_model
 from export.data.output import check_writable
-from export.networks.model_files import beside, made_here
-from export.networks.registry import network_spec
+from export.networks.model_files import TRAINED, beside, in_folder, made_here
+from export.networks.model_folder import described, write_description
+from export.networks.registry import network_names, network_spec
 from export.networks.training import train
 from export.networks.weights import file_sha256, load_network, save_network
 
@@ -46,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    model: str = arguments.model
+    given: str = arguments.model
+    files = made_here(given) if given in network_names() else in_folder(Path(given))
+    model = files.model
     recipe = network_spec(model).recipe
     recipe = replace(
         recipe,
@@ -55,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch=arguments.batch or recipe.batch,
         quantised=recipe.quantised if arguments.quantised is None else arguments.quantised,
     )
-    out = arguments.out or made_here(model).weights
+    out = arguments.out or files.weights
     if out.suffix != ".safetensors":
         raise UsageError(f"found --out {out}; expected a file that ends in .safetensors")
     checkpoint = arguments.checkpoint or Path("build/train") / f"{model}.checkpoint"
@@ -68,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     recipe_text = ", ".join([begun, *(f"{name} {value}" for name, value in asdict(recipe).items())])
     save_network(network, out, recipe_text, data.sha256(), data.classes)
     files = beside(model, out)
+    if out.name == TRAINED:
+        write_description(described(model, network_spec(model).input_size, data), out.parent)
     card = calibrate(files, load_network(model, out), data)
     write_card(card, files.card)
     write_card_page(card, files.card.with_suffix(".md"), files)

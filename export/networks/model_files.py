@@ -1,17 +1,22 @@
-"""Where weights, card and table of one model lie.
+"""Where the weights, the card and the table of one model are.
 
-The networks that come with this repository lie in models/ and tables/. No command writes there unless ``--out`` names a
-file there: what is made of them, and networks that are trained here, go to build/models/NAME/ (weights.safetensors,
-card.json, card.md, table.json), where later commands look first. Card and table of other weights lie beside them.
+``--model`` names a network that comes with this repository, in models/ and tables/, or a model folder
+(export/networks/model_folder.py). No command writes into models/ or tables/ unless ``--out`` names a file there. What is
+made of the shipped networks, and networks that are trained here, go to the folder build/models/NAME, where later commands
+look first. ``--weights`` names weights in another place; their card and table are beside them.
 """
 
 import json
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from device.errors import UsageError
 from export.data.shipped import shipped_folder
+from export.networks.model_folder import FILE as DESCRIPTION
+from export.networks.model_folder import family_of
+from export.networks.registry import network_names
 from export.networks.weights import file_sha256, weights_file
 
 TABLES = shipped_folder("tables")
@@ -25,9 +30,9 @@ class ModelFiles:
     """The three files of one model.
 
     Args:
-        model: vgg16, resnet56 or mobilenet.
+        model: name of the network, such as vgg16.
         weights: .safetensors of ours, or a checkpoint of the public SDN code.
-        card: JSON with costs, accuracies and thresholds; the same for people lies beside it as .md.
+        card: JSON with costs, accuracies and thresholds. The same as a page for people is beside it as .md.
         table: JSON with Q_def and what was calibrated with it.
     """
 
@@ -38,15 +43,16 @@ class ModelFiles:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the weights.
+        """SHA-256 of the file of the weights.
 
         Raises:
-            DataError: they cannot be read.
+            DataError: the file cannot be read.
         """
         return file_sha256(self.weights)
 
     @property
     def is_shipped(self) -> bool:
+        """Whether the weights come with this repository."""
         return self.weights.resolve() == weights_file(self.model).resolve()
 
     @property
@@ -54,11 +60,15 @@ class ModelFiles:
         """What names this model on the command line."""
         made = made_here(self.model).weights
         default = made if made.is_file() else weights_file(self.model)
-        own = "" if self.weights.resolve() == default.resolve() else f" --weights {shown(self.weights)}"
-        return f"--model {self.model}{own}"
+        if self.weights.resolve() == default.resolve():
+            return f"--model {self.model}"
+        folder = self.weights.parent
+        if self.weights.name == TRAINED and (folder / DESCRIPTION).is_file():
+            return f"--model {shlex.quote(shown(folder))}"
+        return f"--model {self.model} --weights {shlex.quote(shown(self.weights))}"
 
     def told(self) -> str:
-        """One line for the console: what a command reads."""
+        """One line for the console: which files a command reads."""
         parts = [f"weights {shown(self.weights)}"]
         parts += [
             f"{name} {shown(file)}" for name, file in (("card", self.card), ("table", self.table)) if file.is_file()
@@ -67,19 +77,20 @@ class ModelFiles:
 
 
 def shown(file: Path) -> str:
-    """A path as short as it can be said."""
+    """A path for a message: relative to the working directory where it lies in it."""
     here = Path.cwd()
     return str(file.relative_to(here) if file.is_absolute() and file.is_relative_to(here) else file)
 
 
 def shipped(model: str) -> ModelFiles:
-    """What comes with this repository."""
+    """The files of a network that comes with this repository."""
     weights = weights_file(model)
     return ModelFiles(model, weights, weights.with_suffix(".json"), TABLES / f"{model}.json")
 
 
 def beside(model: str, weights: Path) -> ModelFiles:
-    """Card and table in the folder of the weights; their names begin with that of the weights, unless that is TRAINED."""
+    """The files of any weights: card and table are in the same folder. Their names begin with the name of the weights, unless
+    that is TRAINED, as in a model folder."""
     if weights.resolve() == weights_file(model).resolve():
         return shipped(model)
     if weights.name == TRAINED:
@@ -88,15 +99,42 @@ def beside(model: str, weights: Path) -> ModelFiles:
 
 
 def made_here(model: str) -> ModelFiles:
-    """The folder that commands write to by default."""
+    """The model folder that commands write to by default."""
     return beside(model, MADE_HERE / model / TRAINED)
 
 
-def find(model: str, weights: Path | None = None) -> ModelFiles:
-    """What a command reads: ``weights``, else those trained here, else the shipped ones, each with their card and table.
+def in_folder(folder: Path) -> ModelFiles:
+    """The files of a model folder.
 
-    Of shipped weights a card or table that was made here comes first; one of other weights there is passed over.
+    Raises:
+        UsageError: there is no such folder.
+        DataError: it is no model folder.
     """
+    if not folder.is_dir():
+        raise UsageError(
+            f"found --model {str(folder)!r}; expected one of {', '.join(network_names())}, or the folder of a trained network"
+        )
+    return beside(family_of(folder), folder / TRAINED)
+
+
+def find(model: str, weights: Path | None = None) -> ModelFiles:
+    """The files that a command reads.
+
+    Args:
+        model: the name of a network or a model folder, as ``--model`` takes it.
+        weights: the weights of ``--weights``. Without them a name stands for the weights that were trained here, and
+            where there are none for the shipped weights. With shipped weights a card or a table that was made here comes
+            before the shipped one, unless it belongs to other weights.
+
+    Raises:
+        UsageError: ``model`` is neither a name nor a folder, or it is a folder, which has its own weights, and ``weights``
+            are given too.
+        DataError: ``model`` is a folder, but no model folder.
+    """
+    if model not in network_names():
+        if weights is not None:
+            raise UsageError(f"found --weights beside the model folder {model}, which has weights of its own; expected one of the two")  # fmt: skip
+        return in_folder(Path(model))
     made = made_here(model)
     if weights is None and made.weights.is_file():
         return made
@@ -108,10 +146,10 @@ def find(model: str, weights: Path | None = None) -> ModelFiles:
 
 
 def destination(files: ModelFiles) -> ModelFiles:
-    """Where what is made of a model goes by default: beside its weights, but of shipped ones to the folder made_here.
+    """The files that a command writes by default: beside the weights, but for shipped weights in the folder of ``made_here``.
 
     Raises:
-        UsageError: weights that were trained here lie there: their card and table would be lost.
+        UsageError: this folder holds weights that were trained here, whose card and table would be lost.
     """
     if not files.is_shipped:
         return files
@@ -125,7 +163,7 @@ def destination(files: ModelFiles) -> ModelFiles:
 
 
 def _of(file: Path) -> str | None:
-    """The SHA-256 of the weights that a card or table says it was made for; None where there is no such file."""
+    """SHA-256 of the weights that a card or a table was made for; None where there is no such file, or it does not say."""
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError):

@@ -27,6 +27,7 @@ from export.data.frames import write_frames
 from export.data.images import Dataset, Images
 from export.networks import mobilenet
 from export.networks.model_files import TABLES, beside, destination, find, made_here, shipped, shown
+from export.networks.model_folder import described, read_description, write_description
 from export.networks.weights import MODELS, metadata, save_network, trained_classes
 from tests import tiny
 
@@ -232,3 +233,73 @@ def test_tables_and_frames_that_cannot_be_written_are_one_sentence(tmp_path):
         write_table(own_table(shipped("vgg16")), tmp_path / "file" / "t.json")
     with pytest.raises(OutputError, match="could not (write|make) .*--out"):
         write_frames(tmp_path / "file" / "f.npz", tiny.frames(1))
+
+
+def test_every_command_takes_the_model_folder_that_training_writes(commands, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    assert train(commands, "--out", folder / "weights.safetensors") == 0
+    assert "learn its table with: python -m export table --model mine\n" in capsys.readouterr().out
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "card.json",
+        "card.md",
+        "model.json",
+        "weights.safetensors",
+    ]
+
+    def run(command, *options):
+        return cli.main([command, "--model", str(folder), *map(str, options)])
+
+    assert run("calibrate") == 0
+    assert run("table", "--samples", 20) == 0
+    for command in ("gate", "monitor", "search"):
+        assert run(command) == 0, command
+    assert (folder / "table.json").is_file()
+    assert run("evaluate", "--defenses", "none,gated", "--images", 10) == 0
+    assert run("attack", "--out", tmp_path / "frames", "--images", 10) == 0
+    assert run("bundle", "--out", tmp_path / "bundle", "--split", 2) == 0
+    assert load_bundle(str(tmp_path / "bundle")).model == "mobilenet"
+    assert not made_here("mobilenet").weights.parent.exists()
+    capsys.readouterr()
+    assert run("gate", "--weights", folder / "weights.safetensors") == 2
+    assert "found --weights beside the model folder" in capsys.readouterr().err
+    assert run("evaluate", "--paper") == 2
+    assert "beside a report; expected one of vgg16" in capsys.readouterr().err
+    before = metadata(folder / "weights.safetensors")["recipe"]
+    (tmp_path / "build/train/mobilenet.checkpoint").unlink()
+    assert run("train", "--epochs", 2, "--batch", 20, "--peak-rate", 0.001) == 0  # trained anew, in its folder
+    assert metadata(folder / "weights.safetensors")["recipe"] != before
+
+
+def test_a_folder_says_which_network_it_holds(tmp_path, data):
+    description = described("mobilenet", (16, 16), data)
+    write_description(description, tmp_path)
+    assert read_description(tmp_path) == description
+    assert find(str(tmp_path)) == beside("mobilenet", tmp_path / "weights.safetensors")
+    earlier = tmp_path / "vgg16"  # folders of early releases have no model.json
+    earlier.mkdir()
+    assert find(str(earlier)).model == "vgg16"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"family": "alexnet"}, "found a model of the family 'alexnet' in .*model.json; expected one of mobilenet"),
+        ({"input": {"height": 0}}, "found 0 under input.height"),
+        ({"classes": 7}, "found 7 under classes; expected a list of texts"),
+        ({"split": {}}, "found no split.train"),
+    ],
+)
+def test_a_folder_with_a_wrong_description_is_refused(change, message, tmp_path, data):
+    content = described("mobilenet", (16, 16), data).as_json()
+    (tmp_path / "model.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(DataError, match=message):
+        find(str(tmp_path))
+
+
+def test_what_is_neither_a_name_nor_a_model_folder_is_refused(tmp_path, capsys):
+    with pytest.raises(DataError, match=r"could not read .*model.json .* expected a model folder"):
+        find(str(tmp_path))
+    assert cli.main(["gate", "--model", "alexnet"]) == 2
+    assert (
+        "found --model 'alexnet'; expected one of mobilenet, resnet56, vgg16, or the folder" in capsys.readouterr().err
+    )

@@ -1,0 +1,131 @@
+"""model.json of a model folder: which network the folder holds, and what it was trained on.
+
+A model folder has everything that belongs to one network: model.json, weights.safetensors, card.json, card.md and
+table.json. ``train`` writes one, and ``--model`` takes its path in every command.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from device.errors import DataError
+from device.system.files import read_bounded
+from device.system.json_text import read_json
+from export.calibration.json_fields import Fields
+from export.data.images import Dataset
+from export.data.output import write_output
+from export.networks.registry import network_names
+
+FILE = "model.json"
+FORMAT, FORMAT_VERSION = "defq-model", 1
+MAX_FILE_BYTES = 1 << 20
+STRETCH = "stretch"
+"""Photographs are stretched to the size of the network's input, whatever their proportions."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What model.json says.
+
+    Args:
+        family: name of the network (export/networks), which knows how to build it.
+        input_size: height and width of the images in pixels.
+        fit: how photographs are brought to this size: "stretch".
+        classes: names of the classes in the order of the logits.
+        data_source: the data set, in words.
+        data_sha256: of its images to train and to calibrate.
+        train, calibration, test: number of images in each split.
+    """
+
+    family: str
+    input_size: tuple[int, int]
+    fit: str
+    classes: tuple[str, ...]
+    data_source: str
+    data_sha256: str
+    train: int
+    calibration: int
+    test: int
+
+    def as_json(self) -> dict[str, Any]:
+        height, width = self.input_size
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "family": self.family,
+            "input": {"height": height, "width": width, "fit": self.fit},
+            "classes": list(self.classes),
+            "data": {"source": self.data_source, "sha256": self.data_sha256},
+            "split": {"train": self.train, "calibration": self.calibration, "test": self.test},
+        }
+
+
+def described(family: str, input_size: tuple[int, int], data: Dataset) -> ModelDescription:
+    """The description of a network that was trained on ``data``."""
+    facts = data.facts()
+    return ModelDescription(
+        family,
+        input_size,
+        STRETCH,
+        tuple(data.classes),
+        facts["source"],
+        facts["sha256"],
+        *(len(part.labels) for part in (data.train, data.calibration, data.test)),
+    )
+
+
+def write_description(description: ModelDescription, folder: Path) -> None:
+    """Write model.json.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_output(folder / FILE, json.dumps(description.as_json(), indent=1) + "\n")
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """Read model.json.
+
+    Raises:
+        DataError: it is absent or damaged, or of a network that this release does not have.
+    """
+    file = folder / FILE
+    try:
+        description = _from_json(Fields.of(read_json(read_bounded(str(file), MAX_FILE_BYTES))))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"could not read {file} ({error}); expected a model folder, as python -m export train writes it, or the name of a "
+            f"network: {', '.join(network_names())}"
+        ) from error
+    if description.family not in network_names():
+        raise DataError(
+            f"found a model of the family {description.family!r} in {file}; expected one of {', '.join(network_names())}; "
+            "add its module to export/networks, or name another folder"
+        )
+    return description
+
+
+def _from_json(fields: Fields) -> ModelDescription:
+    size, data, split = (fields.section(name) for name in ("input", "data", "split"))
+    return ModelDescription(
+        fields.text("family"),
+        (size.whole("height", 1), size.whole("width", 1)),
+        size.text("fit"),
+        fields.texts("classes"),
+        data.text("source"),
+        data.text("sha256"),
+        *(split.whole(name) for name in ("train", "calibration", "test")),
+    )
+
+
+def family_of(folder: Path) -> str:
+    """The name of the network in a model folder. Folders of early releases have no model.json; they are named after the
+    network.
+
+    Raises:
+        DataError: neither model.json nor the name of the folder tells.
+    """
+    if not (folder / FILE).is_file() and folder.resolve().name in network_names():
+        return folder.resolve().name
+    return read_description(folder).family
