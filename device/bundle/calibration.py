@@ -1,6 +1,9 @@
-"""Reads table.json: Q_def and, where they are calibrated, the noise gate and the monitor's shares of exits."""
+"""Reads table.json, whole and once: Q_def and, where they are calibrated, the noise gate and the monitor's shares of exits.
 
-from typing import Any, Dict, Iterable, Optional
+The exporter writes the file (export/calibration/table_file.py). Members that are not named here are ignored.
+"""
+
+from typing import Any, Dict, Iterable, NamedTuple, Optional
 
 import numpy as np
 
@@ -12,11 +15,40 @@ from device.errors import DataError
 EXPORT_AGAIN = "export it again, as in: python -m export bundle --model mobilenet --out build/mobilenet"
 
 
-def check_table_file(content: Dict[str, Any], name: str) -> np.ndarray:
-    """The steps of a table.json, float32 (8, 8).
+class Calibration(NamedTuple):
+    """What a table.json says to a device."""
+
+    table: np.ndarray
+    """Q_def, float32 (8, 8), in units of pixels 0..255."""
+    gate: Optional[Gate]
+    """The noise gate; None where it is not calibrated."""
+    monitor: Dict[int, ExitShares]
+    """Relative accuracy drop in percent -> shares of exits; empty where the monitor is not calibrated."""
+
+
+def read_calibration(content: Dict[str, Any], exits: int, rads: Iterable[int], name: str) -> Calibration:
+    """Check the content of a table.json.
+
+    Args:
+        content: the JSON object of the file.
+        exits: number of exits of the network.
+        rads: relative accuracy drops in percent that the bundle has thresholds for.
+        name: of the file, for messages.
 
     Raises:
-        DataError: no ``table`` of 8 x 8 numbers from 1 on.
+        DataError: something in it is not what it has to be, or is absent for one of ``rads``.
+    """
+    rads = sorted(rads)
+    return Calibration(
+        check_table_file(content, name), check_gate(content, rads, name), check_monitor(content, exits, rads, name)
+    )
+
+
+def check_table_file(content: Dict[str, Any], name: str) -> np.ndarray:
+    """Q_def of a table.json, float32 (8, 8).
+
+    Raises:
+        DataError: there is no ``table`` of 8 x 8 numbers of at least 1.
     """
     try:
         return check_table(np.array(content["table"]))
@@ -26,10 +58,10 @@ def check_table_file(content: Dict[str, Any], name: str) -> np.ndarray:
 
 
 def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optional[Gate]:
-    """The gate of a table.json; None where it has none.
+    """The noise gate of a table.json; None where the file has no gate.
 
     Raises:
-        DataError: a level or threshold that cannot be, or no threshold for one of ``rads``.
+        DataError: a level, a threshold or a table is out of range, or there is no threshold for one of ``rads``.
     """
     if "gate" not in content:
         return None
@@ -64,10 +96,10 @@ def _stage(content: Dict[str, Any], rads: Iterable[int]) -> Gate:
 
 
 def check_monitor(content: Dict[str, Any], exits: int, rads: Iterable[int], name: str) -> Dict[int, ExitShares]:
-    """The monitor's shares of ``exits`` exits for every RAD; empty where the file has none.
+    """The monitor's shares of ``exits`` exits for each of ``rads``; empty where the file has no monitor.
 
     Raises:
-        DataError: numbers that are not shares, or none for one of ``rads``.
+        DataError: the numbers are no shares of so many exits, or there are none for one of ``rads``.
     """
     if "monitor" not in content:
         return {}

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from device.bundle.archive import read_archive
-from device.bundle.calibration import EXPORT_AGAIN, check_gate, check_monitor, check_table_file
+from device.bundle.calibration import EXPORT_AGAIN, read_calibration
 from device.bundle.onnx_file import external_tensor
 from device.defence.gate import Gate
 from device.defence.monitor import ExitShares
@@ -207,16 +207,14 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     table_file = str(manifest["defq"]["file"])
     content = read_json(_checked(path, files, manifest, table_file, MAX_MANIFEST_BYTES))
     try:
-        table = check_table_file(content, table_file)
-        gate = check_gate(content, sorted(thresholds), table_file)
-        monitor = check_monitor(content, len(costs), sorted(thresholds), table_file)
+        calibration = read_calibration(content, len(costs), thresholds, table_file)
     except DataError as error:
         raise BundleError("{} (in bundle {})".format(error, path)) from error
     return Bundle(
         path=path, id=str(manifest["id"]), model=str(manifest["model"]), split=split, labels=labels,
         input_shape=(shape[0], shape[1], shape[2]), activation_shape=_shape(manifest["activation"]["shape"]),
-        relative_costs=costs, thresholds=thresholds, default_rad=default_rad, table=table,
-        defq_fused=bool(manifest["defq"]["fused"]), gate=gate, monitor=monitor, graphs=graphs, activation_levels=levels,
+        relative_costs=costs, thresholds=thresholds, default_rad=default_rad, table=calibration.table,
+        defq_fused=bool(manifest["defq"]["fused"]), gate=calibration.gate, monitor=calibration.monitor, graphs=graphs, activation_levels=levels,
         manifest=manifest, files=files,
     )  # fmt: skip
 
