@@ -16,9 +16,9 @@ from device.defence.controller import AUTO as AUTO_DEFENCE
 from device.defence.controller import MODES, Controller, monitor_of
 from device.engines import Engine, open_engine
 from device.errors import HostError, UsageError
-from device.link.credentials import access_of
-from device.link.credentials import add_arguments as add_access_arguments
-from device.link.host_client import AUTO, PAYLOADS, Uplink
+from device.link.credentials import add_arguments as add_credentials_arguments
+from device.link.credentials import credentials_of
+from device.link.host_client import AUTO, PAYLOADS, HostClient
 from device.loop.pipeline import Pipeline
 from device.loop.sinks import JsonLinesSink, Sink
 from device.system.options import decimal, whole
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True)
         metavar="MS",
         help="patience with the host's answer (default 2000)",
     )
-    add_access_arguments(parser)
+    add_credentials_arguments(parser)
     add("--debug", action="store_true", help="print the traceback of an error")
 
 
@@ -74,7 +74,7 @@ class Session(NamedTuple):
 
     bundle: Bundle
     engine: Engine
-    uplink: Optional[Uplink]
+    uplink: Optional[HostClient]
     rad: int
     threshold: float
 
@@ -120,14 +120,14 @@ def open_session(arguments: argparse.Namespace) -> Session:
     threshold = bundle.threshold(rad)
     uplink = None
     if arguments.host is not None:
-        uplink = Uplink(
+        uplink = HostClient(
             arguments.host,
             bundle,
             threshold,
             arguments.connections,
             arguments.timeout_ms / 1e3,
             arguments.payload,
-            access_of(arguments),
+            credentials_of(arguments),
         )
         try:
             uplink.check()

@@ -16,8 +16,8 @@ from device import __version__
 from device.doctor import machine, parts, wheels
 from device.doctor.check import FAILED, OK, SKIPPED, WARNING, Check, guarded, isolated
 from device.errors import EdgeError, HardwareError, HostError, InputError, UsageError
-from device.link.credentials import access_of
-from device.link.credentials import add_arguments as add_access_arguments
+from device.link.credentials import add_arguments as add_credentials_arguments
+from device.link.credentials import credentials_of
 from device.system.board import board_model
 from device.system.printable import printable
 
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bundle", metavar="DIR", help="check this bundle, and run its head")
     add("--host", metavar="URL", help="send what the bundle's head makes of a black frame there and back")
     add("--source", metavar="URI", help="open this camera, or these files, and read a frame")
-    add_access_arguments(parser)
+    add_credentials_arguments(parser)
     add("--json", action="store_true", help="print the report as JSON")
     add("--debug", action="store_true", help="print the traceback of a check that fails, and what libraries print")
 
@@ -88,7 +88,7 @@ def jobs(arguments: argparse.Namespace) -> List[Job]:
             8, hardware),
         Job("power", ("numpy",), machine.check_power, 10),
         Job("host", ("numpy", "onnxruntime", "bundle"),
-            lambda: parts.check_host(host, bundle, access_of(arguments)) if host else _not_asked("host", "URL"), 10, HostError.exit_code),
+            lambda: parts.check_host(host, bundle, credentials_of(arguments)) if host else _not_asked("host", "URL"), 10, HostError.exit_code),
         Job("clock", (), machine.check_clock),
         Job("throttling", (), machine.check_throttling),
         Job("temperature", (), machine.check_temperature),

@@ -12,7 +12,7 @@ from device.doctor.check import FAILED, OK, WARNING, Check, sentence_and_fix
 from device.doctor.machine import free_space
 from device.doctor.wheels import is_jetson
 from device.errors import BundleError, CameraError, EngineError, HardwareError, HostError
-from device.link.credentials import NO_ACCESS, Access
+from device.link.credentials import NO_CREDENTIALS, Credentials
 from device.system.board import board_model
 
 if TYPE_CHECKING:
@@ -181,10 +181,10 @@ def _opened(uri: str, bundle_path: Optional[str]) -> "Camera":
     return open_camera(uri)
 
 
-def check_host(url: str, bundle_path: str, access: Access = NO_ACCESS) -> Check:
+def check_host(url: str, bundle_path: str, credentials: Credentials = NO_CREDENTIALS) -> Check:
     """Ask the host whether it serves the bundle, and send it what the head makes of a black frame."""
     try:
-        return Check("host", OK, "{} serves this bundle: {}".format(url, _round_trips(url, bundle_path, access)))
+        return Check("host", OK, "{} serves this bundle: {}".format(url, _round_trips(url, bundle_path, credentials)))
     except HostError as error:
         found = str(error).partition("; ")[0]
         return Check("host", FAILED, found, "start it where this board can reach it: python -m host serve --bundle {} --address "
@@ -192,7 +192,7 @@ def check_host(url: str, bundle_path: str, access: Access = NO_ACCESS) -> Check:
                          shlex.quote(bundle_path)), error.exit_code)  # fmt: skip
 
 
-def _round_trips(url: str, bundle_path: str, access: Access) -> str:
+def _round_trips(url: str, bundle_path: str, credentials: Credentials) -> str:
     """What the way to the host and back takes.
 
     Raises:
@@ -203,28 +203,28 @@ def _round_trips(url: str, bundle_path: str, access: Access) -> str:
 
     from device.bundle.reader import load_bundle
     from device.engines import OnnxRuntimeEngine
-    from device.link.host_client import Uplink
+    from device.link.host_client import HostClient
 
     bundle = load_bundle(bundle_path)
     image = np.zeros((1, *bundle.input_shape), np.float32)
     activation = OnnxRuntimeEngine(bundle).run(image, NEVER).activation
     assert activation is not None  # no confidence reaches NEVER
-    uplink = Uplink(url, bundle, bundle.threshold(bundle.default_rad), 1, HOST_TIMEOUT_S, access=access)
-    uplink.check()
+    client = HostClient(url, bundle, bundle.threshold(bundle.default_rad), 1, HOST_TIMEOUT_S, credentials=credentials)
+    client.check()
     ms = []
     for _ in range(ROUND_TRIPS):
         started_s = time.perf_counter()
-        with contextlib.redirect_stderr(io.StringIO()) as said:  # the uplink tells there why no answer came
-            ticket = uplink.submit(activation, wait=True)
-            ticket.wait()
-            if ticket.answer is None:
-                uplink.close()
-        if ticket.answer is None:
+        with contextlib.redirect_stderr(io.StringIO()) as said:  # the client tells there why no answer came
+            request = client.submit(activation, wait=True)
+            request.wait()
+            if request.answer is None:
+                client.close()
+        if request.answer is None:
             raise HostError(said.getvalue().replace("warning: ", "", 1) or "found no answer from {}".format(url))
-        ms.append((ticket.finished_s - started_s) * 1e3)
-    uplink.close()
+        ms.append((request.finished_s - started_s) * 1e3)
+    client.close()
     return "{:.1f} ms there and back (median of {}), {} bytes a frame".format(
-        statistics.median(ms), ROUND_TRIPS, ticket.bytes_sent
+        statistics.median(ms), ROUND_TRIPS, request.bytes_sent
     )
 
 

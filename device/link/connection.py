@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 from device.errors import HostError, UsageError
 from device.link.address import address_of, without_secrets
-from device.link.credentials import NO_ACCESS, Access, Tls, explained, refused
+from device.link.credentials import NO_CREDENTIALS, Credentials, Tls, explained, refused
 from device.link.deadline import DeadlineReader, remaining_s, send_all
 from device.link.look_up import open_socket
 from device.protocol.messages import HEADER_LENGTH, error_message
@@ -24,7 +24,7 @@ class Endpoint(NamedTuple):
 
     host: str
     port: int
-    access: Access = NO_ACCESS
+    credentials: Credentials = NO_CREDENTIALS
     tls: Optional[Tls] = None
 
     @property
@@ -46,32 +46,32 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def endpoint_of(url: str, access: Access = NO_ACCESS) -> Endpoint:
+def endpoint_of(url: str, credentials: Credentials = NO_CREDENTIALS) -> Endpoint:
     """Read http://HOST:PORT or https://HOST:PORT.
 
     Raises:
-        UsageError: not such a URL, options for TLS beside http://, or a file of ``access`` that cannot be used.
+        UsageError: not such a URL, options for TLS beside http://, or a file of ``credentials`` that cannot be used.
     """
     address = address_of(url, PORTS)
     if address is None or "?" in url:
         raise UsageError("found --host {}; expected http://HOST:PORT or https://HOST:PORT, with a port above 0 and nothing behind "
                          "it; a token goes into the file of --token-file".format(without_secrets(url)))  # fmt: skip
     if address.scheme == "https":
-        return Endpoint(address.host, address.port, access, Tls(access))
-    if access.tls_options:
-        raise UsageError("found {} and --host {}; expected https:// with it".format(access.tls_options[0], url))
-    return Endpoint(address.host, address.port, access)
+        return Endpoint(address.host, address.port, credentials, Tls(credentials))
+    if credentials.tls_options:
+        raise UsageError("found {} and --host {}; expected https:// with it".format(credentials.tls_options[0], url))
+    return Endpoint(address.host, address.port, credentials)
 
 
 def get_request(endpoint: Endpoint, path: str) -> bytes:
     """A whole GET request, after which the host closes."""
     head = "GET {} HTTP/1.1\r\nHost: {}\r\n{}Connection: close\r\n\r\n"
-    return head.format(path, endpoint.authority, endpoint.access.header()).encode("ascii")
+    return head.format(path, endpoint.authority, endpoint.credentials.header()).encode("ascii")
 
 
 def post_head(endpoint: Endpoint, path: str) -> str:
     """The head of an infer request, with places for the length of its JSON header, that of its body, and the header that
-    ``Access`` gives."""
+    ``Credentials`` gives."""
     return (
         "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/octet-stream\r\n".format(path, endpoint.authority)
         + HEADER_LENGTH
@@ -135,12 +135,12 @@ class Connection:
                 sent(len(request))
             answer, last = _read_answer(connection, deadline_s)
         except (OSError, http.client.HTTPException, ssl.CertificateError) as error:
-            because = explained(error, endpoint.url, endpoint.host, endpoint.access) if fresh else None
+            because = explained(error, endpoint.url, endpoint.host, endpoint.credentials) if fresh else None
             if because is None:
                 raise
             raise because from error
         if answer.status in (401, 403):
-            raise refused(answer.status, error_message(answer.body), endpoint.url, endpoint.access)
+            raise refused(answer.status, error_message(answer.body), endpoint.url, endpoint.credentials)
         if last:
             self.shut()
         elif fresh and endpoint.tls is not None and isinstance(connection, ssl.SSLSocket):

@@ -22,7 +22,7 @@ class AccessError(HostError):
     """The host is there, but one of the two sides does not trust the other; asking again alone does not help."""
 
 
-class Access:
+class Credentials:
     """Files for getting in.
 
     Args:
@@ -70,7 +70,7 @@ class Access:
         return self._read[1]
 
 
-NO_ACCESS = Access()
+NO_CREDENTIALS = Credentials()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,17 +83,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--token-file", metavar="FILE", help="this device's token for the host; read again when the host refuses it")
 
 
-def access_of(arguments: argparse.Namespace) -> Access:
+def credentials_of(arguments: argparse.Namespace) -> Credentials:
     """The options as given.
 
     Raises:
         UsageError: options that do not go together, or no token in its file. Certificates are read by ``Tls``.
     """
-    access = Access(arguments.ca_file, arguments.cert_file, arguments.key_file, arguments.token_file)
-    if access.key_file and not access.cert_file:
+    credentials = Credentials(arguments.ca_file, arguments.cert_file, arguments.key_file, arguments.token_file)
+    if credentials.key_file and not credentials.cert_file:
         raise UsageError("found --key-file without --cert-file; expected the certificate that it belongs to")
-    access.header()
-    return access
+    credentials.header()
+    return credentials
 
 
 def read_token(name: str) -> str:
@@ -122,7 +122,7 @@ class Tls:
         UsageError: a file cannot be used.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, credentials: Credentials) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and name
         if hasattr(self._context, "minimum_version"):
             self._context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -130,16 +130,16 @@ class Tls:
             self._context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
         self._session: Optional[ssl.SSLSession] = None
         try:
-            what, name = "--ca-file", access.ca_file
-            if access.ca_file:
-                self._context.load_verify_locations(access.ca_file)
+            what, name = "--ca-file", credentials.ca_file
+            if credentials.ca_file:
+                self._context.load_verify_locations(credentials.ca_file)
             else:
                 self._context.load_default_certs()
-            what, name = "--cert-file", access.cert_file
-            if access.cert_file:
-                name = " with key ".join(filter(None, (access.cert_file, access.key_file)))
+            what, name = "--cert-file", credentials.cert_file
+            if credentials.cert_file:
+                name = " with key ".join(filter(None, (credentials.cert_file, credentials.key_file)))
                 # without this an encrypted key would ask for its password on the terminal
-                self._context.load_cert_chain(access.cert_file, access.key_file, password=lambda: "")
+                self._context.load_cert_chain(credentials.cert_file, credentials.key_file, password=lambda: "")
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise UsageError("could not use {} {} ({}); expected a PEM file as python -m host keys makes it, a key without a "
                              "password and one that fits its certificate".format(
@@ -156,7 +156,7 @@ class Tls:
         self._session = connection.session
 
 
-def explained(error: Exception, url: str, host: str, access: Access) -> Optional[Exception]:
+def explained(error: Exception, url: str, host: str, credentials: Credentials) -> Optional[Exception]:
     """What a failure on a new connection says of trust between the two sides: an AccessError where it is sure, a
     ConnectionError where it may be something else; None where it says nothing."""
     tls = url.startswith("https")
@@ -167,11 +167,15 @@ def explained(error: Exception, url: str, host: str, access: Access) -> Optional
             "could not verify the certificate of the host at {} ({}); expected one for {} signed by {} and valid on {}; check "
             "--ca-file, the name in --host, the host's certificate and this device's clock".format(
                 url, getattr(error, "verify_message", "") or said, host,
-                access.ca_file or "an authority that this system trusts", time.strftime("%Y-%m-%d")))  # fmt: skip
+                credentials.ca_file or "an authority that this system trusts", time.strftime("%Y-%m-%d")))  # fmt: skip
     if isinstance(error, ssl.SSLError) and "eof" not in said.lower():
         if re.search("alert .*(certificate|unknown ca|handshake failure)", said):
-            found = "the certificate in " + access.cert_file if access.cert_file else "a device without a certificate"
-            return AccessError("the host at {} refused {} ({}); {}".format(url, found, said, _wanted(access)))
+            found = (
+                "the certificate in " + credentials.cert_file
+                if credentials.cert_file
+                else "a device without a certificate"
+            )
+            return AccessError("the host at {} refused {} ({}); {}".format(url, found, said, _wanted(credentials)))
         if said in ("wrong version number", "unknown protocol", "http request"):
             return AccessError("found no TLS at {}; expected a host started with --tls-cert and --tls-key; start it so, or use "
                                "http:// in --host".format(url))  # fmt: skip
@@ -182,25 +186,25 @@ def explained(error: Exception, url: str, host: str, access: Access) -> Optional
         return AccessError("found TLS at {}; expected plain HTTP; use https:// in --host".format(url))
     if isinstance(error, (ConnectionError, ssl.SSLError)) and not isinstance(error, ConnectionRefusedError):
         # in TLS 1.3 the host refuses a certificate when the request is on its way, and a reset may overtake the reason
-        guess = "asks devices for a certificate, " + _wanted(access) if tls else "has TLS, use https:// in --host"
+        guess = "asks devices for a certificate, " + _wanted(credentials) if tls else "has TLS, use https:// in --host"
         return ConnectionError("it closed the connection without an answer; if it {}".format(guess))
     return None
 
 
-def _wanted(access: Access) -> str:
-    if access.cert_file:
+def _wanted(credentials: Credentials) -> str:
+    if credentials.cert_file:
         return "expected one that its --client-ca signed and that is valid today; make it, as in: python -m host keys --out keys --name edge.example --device cam-1"
     return "use --cert-file and --key-file"
 
 
-def refused(status: int, message: str, url: str, access: Access) -> AccessError:
+def refused(status: int, message: str, url: str, credentials: Credentials) -> AccessError:
     """A sentence for the answers 401 and 403. message: the host's own, which knows more in the second case."""
     if status == 403:
         return AccessError("the host at {} refused this device (403): {}".format(url, message))
     expected = "expected one of those in the host's --token-file"
-    if access.token_file:
+    if credentials.token_file:
         return AccessError("the host at {} refused the token of {} (401); {}; put it into {}, which is read again".format(
-            url, access.token_file, expected, access.token_file))  # fmt: skip
+            url, credentials.token_file, expected, credentials.token_file))  # fmt: skip
     return AccessError(
         "the host at {} asks for a token (401); {}; give it with --token-file FILE".format(url, expected)
     )

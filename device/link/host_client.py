@@ -19,8 +19,8 @@ import numpy as np
 from device.bundle.reader import Bundle
 from device.errors import BundleError, HostError, UsageError
 from device.link.connection import Connection, endpoint_of, get_request, post_head, reason_of
-from device.link.credentials import NO_ACCESS, Access, AccessError
-from device.link.host_request import HostAnswer, Ticket, answer_of
+from device.link.credentials import NO_CREDENTIALS, AccessError, Credentials
+from device.link.host_request import HostAnswer, HostRequest, answer_of
 from device.link.outage import Outage
 from device.payload.choice import Choice, Cost, nominal_sizes
 from device.payload.forms import FORMS, FP32, NO_ALTERNATIVES, Alternatives, Encoder, Payload, forms_among, listed_forms
@@ -32,7 +32,7 @@ AUTO = "auto"
 PAYLOADS = (AUTO, *reversed(FORMS))
 
 
-class Uplink:
+class HostClient:
     """The device's side of the host connection.
 
     Args:
@@ -43,10 +43,10 @@ class Uplink:
         timeout_s: from handing a frame over to giving it up.
         payload: one of PAYLOADS: the form in which frames go (device/payload/forms.py); ``auto`` takes the fastest of those that
             the host takes (device/payload/choice.py) and says on stderr which that is.
-        access: TLS and token.
+        credentials: TLS and token.
 
     Raises:
-        UsageError: not such a URL, or files of ``access`` that cannot be used.
+        UsageError: not such a URL, or files of ``credentials`` that cannot be used.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Uplink:
         connections: int = 4,
         timeout_s: float = 2.0,
         payload: str = FP32,
-        access: Access = NO_ACCESS,
+        credentials: Credentials = NO_CREDENTIALS,
     ) -> None:
         self.url = url
-        self.endpoint = endpoint_of(url, access)
+        self.endpoint = endpoint_of(url, credentials)
         self.bundle = bundle
         self.connections = connections
         self.timeout_s = timeout_s
@@ -72,7 +72,7 @@ class Uplink:
         plain = post_head(self.endpoint, "/v2/models/{}/infer".format(bundle.id))
         deflate = plain.replace("\r\n", "\r\nContent-Encoding: deflate\r\n", 1)
         self._heads = {"": plain, "deflate": deflate}
-        self._queue: "queue.Queue[Optional[Ticket]]" = queue.Queue()
+        self._queue: "queue.Queue[Optional[HostRequest]]" = queue.Queue()
         self._free = threading.Semaphore(connections)
         self._lock = threading.Lock()
         self._outage = Outage()
@@ -127,28 +127,28 @@ class Uplink:
         wait: bool,
         threshold: Optional[float] = None,
         others: Alternatives = NO_ALTERNATIVES,
-    ) -> Ticket:
+    ) -> HostRequest:
         """Hand a frame over.
 
         Args:
-            activation: float32 (1, ...) as the head gave it; not changed by the caller until the ticket is done.
+            activation: float32 (1, ...) as the head gave it; not changed by the caller until the request is done.
             wait: for a free connection, at most until the deadline; else a frame that finds none is refused.
-            threshold: for this frame instead of the uplink's.
+            threshold: for this frame instead of the client's own.
             others: what it may be sent as instead.
 
         Returns:
-            A ticket; one without an answer that is done already when the frame was refused.
+            A request; one without an answer that is done already when the frame was refused.
         """
         own = self._threshold if threshold is None else np.full((1, 1), threshold, np.float32)
-        ticket = Ticket(activation, own, time.perf_counter() + self.timeout_s, others)
+        request = HostRequest(activation, own, time.perf_counter() + self.timeout_s, others)
         with self._lock:
             admission = self._outage.admit(time.perf_counter())
-        ticket.tries = admission.tries
+        request.tries = admission.tries
         if admission.admitted and self._is_free(wait):
-            self._queue.put(ticket)
+            self._queue.put(request)
         else:
-            ticket.finish(None)
-        return ticket
+            request.finish(None)
+        return request
 
     def _is_free(self, wait: bool) -> bool:
         """Take a free connection, if there is one, or will be one in time."""
@@ -168,61 +168,61 @@ class Uplink:
         connection = Connection(self.endpoint)
         encoder = Encoder(self.bundle)
         while True:
-            ticket = self._queue.get()
-            if ticket is None:
+            request = self._queue.get()
+            if request is None:
                 connection.shut()
                 return
             try:
-                answer = self._ask(connection, encoder, ticket)
-                ticket.finish(answer)
+                answer = self._ask(connection, encoder, request)
+                request.finish(answer)
                 self._found()
             except (
                 Exception
             ) as error:  # whatever it is: without this thread frames would wait for a connection for ever
                 connection.shut()
-                late = ticket.done() or isinstance(error, socket.timeout)
+                late = request.done() or isinstance(error, socket.timeout)
                 reason = "no answer within {:.1f} s".format(self.timeout_s) if late else reason_of(error)
-                self._lost(reason, ticket.tries, refused=isinstance(error, AccessError) and not late)
-                ticket.finish(None)
+                self._lost(reason, request.tries, refused=isinstance(error, AccessError) and not late)
+                request.finish(None)
             finally:
                 self._free.release()
 
-    def _ask(self, connection: Connection, encoder: Encoder, ticket: Ticket) -> HostAnswer:
-        form = self._form(encoder, ticket)
+    def _ask(self, connection: Connection, encoder: Encoder, request: HostRequest) -> HostAnswer:
+        form = self._form(encoder, request)
         started_s = time.perf_counter()
-        payload = encoder.encode(ticket.activation, ticket.threshold, form, ticket.others)
-        ticket.form = payload.form
-        request = self._head(payload) + payload.body
+        payload = encoder.encode(request.activation, request.threshold, form, request.others)
+        request.form = payload.form
+        message = self._head(payload) + payload.body
         encoded_s = time.perf_counter()
         connection.shut_if_dead()
         fresh = not connection.is_open()
         try:
-            status, length, body = connection.exchange(request, ticket.deadline_s, ticket.sent)
+            status, length, body = connection.exchange(message, request.deadline_s, request.sent)
         except (OSError, http.client.HTTPException):
             # servers close idle connections; inference is idempotent, so one more try on a fresh one does no harm
-            if fresh or ticket.done():
+            if fresh or request.done():
                 raise
             fresh = True
             connection.shut()
-            status, length, body = connection.exchange(request, ticket.deadline_s, ticket.sent)
+            status, length, body = connection.exchange(message, request.deadline_s, request.sent)
         if status != 200:
             raise HostError("status {}: {}".format(status, error_message(body)))
         response = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None)
         answer = answer_of(response.tensors, self.bundle)
         if self.payload == AUTO:
-            cost = Cost(encoded_s - started_s, time.perf_counter() - encoded_s, len(request))
+            cost = Cost(encoded_s - started_s, time.perf_counter() - encoded_s, len(message))
             with self._lock:
                 self._choice.add(payload.form, cost, counts=not fresh)
         return answer
 
-    def _form(self, encoder: Encoder, ticket: Ticket) -> str:
+    def _form(self, encoder: Encoder, request: HostRequest) -> str:
         """What to send a frame as; after a loss the host is asked again, as another may stand there now."""
         if self.payload == FP32:
             return FP32
-        forms = self._forms or self._ask_forms(ticket.deadline_s)
+        forms = self._forms or self._ask_forms(request.deadline_s)
         if self.payload != AUTO:
             return self.payload
-        possible = encoder.possible(forms, ticket.others)
+        possible = encoder.possible(forms, request.others)
         with self._lock:
             form = self._choice.pick(possible, time.perf_counter())
             news, self._choice.news = self._choice.news, []
@@ -232,7 +232,7 @@ class Uplink:
 
     def _head(self, payload: Payload) -> bytes:
         head = self._heads[payload.encoding]
-        return head.format(payload.header_length, len(payload.body), self.endpoint.access.header()).encode("ascii")
+        return head.format(payload.header_length, len(payload.body), self.endpoint.credentials.header()).encode("ascii")
 
     def _lost(self, reason: str, tried: bool, refused: bool = False) -> None:
         with self._lock:

@@ -37,7 +37,7 @@ def answer_of(tensors: Dict[str, np.ndarray], bundle: Bundle) -> HostAnswer:
     raise HostError("found outputs {}; expected one label, confidence and exit".format(sorted(tensors)))
 
 
-class Ticket:
+class HostRequest:
     """A frame on its way. ``answer`` is None until ``wait`` returned True, and for good when the host failed.
 
     Nobody ends the exchange from outside at the deadline: by then its connection may serve the next frame. Every wait of
@@ -71,7 +71,7 @@ class Ticket:
         self.bytes_sent += count
 
     def finish(self, answer: Optional[HostAnswer]) -> None:
-        """Settle the ticket; only the first call counts."""
+        """Settle the request; only the first call counts."""
         with self._lock:
             if not self._done.is_set():
                 self.answer, self.finished_s = answer, time.perf_counter()
@@ -81,7 +81,7 @@ class Ticket:
         return self._done.is_set()
 
     def wait(self, seconds: Optional[float] = None) -> bool:
-        """Until the answer, the failure, or the deadline; then the ticket is done in any case.
+        """Until the answer, the failure, or the deadline; then the request is done in any case.
 
         Args:
             seconds: to wait at most; then it may not be done.

@@ -9,7 +9,7 @@ from device.bundle.reader import Bundle
 from device.cameras import Frame
 from device.defence.base import Treatment
 from device.engines import HeadResult
-from device.link.host_request import Ticket
+from device.link.host_request import HostRequest
 from device.loop.sinks import Decision
 
 
@@ -28,7 +28,7 @@ class FrameJob(NamedTuple):
     started_s: float
     headed_s: float
     born_s: Optional[float]
-    ticket: Optional[Ticket]
+    ticket: Optional[HostRequest]
 
     def wait(self) -> None:
         """Until there is an answer, or it is known that there is none."""

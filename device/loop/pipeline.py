@@ -13,8 +13,8 @@ from device.defence.base import Treatment
 from device.defence.controller import Controller
 from device.engines import Engine, HeadResult
 from device.errors import FrameError
-from device.link.host_client import Uplink
-from device.link.host_request import Ticket
+from device.link.host_client import HostClient
+from device.link.host_request import HostRequest
 from device.loop.frame_job import FrameJob
 from device.loop.in_order import InOrder
 from device.loop.preprocess import Preprocessor
@@ -49,7 +49,7 @@ class Pipeline:
         bundle: Bundle,
         engine: Engine,
         controller: Controller,
-        uplink: Optional[Uplink] = None,
+        uplink: Optional[HostClient] = None,
         sink: Optional[Sink] = None,
     ) -> None:
         self.bundle = bundle
@@ -133,7 +133,7 @@ class Pipeline:
         ticket = self._sent(head, pixels, treatment, live)
         return FrameJob(frame, pixels, treatment, head, ms, started_s, headed_s, born_s, ticket)
 
-    def _sent(self, head: HeadResult, pixels: np.ndarray, treatment: Treatment, live: bool) -> Optional[Ticket]:
+    def _sent(self, head: HeadResult, pixels: np.ndarray, treatment: Treatment, live: bool) -> Optional[HostRequest]:
         """Hand a frame that did not leave over to the host."""
         if head.activation is None or self._uplink is None:
             return None

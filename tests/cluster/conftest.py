@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device.link.host_client import Uplink
+from device.link.host_client import HostClient
 from host.app.tail import Tail
 from tests.host.conftest import BUNDLE, ROOT
 from tests.interop.conftest import bundle, device, expected, sent  # noqa: F401 (fixtures)
@@ -128,12 +128,12 @@ class Fleet:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._activations, self._answers = activations, answers
-        self.uplinks = [Uplink(url, bundle, 0.62, 2, timeout_s) for _ in range(devices)]
+        self.uplinks = [HostClient(url, bundle, 0.62, 2, timeout_s) for _ in range(devices)]
         self._threads = [threading.Thread(target=self._run, args=(up,)) for up in self.uplinks for _ in range(2)]
         for thread in self._threads:
             thread.start()
 
-    def _run(self, uplink: Uplink) -> None:
+    def _run(self, uplink: HostClient) -> None:
         index = 0
         while not self._stop.is_set():
             index = (index + 1) % len(self._activations)

@@ -10,12 +10,12 @@ import numpy as np
 from device.bundle.reader import load_bundle
 from device.errors import HostError, WireError
 from device.link.connection import Connection, endpoint_of
-from device.link.credentials import NO_ACCESS
+from device.link.credentials import NO_CREDENTIALS
 from device.link.host_request import answer_of
 from device.protocol.messages import decode_response, error_message
 from tests.fuzz import BUNDLE
 
-ENDPOINT = endpoint_of("http://127.0.0.1:9", NO_ACCESS)
+ENDPOINT = endpoint_of("http://127.0.0.1:9", NO_CREDENTIALS)
 LOADED = load_bundle(str(BUNDLE))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from device.errors import HostError, UsageError
 from device.link.connection import Connection, Endpoint, endpoint_of, get_request
-from device.link.credentials import Access, AccessError
+from device.link.credentials import AccessError, Credentials
 from device.preview.attackers import RemoteAttack
 
 TLS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "tls")
@@ -118,9 +118,11 @@ def server():
 def connect():
     opened = []
 
-    def make(server, scheme="https", host="localhost", access=None):
-        access = Access(ca_file=CA) if access is None and scheme == "https" else access or Access()
-        opened.append(Connection(endpoint_of("{}://{}:{}".format(scheme, host, server.port), access)))
+    def make(server, scheme="https", host="localhost", credentials=None):
+        credentials = (
+            Credentials(ca_file=CA) if credentials is None and scheme == "https" else credentials or Credentials()
+        )
+        opened.append(Connection(endpoint_of("{}://{}:{}".format(scheme, host, server.port), credentials)))
         return opened[-1]
 
     yield make
@@ -149,7 +151,7 @@ def test_the_next_connection_resumes_the_session(server, version):
     if version == "TLSv1_2":
         limit(context, version)
     running = server(context)
-    endpoint = endpoint_of("https://localhost:{}".format(running.port), Access(CA, DEVICE))
+    endpoint = endpoint_of("https://localhost:{}".format(running.port), Credentials(CA, DEVICE))
     for _ in range(3):
         connection = Connection(endpoint)
         assert ask(connection).status == 200
@@ -162,24 +164,24 @@ def test_a_key_in_a_file_of_its_own(server, connect, tmp_path):
         certificate, _, key = file.read().partition("-----BEGIN PRIVATE KEY-----")
     (tmp_path / "cert.pem").write_text(certificate)
     (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----" + key)
-    access = Access(CA, str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
-    assert ask(connect(server(context_of("host.pem", CA)), access=access)).status == 200
+    credentials = Credentials(CA, str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+    assert ask(connect(server(context_of("host.pem", CA)), credentials=credentials)).status == 200
 
 
 @pytest.mark.parametrize(
-    ("certificate", "access"),
+    ("certificate", "credentials"),
     [
-        ("host.pem", Access(ca_file=OTHER_CA)),
-        ("host.pem", Access()),  # the authorities of this system
-        ("host-expired.pem", Access(ca_file=CA)),
-        ("host-elsewhere.pem", Access(ca_file=CA)),
+        ("host.pem", Credentials(ca_file=OTHER_CA)),
+        ("host.pem", Credentials()),  # the authorities of this system
+        ("host-expired.pem", Credentials(ca_file=CA)),
+        ("host-elsewhere.pem", Credentials(ca_file=CA)),
     ],
 )
-def test_a_host_that_cannot_be_trusted_gets_no_request(server, connect, certificate, access):
+def test_a_host_that_cannot_be_trusted_gets_no_request(server, connect, certificate, credentials):
     seen = []
     running = server(context_of(certificate), lambda connection: seen.append(connection.recv(9)))
     with pytest.raises(AccessError, match="could not verify the certificate of the host at https://localhost:.*expected one for localhost signed by .* and valid on 20.*check --ca-file"):  # fmt: skip
-        ask(connect(running, access=access))
+        ask(connect(running, credentials=credentials))
     assert not any(seen)
 
 
@@ -202,8 +204,8 @@ def test_a_host_that_asks_for_a_certificate(server, connect, version):
     with pytest.raises((AccessError, ConnectionError), match="use --cert-file and --key-file"):
         ask(connect(running), request=REQUEST[:-2] + b"Content-Length: 200000\r\n\r\n" + b"x" * 200000)
     with pytest.raises((AccessError, ConnectionError), match="expected one that its --client-ca signed and that is valid today.*"):  # fmt: skip
-        ask(connect(running, access=Access(CA, OTHER_DEVICE)))
-    assert ask(connect(running, access=Access(CA, DEVICE))).status == 200
+        ask(connect(running, credentials=Credentials(CA, OTHER_DEVICE)))
+    assert ask(connect(running, credentials=Credentials(CA, DEVICE))).status == 200
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -250,7 +252,7 @@ def test_the_token_goes_with_every_kind_of_request(server, connect, tmp_path):
     token = tmp_path / "token"
     token.write_text("a-token-of-some-length\n")
     running = server()
-    endpoint = endpoint_of("http://localhost:{}".format(running.port), Access(token_file=str(token)))
+    endpoint = endpoint_of("http://localhost:{}".format(running.port), Credentials(token_file=str(token)))
     body = ask(connect(running, "http"), request=get_request(endpoint, "/")).body
     assert b"\r\nAuthorization: Bearer a-token-of-some-length\r\n" in body
 
@@ -413,4 +415,4 @@ def test_a_secret_in_an_address_is_never_shown(url, open_):
 
 def test_certificates_with_plain_http():
     with pytest.raises(UsageError, match="found --ca-file and --host http://a; expected https://"):
-        endpoint_of("http://a", Access(ca_file=CA))
+        endpoint_of("http://a", Credentials(ca_file=CA))

@@ -10,8 +10,8 @@ import pytest
 
 from device.errors import HostError, UsageError
 from device.link import credentials as module
-from device.link.credentials import Access, Tls, access_of, add_arguments, read_token
-from device.link.host_client import Uplink
+from device.link.credentials import Credentials, Tls, add_arguments, credentials_of, read_token
+from device.link.host_client import HostClient
 from device.protocol.messages import error_body
 from tests.device.conftest import FakeHost
 from tests.device.link.test_connection import CA, DEVICE, OTHER_CA, OTHER_DEVICE, TLS, context_of
@@ -31,22 +31,29 @@ def token_file(folder, text=TOKEN + "\n"):
 
 
 def test_nothing_is_needed():
-    access = access_of(arguments())
-    assert access.header() == ""
-    assert access.tls_options == []
+    credentials = credentials_of(arguments())
+    assert credentials.header() == ""
+    assert credentials.tls_options == []
 
 
 def test_options(tmp_path):
     name = token_file(tmp_path)
-    access = access_of(arguments("--ca-file", "a", "--cert-file", "b", "--key-file", "c", "--token-file", name))
-    assert (access.ca_file, access.cert_file, access.key_file, access.token_file) == ("a", "b", "c", name)
-    assert access.tls_options == ["--ca-file", "--cert-file", "--key-file"]
-    assert access.header() == "Authorization: Bearer {}\r\n".format(TOKEN)
+    credentials = credentials_of(
+        arguments("--ca-file", "a", "--cert-file", "b", "--key-file", "c", "--token-file", name)
+    )
+    assert (credentials.ca_file, credentials.cert_file, credentials.key_file, credentials.token_file) == (
+        "a",
+        "b",
+        "c",
+        name,
+    )
+    assert credentials.tls_options == ["--ca-file", "--cert-file", "--key-file"]
+    assert credentials.header() == "Authorization: Bearer {}\r\n".format(TOKEN)
 
 
 def test_a_key_without_a_certificate():
     with pytest.raises(UsageError, match="found --key-file without --cert-file"):
-        access_of(arguments("--key-file", "c"))
+        credentials_of(arguments("--key-file", "c"))
 
 
 @pytest.mark.parametrize("text", ["", "short", "two words-of-some-length", "x" * 513, TOKEN + "\n" + TOKEN, "caf\u00e9-of-some-length", "a\r\nX: injected-header"])  # fmt: skip
@@ -55,7 +62,7 @@ def test_files_without_a_token(tmp_path, text):
     with pytest.raises(
         UsageError, match="no token in .*token; expected one line|could not read the token in .*not ASCII"
     ):
-        access_of(arguments("--token-file", str(tmp_path / "token")))
+        credentials_of(arguments("--token-file", str(tmp_path / "token")))
 
 
 def test_no_token_file(tmp_path):
@@ -64,15 +71,15 @@ def test_no_token_file(tmp_path):
 
 
 def test_a_new_token_is_used_at_once(tmp_path, monkeypatch):
-    access = Access(token_file=token_file(tmp_path))
-    assert TOKEN in access.header()
+    credentials = Credentials(token_file=token_file(tmp_path))
+    assert TOKEN in credentials.header()
     reads = []
     monkeypatch.setattr(module, "read_token", lambda name: reads.append(name) or read_token(name))
-    access.header()
+    credentials.header()
     assert reads == []  # not while it stays as it is
     (tmp_path / "new").write_text("another-token-of-some-length")
-    os.replace(str(tmp_path / "new"), access.token_file)
-    assert access.header() == "Authorization: Bearer another-token-of-some-length\r\n"
+    os.replace(str(tmp_path / "new"), credentials.token_file)
+    assert credentials.header() == "Authorization: Bearer another-token-of-some-length\r\n"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +95,7 @@ def test_a_new_token_is_used_at_once(tmp_path, monkeypatch):
 )
 def test_files_that_cannot_be_used(files, words):
     with pytest.raises(UsageError, match=words):
-        Tls(Access(*files))
+        Tls(Credentials(*files))
 
 
 class SafeHost(FakeHost):
@@ -132,16 +139,16 @@ def safe_host(bundle):
 
 
 @pytest.fixture
-def uplink_to(bundle):
+def client_to(bundle):
     opened = []
 
-    def connect(url, access):
-        opened.append(Uplink(url, bundle, 0.5, connections=1, access=access))
+    def connect(url, credentials):
+        opened.append(HostClient(url, bundle, 0.5, connections=1, credentials=credentials))
         return opened[-1]
 
     yield connect
-    for uplink in opened:
-        uplink.close()
+    for client in opened:
+        client.close()
 
 
 @pytest.fixture
@@ -149,54 +156,54 @@ def activation(bundle):
     return np.ones((1, *bundle.activation_shape), np.float32)
 
 
-def ask(uplink, activation):
-    ticket = uplink.submit(activation, wait=True)
-    ticket.wait()
-    return ticket.answer
+def ask(client, activation):
+    request = client.submit(activation, wait=True)
+    request.wait()
+    return request.answer
 
 
-def test_frames_go_over_tls_with_certificate_and_token(safe_host, uplink_to, activation, tmp_path, capfd):
+def test_frames_go_over_tls_with_certificate_and_token(safe_host, client_to, activation, tmp_path, capfd):
     host = safe_host(client_ca=CA, tokens=["an-older-token-of-theirs", TOKEN])
-    uplink = uplink_to(host.url, Access(CA, DEVICE, None, token_file(tmp_path)))
-    uplink.check()
-    assert [ask(uplink, activation) for _ in range(3)] == [(2, 0.75, 4)] * 3
+    client = client_to(host.url, Credentials(CA, DEVICE, None, token_file(tmp_path)))
+    client.check()
+    assert [ask(client, activation) for _ in range(3)] == [(2, 0.75, 4)] * 3
     assert len([each for each in host.connections if isinstance(each, ssl.SSLSocket)]) == 2  # the check, and all frames
     assert "lost" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("access", "words"),
+    ("credentials", "words"),
     [
-        (lambda folder: Access(OTHER_CA, DEVICE), "could not verify the certificate of the host"),
-        (lambda folder: Access(CA), "asks devices for a certificate|refused a device without a certificate"),
-        (lambda folder: Access(CA, OTHER_DEVICE), "expected one that its --client-ca signed"),
-        (lambda folder: Access(CA, DEVICE), "asks for a token .401.; expected one of"),
+        (lambda folder: Credentials(OTHER_CA, DEVICE), "could not verify the certificate of the host"),
+        (lambda folder: Credentials(CA), "asks devices for a certificate|refused a device without a certificate"),
+        (lambda folder: Credentials(CA, OTHER_DEVICE), "expected one that its --client-ca signed"),
+        (lambda folder: Credentials(CA, DEVICE), "asks for a token .401.; expected one of"),
         (
-            lambda folder: Access(CA, DEVICE, None, token_file(folder, "x" * 20)),
+            lambda folder: Credentials(CA, DEVICE, None, token_file(folder, "x" * 20)),
             "refused the token of .*token .401.; expected one of",
         ),
     ],
 )
-def test_who_is_not_let_in_decides_alone_and_says_so_once(safe_host, uplink_to, activation, tmp_path, capfd, access, words):  # fmt: skip
+def test_who_is_not_let_in_decides_alone_and_says_so_once(safe_host, client_to, activation, tmp_path, capfd, credentials, words):  # fmt: skip
     host = safe_host(client_ca=CA, tokens=[TOKEN])
-    uplink = uplink_to(host.url, access(tmp_path))
+    client = client_to(host.url, credentials(tmp_path))
     with pytest.raises(HostError, match=words):
-        uplink.check()
-    assert [ask(uplink, activation) for _ in range(3)] == [None] * 3
-    uplink.close()
+        client.check()
+    assert [ask(client, activation) for _ in range(3)] == [None] * 3
+    client.close()
     errors = capfd.readouterr().err
     assert errors.count("\n") == 1
     assert "Traceback" not in errors
 
 
-def test_a_token_put_right_is_found_within_two_seconds(safe_host, uplink_to, activation, tmp_path, capfd):
+def test_a_token_put_right_is_found_within_two_seconds(safe_host, client_to, activation, tmp_path, capfd):
     name = token_file(tmp_path, "x" * 20)
-    uplink = uplink_to(safe_host(tokens=[TOKEN]).url, Access(CA, None, None, name))
-    assert ask(uplink, activation) is None
+    client = client_to(safe_host(tokens=[TOKEN]).url, Credentials(CA, None, None, name))
+    assert ask(client, activation) is None
     (tmp_path / "new").write_text(TOKEN)
     os.replace(str(tmp_path / "new"), name)
     started = time.perf_counter()
-    while ask(uplink, activation) is None:
+    while ask(client, activation) is None:
         assert time.perf_counter() - started < 2
-    uplink.close()
+    client.close()
     assert "is back after" in capfd.readouterr().err

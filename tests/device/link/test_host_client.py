@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from device.errors import BundleError, HostError, UsageError
-from device.link.host_client import Uplink
-from device.link.host_request import Ticket
+from device.link.host_client import HostClient
+from device.link.host_request import HostRequest
 from device.link.outage import FIRST_PAUSE_S, Outage
 from device.payload.choice import SETTLING, TRIES
 from device.payload.forms import COEFFICIENTS, FP32, NO_ALTERNATIVES, UINT8, Alternatives
@@ -19,50 +19,50 @@ def activation(bundle):
 
 
 @pytest.fixture
-def uplink_to(bundle):
+def client_to(bundle):
     opened = []
 
     def connect(url, **options):
-        opened.append(Uplink(url, bundle, 0.5, **options))
+        opened.append(HostClient(url, bundle, 0.5, **options))
         return opened[-1]
 
     yield connect
-    for uplink in opened:
-        uplink.close()
+    for client in opened:
+        client.close()
 
 
-def ask(uplink, activation, others=NO_ALTERNATIVES):
-    ticket = uplink.submit(activation, wait=True, others=others)
-    ticket.wait()
-    return ticket
+def ask(client, activation, others=NO_ALTERNATIVES):
+    request = client.submit(activation, wait=True, others=others)
+    request.wait()
+    return request
 
 
-def test_answer_and_bytes(uplink_to, fake_host, activation):
-    uplink = uplink_to(fake_host.url)
-    uplink.check()
-    ticket = ask(uplink, activation)
-    assert ticket.answer == (2, 0.75, 4)
-    assert activation.nbytes < ticket.bytes_sent < activation.nbytes + 700
-    assert ticket.finished_s > 0
+def test_answer_and_bytes(client_to, fake_host, activation):
+    client = client_to(fake_host.url)
+    client.check()
+    request = ask(client, activation)
+    assert request.answer == (2, 0.75, 4)
+    assert activation.nbytes < request.bytes_sent < activation.nbytes + 700
+    assert request.finished_s > 0
 
 
-def test_a_frame_may_bring_its_own_threshold(uplink_to, fake_host, activation):
-    uplink = uplink_to(fake_host.url, connections=1)
+def test_a_frame_may_bring_its_own_threshold(client_to, fake_host, activation):
+    client = client_to(fake_host.url, connections=1)
     for threshold in (None, 0.25, None):
-        uplink.submit(activation, wait=True, threshold=threshold).wait()
+        client.submit(activation, wait=True, threshold=threshold).wait()
     assert fake_host.thresholds == [[[0.5]], [[0.25]], [[0.5]]]
 
 
-def test_connection_is_kept(uplink_to, fake_host, activation):
-    uplink = uplink_to(fake_host.url, connections=1)
-    assert all(ask(uplink, activation).answer for _ in range(5))
+def test_connection_is_kept(client_to, fake_host, activation):
+    client = client_to(fake_host.url, connections=1)
+    assert all(ask(client, activation).answer for _ in range(5))
     assert len(fake_host.connections) == 1
 
 
-def test_connections_that_the_host_closed_are_opened_again_without_a_loss(uplink_to, fake_host, activation, capfd):
+def test_connections_that_the_host_closed_are_opened_again_without_a_loss(client_to, fake_host, activation, capfd):
     fake_host.mode = "close_after"
-    uplink = uplink_to(fake_host.url, connections=1)
-    assert all(ask(uplink, activation).answer for _ in range(5))
+    client = client_to(fake_host.url, connections=1)
+    assert all(ask(client, activation).answer for _ in range(5))
     assert "lost" not in capfd.readouterr().err
 
 
@@ -80,113 +80,113 @@ def test_connections_that_the_host_closed_are_opened_again_without_a_loss(uplink
         ("wrong_model", "this host serves 'b'"),
     ],
 )
-def test_wrong_answers_become_no_answer_and_one_sentence(uplink_to, fake_host, activation, capfd, mode, words):
+def test_wrong_answers_become_no_answer_and_one_sentence(client_to, fake_host, activation, capfd, mode, words):
     fake_host.mode = mode
-    uplink = uplink_to(fake_host.url, connections=1)
-    assert ask(uplink, activation).answer is None
-    assert ask(uplink, activation).answer is None
-    uplink.close()  # the sentence is printed by the connection's thread
+    client = client_to(fake_host.url, connections=1)
+    assert ask(client, activation).answer is None
+    assert ask(client, activation).answer is None
+    client.close()  # the sentence is printed by the connection's thread
     errors = capfd.readouterr().err
     assert words in errors
     assert errors.count("lost the host") == 1
 
 
 @pytest.mark.parametrize("mode", ["silent", "drip"])
-def test_slow_hosts_are_given_up_in_time(uplink_to, fake_host, activation, mode):
+def test_slow_hosts_are_given_up_in_time(client_to, fake_host, activation, mode):
     fake_host.mode = mode
-    uplink = uplink_to(fake_host.url, connections=1, timeout_s=0.3)
+    client = client_to(fake_host.url, connections=1, timeout_s=0.3)
     started = time.perf_counter()
-    ticket = ask(uplink, activation)
-    assert ticket.answer is None
+    request = ask(client, activation)
+    assert request.answer is None
     assert time.perf_counter() - started < 1.0
     # and the only connection is free again for the next frame
     fake_host.mode = "right"
     deadline = time.perf_counter() + 5
-    while ask(uplink, activation).answer is None:
+    while ask(client, activation).answer is None:
         assert time.perf_counter() < deadline
 
 
-def test_absent_host_refuses_at_once_and_is_found_within_two_seconds(uplink_to, fake_host, host_at, activation, capfd):
+def test_absent_host_refuses_at_once_and_is_found_within_two_seconds(client_to, fake_host, host_at, activation, capfd):
     port = fake_host.port
-    uplink = uplink_to(fake_host.url, connections=1)
-    assert ask(uplink, activation).answer
+    client = client_to(fake_host.url, connections=1)
+    assert ask(client, activation).answer
     fake_host.stop()
     deadline = time.perf_counter() + 3
-    while ask(uplink, activation).answer:
+    while ask(client, activation).answer:
         assert time.perf_counter() < deadline
-    ask(uplink, activation)
+    ask(client, activation)
     started = time.perf_counter()
-    assert uplink.submit(activation, wait=False).done()
+    assert client.submit(activation, wait=False).done()
     assert time.perf_counter() - started < 0.1
     host_at(port)
     back = time.perf_counter()
-    while ask(uplink, activation).answer is None:
+    while ask(client, activation).answer is None:
         assert time.perf_counter() - back < 2
-    uplink.close()
+    client.close()
     errors = capfd.readouterr().err
     assert errors.count("lost the host") == 1
     assert errors.count("is back after") == 1
 
 
-def test_a_burst_of_failures_is_one(uplink_to, fake_host, activation, monkeypatch):
+def test_a_burst_of_failures_is_one(client_to, fake_host, activation, monkeypatch):
     """Frames on eight connections fail together; the pause is the first one all the same."""
     told = []
     monkeypatch.setattr(
         Outage, "lost", lambda self, now_s, tried, lost=Outage.lost: told.append(tried) or lost(self, now_s, tried)
     )
     fake_host.mode = "silent"
-    uplink = uplink_to(fake_host.url, connections=8, timeout_s=5)
-    tickets = [uplink.submit(activation, wait=False) for _ in range(8)]
+    client = client_to(fake_host.url, connections=8, timeout_s=5)
+    requests = [client.submit(activation, wait=False) for _ in range(8)]
     while fake_host.requests < 8:
         time.sleep(0.01)
     fake_host.stop()
-    for ticket in tickets:
-        ticket.wait()
-    uplink.close()
+    for request in requests:
+        request.wait()
+    client.close()
     assert told == [False] * 8
-    assert uplink._outage._pause_s == FIRST_PAUSE_S
+    assert client._outage._pause_s == FIRST_PAUSE_S
 
 
-def test_whatever_goes_wrong_the_connection_serves_the_next_frame(uplink_to, fake_host, activation, monkeypatch, capfd):
-    uplink = uplink_to(fake_host.url, connections=1)
+def test_whatever_goes_wrong_the_connection_serves_the_next_frame(client_to, fake_host, activation, monkeypatch, capfd):
+    client = client_to(fake_host.url, connections=1)
     with monkeypatch.context() as patched:
         patched.setattr(
             "device.link.host_client.decode_response", lambda *_: {}[0]
         )  # a fault of ours, of a kind that nobody expects
-        assert ask(uplink, activation).answer is None
+        assert ask(client, activation).answer is None
     time.sleep(FIRST_PAUSE_S)
-    assert ask(uplink, activation).answer
-    uplink.close()
+    assert ask(client, activation).answer
+    client.close()
     assert "lost the host" in capfd.readouterr().err
 
 
-def test_a_frame_that_is_given_up_does_not_end_the_exchange_of_the_next_one(uplink_to, fake_host, activation):
-    """Who waits for a ticket settles it at the deadline and touches nothing else, as its connection may have gone on."""
-    uplink = uplink_to(fake_host.url, connections=1)
-    assert ask(uplink, activation).answer
-    late = Ticket(activation, np.zeros((1, 1), np.float32), time.perf_counter() - 1)
+def test_a_frame_that_is_given_up_does_not_end_the_exchange_of_the_next_one(client_to, fake_host, activation):
+    """Who waits for a request settles it at the deadline and touches nothing else, as its connection may have gone on."""
+    client = client_to(fake_host.url, connections=1)
+    assert ask(client, activation).answer
+    late = HostRequest(activation, np.zeros((1, 1), np.float32), time.perf_counter() - 1)
     assert late.wait()
     assert late.answer is None
-    assert ask(uplink, activation).answer
+    assert ask(client, activation).answer
     assert len(fake_host.connections) == 1
 
 
 def test_part_of_a_wait_settles_nothing(activation):
-    ticket = Ticket(activation, np.zeros((1, 1), np.float32), time.perf_counter() + 60)
-    assert not ticket.wait(0.01)
-    assert not ticket.done()
+    request = HostRequest(activation, np.zeros((1, 1), np.float32), time.perf_counter() + 60)
+    assert not request.wait(0.01)
+    assert not request.done()
 
 
-def test_a_name_that_nobody_knows_is_an_absent_host(uplink_to, monkeypatch):
+def test_a_name_that_nobody_knows_is_an_absent_host(client_to, monkeypatch):
     def getaddrinfo(*arguments):
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr("device.link.look_up.LOOK_UPS._getaddrinfo", getaddrinfo)
     with pytest.raises(HostError, match="found no host at http://no.such.host.invalid"):
-        uplink_to("http://no.such.host.invalid").check()
+        client_to("http://no.such.host.invalid").check()
 
 
-def test_a_look_up_of_the_name_that_hangs_is_given_up_in_time(uplink_to, activation, monkeypatch):
+def test_a_look_up_of_the_name_that_hangs_is_given_up_in_time(client_to, activation, monkeypatch):
     go, asked = threading.Event(), []
 
     def getaddrinfo(host, *rest):
@@ -197,43 +197,43 @@ def test_a_look_up_of_the_name_that_hangs_is_given_up_in_time(uplink_to, activat
         return []
 
     monkeypatch.setattr("device.link.look_up.LOOK_UPS._getaddrinfo", getaddrinfo)
-    uplink = uplink_to("http://b\u00fccher.example:9", timeout_s=0.2)
+    client = client_to("http://b\u00fccher.example:9", timeout_s=0.2)
     try:
         with pytest.raises(HostError, match="could not be looked up in time"):
-            uplink.check()
-        tickets = [uplink.submit(activation, wait=False) for _ in range(4)]
-        assert all(ticket.wait() and ticket.answer is None for ticket in tickets)
-        uplink.close()
-        assert not any(thread.is_alive() for thread in uplink._threads)
+            client.check()
+        requests = [client.submit(activation, wait=False) for _ in range(4)]
+        assert all(request.wait() and request.answer is None for request in requests)
+        client.close()
+        assert not any(thread.is_alive() for thread in client._threads)
         assert asked == ["xn--bcher-kva.example"]  # one look-up for all of them
     finally:
         go.set()
 
 
-def test_busy_connections_refuse_a_live_frame(uplink_to, fake_host, activation):
+def test_busy_connections_refuse_a_live_frame(client_to, fake_host, activation):
     fake_host.mode = "silent"
-    uplink = uplink_to(fake_host.url, connections=1, timeout_s=1)
-    first = uplink.submit(activation, wait=False)
-    second = uplink.submit(activation, wait=False)
+    client = client_to(fake_host.url, connections=1, timeout_s=1)
+    first = client.submit(activation, wait=False)
+    second = client.submit(activation, wait=False)
     assert second.done()
     assert second.answer is None
     assert not first.done()
 
 
-def test_check_tells_absent_from_wrong(uplink_to, fake_host):
-    uplink = uplink_to(fake_host.url)
+def test_check_tells_absent_from_wrong(client_to, fake_host):
+    client = client_to(fake_host.url)
     fake_host.mode = "wrong_model"
     with pytest.raises(BundleError, match="does not serve bundle tiny-split2-.*this host serves 'b'"):
-        uplink.check()
+        client.check()
     fake_host.stop()
     with pytest.raises(HostError, match="found no host at http://127"):
-        uplink.check()
+        client.check()
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a:1", "http://", "http://a:99999", "http://a/b", "http://[x"])
 def test_urls_that_cannot_work(bundle, url):
     with pytest.raises(UsageError, match="expected http://HOST:PORT"):
-        Uplink(url, bundle, 0.5)
+        HostClient(url, bundle, 0.5)
 
 
 @pytest.fixture
@@ -245,48 +245,48 @@ ALL = [COEFFICIENTS, UINT8, FP32]
 
 
 @pytest.mark.parametrize("lists_inputs", [True, False])
-def test_a_form_that_was_asked_for_is_sent(uplink_to, fake_host, activation, quantised_frame, lists_inputs):
+def test_a_form_that_was_asked_for_is_sent(client_to, fake_host, activation, quantised_frame, lists_inputs):
     fake_host.forms = ALL
     fake_host.lists_inputs = lists_inputs
     sizes = {}
     for form in ALL:
-        uplink = uplink_to(fake_host.url, payload=form)
-        uplink.check()
-        ticket = ask(uplink, activation, quantised_frame)
-        assert ticket.answer == (2, 0.75, 4)
-        assert ticket.form == form
-        sizes[form] = ticket.bytes_sent
+        client = client_to(fake_host.url, payload=form)
+        client.check()
+        request = ask(client, activation, quantised_frame)
+        assert request.answer == (2, 0.75, 4)
+        assert request.form == form
+        sizes[form] = request.bytes_sent
     assert fake_host.received == ALL
     assert sizes[UINT8] < sizes[FP32] / 2
-    uplink = uplink_to(fake_host.url, payload=COEFFICIENTS)
-    assert ask(uplink, activation).form == UINT8  # a frame without DefQ has no coefficients to send
+    client = client_to(fake_host.url, payload=COEFFICIENTS)
+    assert ask(client, activation).form == UINT8  # a frame without DefQ has no coefficients to send
 
 
-def test_a_form_that_the_host_does_not_take_is_one_sentence(uplink_to, fake_host, activation, capfd):
-    uplink = uplink_to(fake_host.url, payload=UINT8, connections=1)
+def test_a_form_that_the_host_does_not_take_is_one_sentence(client_to, fake_host, activation, capfd):
+    client = client_to(fake_host.url, payload=UINT8, connections=1)
     with pytest.raises(
         UsageError, match="found --payload uint8, but the host at .* takes fp32 for .*; use --payload auto or fp32"
     ):
-        uplink.check()
-    assert ask(uplink, activation).answer is None  # and where nobody checked, no frame is sent as what it cannot read
-    assert ask(uplink, activation).answer is None
+        client.check()
+    assert ask(client, activation).answer is None  # and where nobody checked, no frame is sent as what it cannot read
+    assert ask(client, activation).answer is None
     assert fake_host.requests == 0
-    uplink.close()
+    client.close()
     assert capfd.readouterr().err.count("found --payload uint8") == 1
 
 
-def test_auto_with_a_host_that_takes_float32_alone(uplink_to, fake_host, activation, quantised_frame, capfd):
-    uplink = uplink_to(fake_host.url, payload="auto", connections=1)
-    uplink.check()
-    assert [ask(uplink, activation, quantised_frame).form for _ in range(3)] == [FP32] * 3
+def test_auto_with_a_host_that_takes_float32_alone(client_to, fake_host, activation, quantised_frame, capfd):
+    client = client_to(fake_host.url, payload="auto", connections=1)
+    client.check()
+    assert [ask(client, activation, quantised_frame).form for _ in range(3)] == [FP32] * 3
     assert capfd.readouterr().err == "payload: fp32, all that the host at {} takes\n".format(fake_host.url)
 
 
-def test_auto_tries_all_forms_and_says_once_which_it_took(uplink_to, fake_host, activation, quantised_frame, capfd):
+def test_auto_tries_all_forms_and_says_once_which_it_took(client_to, fake_host, activation, quantised_frame, capfd):
     fake_host.forms = ALL
-    uplink = uplink_to(fake_host.url, payload="auto", connections=1)
+    client = client_to(fake_host.url, payload="auto", connections=1)
     each = SETTLING + TRIES + 1  # the first over a connection does not count
-    forms = [ask(uplink, activation, quantised_frame).form for _ in range(3 * each + 5)]
+    forms = [ask(client, activation, quantised_frame).form for _ in range(3 * each + 5)]
     assert {COEFFICIENTS, UINT8} <= set(forms)  # and fp32, unless one slow answer made it look too slow to try
     assert len(set(forms[-5:])) == 1
     errors = capfd.readouterr().err
@@ -294,32 +294,32 @@ def test_auto_tries_all_forms_and_says_once_which_it_took(uplink_to, fake_host, 
     assert errors.startswith("payload: {} ".format(forms[-1]))
 
 
-def test_a_host_that_comes_back_is_asked_again(uplink_to, fake_host, host_at, activation, quantised_frame):
+def test_a_host_that_comes_back_is_asked_again(client_to, fake_host, host_at, activation, quantised_frame):
     fake_host.forms = ALL
-    uplink = uplink_to(fake_host.url, payload="auto", connections=1)
-    assert ask(uplink, activation, quantised_frame).form == COEFFICIENTS
+    client = client_to(fake_host.url, payload="auto", connections=1)
+    assert ask(client, activation, quantised_frame).form == COEFFICIENTS
     fake_host.stop()
-    while ask(uplink, activation, quantised_frame).answer:
+    while ask(client, activation, quantised_frame).answer:
         pass
     host_at(fake_host.port)  # one that takes float32 alone
     deadline = time.perf_counter() + 3
-    ticket = ask(uplink, activation, quantised_frame)
-    while ticket.answer is None:
+    request = ask(client, activation, quantised_frame)
+    while request.answer is None:
         assert time.perf_counter() < deadline
-        ticket = ask(uplink, activation, quantised_frame)
-    assert ticket.form == FP32
+        request = ask(client, activation, quantised_frame)
+    assert request.form == FP32
 
 
 def test_a_refusal_is_told_as_one_and_ends_when_the_host_takes_the_device_again(
-    uplink_to, fake_host, activation, capfd
+    client_to, fake_host, activation, capfd
 ):
-    uplink = uplink_to(fake_host.url, connections=1)
+    client = client_to(fake_host.url, connections=1)
     fake_host.mode = "status_401"
-    assert ask(uplink, activation).answer is None
+    assert ask(client, activation).answer is None
     fake_host.mode = "right"
     time.sleep(0.15)
-    assert ask(uplink, activation).answer
-    uplink.close()  # its thread has said what it had to say
+    assert ask(client, activation).answer
+    client.close()  # its thread has said what it had to say
     said = capfd.readouterr().err
     assert said.startswith("warning: the host at {} asks for a token (401)".format(fake_host.url))
     assert "answered on the device until that is put right" in said

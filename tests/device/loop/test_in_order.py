@@ -8,7 +8,7 @@ import pytest
 
 from device.cameras import Camera, Frame
 from device.engines import HeadResult
-from device.link.host_request import HostAnswer, Ticket
+from device.link.host_request import HostAnswer, HostRequest
 from device.loop.sinks import Sink
 from tests.device.conftest import make_pipeline
 
@@ -26,7 +26,7 @@ class GivenHost:
         self.deadline_s = time.perf_counter() + PATIENCE_S
 
     def submit(self, activation, wait, threshold=None, others=None):
-        self.tickets.append(Ticket(activation, None, self.deadline_s))
+        self.tickets.append(HostRequest(activation, None, self.deadline_s))
         return self.tickets[-1]
 
     def answer(self, place, label=1):

@@ -12,7 +12,7 @@ from device.defence.monitor import ExitShares, Monitor
 from device.defence.quantised import Quantised
 from device.defence.undefended import Undefended
 from device.engines import HeadResult, OnnxRuntimeEngine
-from device.link.host_client import Uplink
+from device.link.host_client import HostClient
 from device.loop.preprocess import Preprocessor
 from device.loop.sinks import Sink, to_line
 from tests.device.conftest import make_pipeline
@@ -46,7 +46,7 @@ def run(bundle):
     def go(camera, url=None, defq=False, stop=None, limit=None, gate=None, rad=None, **options):
         uplink = None
         if url:
-            uplink = Uplink(url, bundle, 0.62, **options)
+            uplink = HostClient(url, bundle, 0.62, **options)
             opened.append(uplink)
         sink = ListSink()
         pipeline = make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, defq, uplink, sink, gate, rad)
@@ -267,7 +267,7 @@ def test_gate_sees_the_frame_at_the_size_of_the_network(bundle, clean_and_noisy)
 
 @pytest.mark.parametrize("connections", [1, 4])
 def test_lower_threshold_goes_on_to_the_host(bundle, fake_host, clean_and_noisy, connections):
-    uplink, sink = Uplink(fake_host.url, bundle, 0.62, connections), ListSink()
+    uplink, sink = HostClient(fake_host.url, bundle, 0.62, connections), ListSink()
     frames = [*clean_and_noisy, clean_and_noisy[1]]
     make_pipeline(bundle, RecordingEngine(bundle), 0.62, True, uplink, sink, GATE).run(ListCamera(frames))
     uplink.close()

@@ -12,7 +12,7 @@ from device.defence.defq import DefQ
 from device.defence.quantised import Quantised
 from device.engines import OnnxRuntimeEngine
 from device.errors import BundleError, WireError
-from device.link.host_client import Uplink
+from device.link.host_client import HostClient
 from device.payload.forms import (
     COEFFICIENTS,
     FORMS,
@@ -134,16 +134,16 @@ def test_devices_of_earlier_releases_find_the_forms_among_the_inputs(bundle, hos
 def test_a_device_and_a_host(bundle, host, sent, form):
     answers = {}
     for each in (FP32, form):
-        uplink = Uplink(host.url, bundle, LIMIT, 2, payload=each)
-        uplink.check()
-        tickets = [
-            uplink.submit(head.activation, True, others=Alternatives(pixels, bundle.table)) for head, pixels in sent
+        client = HostClient(host.url, bundle, LIMIT, 2, payload=each)
+        client.check()
+        requests = [
+            client.submit(head.activation, True, others=Alternatives(pixels, bundle.table)) for head, pixels in sent
         ]
-        for ticket in tickets:
-            ticket.wait()
-        uplink.close()
-        assert {ticket.form for ticket in tickets} == {each}
-        answers[each] = [(ticket.answer.label, ticket.answer.exit) for ticket in tickets]
+        for request in requests:
+            request.wait()
+        client.close()
+        assert {request.form for request in requests} == {each}
+        answers[each] = [(request.answer.label, request.answer.exit) for request in requests]
     same = np.mean([one == other for one, other in zip(answers[FP32], answers[form], strict=True)])
     assert same >= (0.9 if form == UINT8 else 1)
 

@@ -23,8 +23,8 @@ import pytest
 
 from device.bundle.reader import load_bundle
 from device.errors import DataError, UsageError
-from device.link.credentials import Access
-from device.link.host_client import Uplink
+from device.link.credentials import Credentials
+from device.link.host_client import HostClient
 from device.protocol.messages import HEADER_LENGTH, encode_request
 from host.cli import main
 from host.serving import serve
@@ -136,11 +136,13 @@ def test_a_device_with_certificate_and_token(own_host, token_file, tmp_path):
     answers = []
     for token in (TOKEN, f"{TOKEN}-of-the-device"):
         file.write_text(token)
-        uplink = Uplink(host.url, bundle, 0.62, 1, 10.0, access=Access(AUTHORITY, DEVICE, None, str(file)))
-        ticket = uplink.submit(activation, wait=True)
-        ticket.wait()
-        uplink.close()
-        answers.append(ticket.answer)
+        client = HostClient(
+            host.url, bundle, 0.62, 1, 10.0, credentials=Credentials(AUTHORITY, DEVICE, None, str(file))
+        )
+        request = client.submit(activation, wait=True)
+        request.wait()
+        client.close()
+        answers.append(request.answer)
     assert answers[0] is None  # the token of another client
     assert answers[1].exit in (3, 4, 5)
 
