@@ -25,6 +25,7 @@ from locust.env import Environment
 from bench.fleet.trace import load
 from device.errors import HostError
 from device.link.connection import Connection, Endpoint, endpoint_of
+from device.link.deadline import Deadline
 
 CONNECTIONS = 4  # of a device, and
 PATIENCE_S = 2.0  # its patience with an answer: the defaults of python -m device run
@@ -88,7 +89,7 @@ class CameraUser(User):
         with self._free:
             connection = self._idle.pop() if self._idle else Connection(self.endpoint)
             try:
-                answer = connection.exchange(request, taken_s + PATIENCE_S)
+                answer = connection.exchange(request, Deadline(taken_s + PATIENCE_S))
                 if answer.status != 200:
                     reason = f"status {answer.status}"
             except (OSError, http.client.HTTPException, HostError) as error:

@@ -8,7 +8,7 @@ from typing import Any, Callable, NamedTuple, Optional, Tuple
 from device.errors import HostError, UsageError
 from device.link.address import address_of, without_secrets
 from device.link.credentials import NO_CREDENTIALS, Credentials, Tls, explained, refused
-from device.link.deadline import DeadlineReader, remaining_s, send_all
+from device.link.deadline import Deadline, DeadlineReader, send_all
 from device.link.look_up import open_socket
 from device.protocol.messages import HEADER_LENGTH, error_message
 
@@ -113,11 +113,11 @@ class Connection:
         ):  # TLS has bytes of its own, such as tickets for the next session
             self.shut()
 
-    def exchange(self, request: bytes, deadline_s: float, sent: Optional[Callable[[int], None]] = None) -> Answer:
+    def exchange(self, request: bytes, deadline: Deadline, sent: Optional[Callable[[int], None]] = None) -> Answer:
         """Send a whole request in one piece and read the answer.
 
         Args:
-            deadline_s: time.perf_counter() at which to give up.
+            deadline: when to give up.
             sent: called with the number of bytes once they are on their way.
 
         Raises:
@@ -129,11 +129,11 @@ class Connection:
         fresh = connection is None
         try:
             if connection is None:
-                connection = self._open(deadline_s)
-            send_all(connection, request, deadline_s)
+                connection = self._open(deadline)
+            send_all(connection, request, deadline)
             if sent is not None:
                 sent(len(request))
-            answer, last = _read_answer(connection, deadline_s)
+            answer, last = _read_answer(connection, deadline)
         except (OSError, http.client.HTTPException, ssl.CertificateError) as error:
             because = explained(error, endpoint.url, endpoint.host, endpoint.credentials) if fresh else None
             if because is None:
@@ -147,9 +147,9 @@ class Connection:
             endpoint.tls.remember(connection)
         return answer
 
-    def _open(self, deadline_s: float) -> socket.socket:
+    def _open(self, deadline: Deadline) -> socket.socket:
         endpoint = self._endpoint
-        connection = open_socket(endpoint.host, endpoint.port, deadline_s)
+        connection = open_socket(endpoint.host, endpoint.port, deadline)
         self._socket = connection
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -160,14 +160,14 @@ class Connection:
             return connection
         secure = endpoint.tls.wrap(connection, endpoint.host)
         self._socket = secure
-        secure.settimeout(remaining_s(deadline_s))
+        secure.settimeout(deadline.remaining_s())
         secure.do_handshake()
         return secure
 
 
-def _read_answer(connection: socket.socket, deadline_s: float) -> Tuple[Answer, bool]:
+def _read_answer(connection: socket.socket, deadline: Deadline) -> Tuple[Answer, bool]:
     """The answer, and whether the host closes behind it."""
-    reader: Any = DeadlineReader(connection, deadline_s, MAX_ANSWER_AND_HEAD_BYTES)
+    reader: Any = DeadlineReader(connection, deadline, MAX_ANSWER_AND_HEAD_BYTES)
     response = http.client.HTTPResponse(reader)
     try:
         response.begin()

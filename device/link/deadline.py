@@ -1,55 +1,83 @@
-"""One deadline for all that is read from a socket and written to it. Deadlines are points of time.perf_counter()."""
+"""One deadline for everything that one exchange waits for: the look-up of a name, connecting, sending and reading."""
 
 import io
-import math
 import socket
 import time
-from typing import Any
+from typing import Any, NamedTuple
+
+clock = time.perf_counter
+"""The clock of this folder, in seconds. Times of a frame (device/loop) are on the same clock."""
 
 
-def remaining_s(deadline_s: float) -> float:
-    """Seconds that are left, more than 0.
+class Deadline(NamedTuple):
+    """A point in time by which something must be done.
 
-    Raises:
-        socket.timeout: none are.
+    Example:
+        >>> deadline = Deadline.after(2.0)
+        >>> deadline.is_over()
+        False
     """
-    left_s = deadline_s - time.perf_counter()
-    if left_s <= 0 or math.isnan(left_s):
-        raise socket.timeout("timed out")
-    return left_s
+
+    at_s: float
+    """On ``clock``."""
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """The deadline so many seconds from now."""
+        return cls(clock() + seconds)
+
+    def is_over(self) -> bool:
+        return self.left_s() == 0
+
+    def left_s(self) -> float:
+        """The seconds that are left; 0 after the deadline."""
+        left_s = self.at_s - clock()
+        return left_s if left_s > 0 else 0.0  # also where ``at_s`` is not a number
+
+    def remaining_s(self) -> float:
+        """The seconds that are left, more than 0: fit for socket.settimeout, which takes 0 for "do not block".
+
+        Raises:
+            socket.timeout: the deadline has passed.
+        """
+        left_s = self.left_s()
+        if not left_s:
+            raise socket.timeout("timed out")
+        return left_s
 
 
-def send_all(connection: socket.socket, content: bytes, deadline_s: float) -> None:
-    """Send all of ``content``, in one piece where the socket takes it so. SSLSocket.sendall alone begins its time-out anew
-    with every piece, so that a peer that reads slowly holds the caller.
+def send_all(connection: socket.socket, content: bytes, deadline: Deadline) -> None:
+    """Send all of ``content``, in one piece where the socket takes it in one.
+
+    SSLSocket.sendall restarts its time-out with every piece, so a peer that reads slowly could hold the caller.
 
     Raises:
         OSError: the connection failed, or the deadline came first.
     """
     view = memoryview(content)
     while view:
-        connection.settimeout(remaining_s(deadline_s))
+        connection.settimeout(deadline.remaining_s())
         view = view[connection.send(view) :]
 
 
 class DeadlineReader(io.RawIOBase):
-    """Reads a socket until a point in time, however little comes at once: a peer that drips bytes holds nobody.
+    """Reads a socket until a deadline, however few bytes come at once.
 
-    ``socket.settimeout`` alone starts anew with every byte. It can stand in for a socket where
-    ``http.client.HTTPResponse`` wants one.
+    ``socket.settimeout`` alone starts anew with every byte, so a peer that sends one byte at a time could hold the caller.
+    A reader can stand in for the socket that ``http.client.HTTPResponse`` wants.
 
     Args:
-        connection: read from here; its time-out is changed.
-        deadline_s: from which reading fails; may be moved.
-        limit: bytes that may still be read; may be raised.
+        connection: the socket to read; its time-out is changed.
+        deadline: reading fails after it. The attribute may be replaced by a later one.
+        limit: the number of bytes that may still be read. The attribute may be raised.
 
     Raises:
-        socket.timeout: on reading after the deadline, or beyond the limit.
+        socket.timeout: by reading after the deadline or beyond the limit.
     """
 
-    def __init__(self, connection: socket.socket, deadline_s: float, limit: int) -> None:
+    def __init__(self, connection: socket.socket, deadline: Deadline, limit: int) -> None:
         super().__init__()
-        self.deadline_s = deadline_s
+        self.deadline = deadline
         self.limit = limit
         self._connection = connection
 
@@ -62,7 +90,7 @@ class DeadlineReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if self.limit <= 0:
             raise socket.timeout("timed out")
-        self._connection.settimeout(remaining_s(self.deadline_s))
+        self._connection.settimeout(self.deadline.remaining_s())
         count = self._connection.recv_into(buffer, min(len(buffer), self.limit))
         self.limit -= count
         return count

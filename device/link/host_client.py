@@ -11,7 +11,6 @@ import re
 import socket
 import sys
 import threading
-import time
 from typing import List, Optional
 
 import numpy as np
@@ -20,6 +19,7 @@ from device.bundle.reader import Bundle
 from device.errors import BundleError, HostError, UsageError
 from device.link.connection import Connection, endpoint_of, get_request, post_head, reason_of
 from device.link.credentials import NO_CREDENTIALS, AccessError, Credentials
+from device.link.deadline import Deadline, clock
 from device.link.host_request import HostAnswer, HostRequest, answer_of
 from device.link.outage import Outage
 from device.payload.choice import Choice, Cost, nominal_sizes
@@ -89,18 +89,16 @@ class HostClient:
             UsageError: it does not take the payload form that was asked for.
         """
         try:
-            self._ask_forms(time.perf_counter() + self.timeout_s)
+            self._ask_forms(Deadline.after(self.timeout_s))
         except (OSError, http.client.HTTPException) as error:
             raise HostError("found no host at {} ({}); expected one; start it there, as in: python -m host serve --bundle build/mobilenet".format(
                 self.url, reason_of(error))) from error  # fmt: skip
 
-    def _ask_forms(self, deadline_s: float) -> List[str]:
+    def _ask_forms(self, deadline: Deadline) -> List[str]:
         """Ask the host which payload forms it takes; errors as of ``check``, and those of a connection."""
         connection = Connection(self.endpoint)
         try:
-            status, _, body = connection.exchange(
-                get_request(self.endpoint, "/v2/models/" + self.bundle.id), deadline_s
-            )
+            status, _, body = connection.exchange(get_request(self.endpoint, "/v2/models/" + self.bundle.id), deadline)
         finally:
             connection.shut()
         if status == 404 and is_error(body):
@@ -140,9 +138,9 @@ class HostClient:
             A request; one without an answer that is done already when the frame was refused.
         """
         own = self._threshold if threshold is None else np.full((1, 1), threshold, np.float32)
-        request = HostRequest(activation, own, time.perf_counter() + self.timeout_s, others)
+        request = HostRequest(activation, own, Deadline.after(self.timeout_s), others)
         with self._lock:
-            admission = self._outage.admit(time.perf_counter())
+            admission = self._outage.admit(clock())
         request.tries = admission.tries
         if admission.admitted and self._is_free(wait):
             self._queue.put(request)
@@ -160,9 +158,9 @@ class HostClient:
         """End the threads; frames on their way are finished first."""
         for _ in self._threads:
             self._queue.put(None)
-        end_s = time.perf_counter() + self.timeout_s
+        deadline = Deadline.after(self.timeout_s)
         for thread in self._threads:
-            thread.join(max(0.0, end_s - time.perf_counter()))
+            thread.join(deadline.left_s())
 
     def _work(self) -> None:
         connection = Connection(self.endpoint)
@@ -189,28 +187,28 @@ class HostClient:
 
     def _ask(self, connection: Connection, encoder: Encoder, request: HostRequest) -> HostAnswer:
         form = self._form(encoder, request)
-        started_s = time.perf_counter()
+        started_s = clock()
         payload = encoder.encode(request.activation, request.threshold, form, request.others)
         request.form = payload.form
         message = self._head(payload) + payload.body
-        encoded_s = time.perf_counter()
+        encoded_s = clock()
         connection.shut_if_dead()
         fresh = not connection.is_open()
         try:
-            status, length, body = connection.exchange(message, request.deadline_s, request.sent)
+            status, length, body = connection.exchange(message, request.deadline, request.sent)
         except (OSError, http.client.HTTPException):
             # servers close idle connections; inference is idempotent, so one more try on a fresh one does no harm
             if fresh or request.done():
                 raise
             fresh = True
             connection.shut()
-            status, length, body = connection.exchange(message, request.deadline_s, request.sent)
+            status, length, body = connection.exchange(message, request.deadline, request.sent)
         if status != 200:
             raise HostError("status {}: {}".format(status, error_message(body)))
         response = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None)
         answer = answer_of(response.tensors, self.bundle)
         if self.payload == AUTO:
-            cost = Cost(encoded_s - started_s, time.perf_counter() - encoded_s, len(message))
+            cost = Cost(encoded_s - started_s, clock() - encoded_s, len(message))
             with self._lock:
                 self._choice.add(payload.form, cost, counts=not fresh)
         return answer
@@ -219,12 +217,12 @@ class HostClient:
         """What to send a frame as; after a loss the host is asked again, as another may stand there now."""
         if self.payload == FP32:
             return FP32
-        forms = self._forms or self._ask_forms(request.deadline_s)
+        forms = self._forms or self._ask_forms(request.deadline)
         if self.payload != AUTO:
             return self.payload
         possible = encoder.possible(forms, request.others)
         with self._lock:
-            form = self._choice.pick(possible, time.perf_counter())
+            form = self._choice.pick(possible, clock())
             news, self._choice.news = self._choice.news, []
         for sentence in news:
             print(sentence, file=sys.stderr, flush=True)
@@ -236,7 +234,7 @@ class HostClient:
 
     def _lost(self, reason: str, tried: bool, refused: bool = False) -> None:
         with self._lock:
-            news = self._outage.lost(time.perf_counter(), tried)
+            news = self._outage.lost(clock(), tried)
             self._choice.lost()
             self._forms = None
         if news:
@@ -247,7 +245,7 @@ class HostClient:
 
     def _found(self) -> None:
         with self._lock:
-            seconds = self._outage.found(time.perf_counter())
+            seconds = self._outage.found(clock())
         if seconds is not None:
             print("the host at {} is back after {:.1f} s".format(self.url, seconds), file=sys.stderr, flush=True)
 

@@ -1,13 +1,13 @@
 """A frame that goes to the host, and the answer that comes back."""
 
 import threading
-import time
 from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
 from device.bundle.reader import Bundle
 from device.errors import HostError
+from device.link.deadline import Deadline, clock
 from device.payload.forms import NO_ALTERNATIVES, OUTPUTS, Alternatives
 
 
@@ -51,14 +51,14 @@ class HostRequest:
         self,
         activation: np.ndarray,
         threshold: np.ndarray,
-        deadline_s: float,
+        deadline: Deadline,
         others: Alternatives = NO_ALTERNATIVES,
         tries: bool = False,
     ) -> None:
         self.activation = activation
         self.others = others
         self.threshold = threshold
-        self.deadline_s = deadline_s  # time.perf_counter()
+        self.deadline = deadline
         self.tries = tries
         self.answer: Optional[HostAnswer] = None
         self.form: Optional[str] = None  # that it was sent as
@@ -74,7 +74,7 @@ class HostRequest:
         """Settle the request; only the first call counts."""
         with self._lock:
             if not self._done.is_set():
-                self.answer, self.finished_s = answer, time.perf_counter()
+                self.answer, self.finished_s = answer, clock()
                 self._done.set()
 
     def done(self) -> bool:
@@ -89,9 +89,9 @@ class HostRequest:
         Returns:
             whether it is done.
         """
-        left_s = max(0.0, self.deadline_s - time.perf_counter())
+        left_s = self.deadline.left_s()
         if not self._done.wait(left_s if seconds is None else min(seconds, left_s)):
-            if seconds is not None and time.perf_counter() < self.deadline_s:
+            if seconds is not None and not self.deadline.is_over():
                 return False
             self.finish(None)
         return True

@@ -7,10 +7,9 @@ and only so many names are looked up at a time, so that threads that hang do not
 
 import socket
 import threading
-import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from device.link.deadline import remaining_s
+from device.link.deadline import Deadline, clock
 
 MOST = 4
 KEPT_S = 30.0  # what came too late for those who asked is good for the next one
@@ -43,12 +42,12 @@ class LookUps:
         self._lock = threading.Lock()
         self._under_way: Dict[Tuple[str, int], _LookUp] = {}
 
-    def addresses(self, host: str, port: int, deadline_s: float) -> Found:
+    def addresses(self, host: str, port: int, deadline: Deadline) -> Found:
         """The ways to a host; at least one.
 
         Args:
             host: an address, or a name in ASCII.
-            deadline_s: time.perf_counter().
+            deadline: for this look-up.
 
         Raises:
             OSError: there is none, the deadline came first (socket.timeout), or too many look-ups hang.
@@ -59,7 +58,7 @@ class LookUps:
             pass  # no address, but a name
         key = (host, port)
         look_up = self._started(key)
-        if not look_up.ended.wait(remaining_s(deadline_s)):
+        if not look_up.ended.wait(deadline.remaining_s()):
             raise socket.timeout("the name {} could not be looked up in time".format(host))
         with self._lock:
             if self._under_way.get(key) is look_up:
@@ -88,7 +87,7 @@ class LookUps:
 
     @staticmethod
     def _is_old(look_up: _LookUp) -> bool:
-        return look_up.ended.is_set() and time.perf_counter() - look_up.ended_s > KEPT_S
+        return look_up.ended.is_set() and clock() - look_up.ended_s > KEPT_S
 
     def _run(self, look_up: _LookUp, host: str, port: int) -> None:
         try:
@@ -99,7 +98,7 @@ class LookUps:
             look_up.error = error
         except (UnicodeError, OverflowError, MemoryError) as error:
             look_up.error = OSError("the name {} could not be looked up ({})".format(host, error))
-        look_up.ended_s = time.perf_counter()
+        look_up.ended_s = clock()
         look_up.ended.set()
 
 
@@ -107,22 +106,22 @@ LOOK_UPS = LookUps()
 """Of this process."""
 
 
-def open_socket(host: str, port: int, deadline_s: float, look_ups: LookUps = LOOK_UPS) -> socket.socket:
+def open_socket(host: str, port: int, deadline: Deadline, look_ups: LookUps = LOOK_UPS) -> socket.socket:
     """Connect to the first of a host's addresses that answers. With several, none may take all of the time.
 
     Args:
-        deadline_s: time.perf_counter(), for look-up and connecting together.
+        deadline: for looking the name up and connecting together.
 
     Raises:
         OSError: none could be reached in time.
     """
-    ways = look_ups.addresses(host, port, deadline_s)
+    ways = look_ups.addresses(host, port, deadline)
     last: OSError = socket.timeout("timed out")
     for number, (family, kind, protocol, _, address) in enumerate(ways):
         connection = None
         try:
             connection = socket.socket(family, kind, protocol)
-            connection.settimeout(remaining_s(deadline_s) / (len(ways) - number))
+            connection.settimeout(deadline.remaining_s() / (len(ways) - number))
             connection.connect(address)
             return connection
         except OSError as error:

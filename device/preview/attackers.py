@@ -22,7 +22,7 @@ from device.cameras import Frame
 from device.errors import HostError, UsageError, WireError
 from device.link.address import address_of, without_secrets
 from device.link.connection import Endpoint
-from device.link.deadline import DeadlineReader, send_all
+from device.link.deadline import Deadline, DeadlineReader, send_all
 from device.link.look_up import open_socket
 from device.protocol.messages import HEADER_LENGTH, decode_response, encode_request, error_message
 from device.system.json_text import read_json
@@ -183,7 +183,7 @@ class RemoteAttack(Attacker):
 
     def _exchange(self, method: str, path: str, body: bytes, header_length: Optional[int]) -> Tuple[str, bytes]:
         """Send a request and read its answer before the deadline: length of the JSON header, body."""
-        deadline_s = time.perf_counter() + self._timeout_s
+        deadline = Deadline.after(self._timeout_s)
         lines = [
             "{} /v2/models/{}{} HTTP/1.1".format(method, MODEL, path),
             "Host: " + self._endpoint.authority,
@@ -198,24 +198,24 @@ class RemoteAttack(Attacker):
         reused = self._socket is not None
         try:
             try:
-                return self._exchanged(request, deadline_s)
+                return self._exchanged(request, deadline)
             except (OSError, http.client.HTTPException):
-                if not reused or time.perf_counter() >= deadline_s:
+                if not reused or deadline.is_over():
                     raise
                 self.close()  # servers close idle connections; the same question on a fresh one does no harm
-                return self._exchanged(request, deadline_s)
+                return self._exchanged(request, deadline)
         except BaseException:
             self.close()  # what is left of an answer must not pass for the next one
             raise
 
-    def _exchanged(self, request: bytes, deadline_s: float) -> Tuple[str, bytes]:
+    def _exchanged(self, request: bytes, deadline: Deadline) -> Tuple[str, bytes]:
         connection = self._socket
         if connection is None:
-            connection = open_socket(self._endpoint.host, self._endpoint.port, deadline_s)
+            connection = open_socket(self._endpoint.host, self._endpoint.port, deadline)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket = connection
-        send_all(connection, request, deadline_s)
-        reader: Any = DeadlineReader(connection, deadline_s, MAX_ANSWER_BYTES)
+        send_all(connection, request, deadline)
+        reader: Any = DeadlineReader(connection, deadline, MAX_ANSWER_BYTES)
         response = http.client.HTTPResponse(reader)
         try:
             response.begin()

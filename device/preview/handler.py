@@ -13,12 +13,11 @@ import json
 import os
 import re
 import socket
-import time
 from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import parse_qs, urlsplit
 
 from device.errors import UsageError
-from device.link.deadline import DeadlineReader
+from device.link.deadline import Deadline, DeadlineReader
 from device.preview.service import Service
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")
@@ -45,13 +44,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reader = DeadlineReader(self.connection, 0.0, 0)
+        self._reader = DeadlineReader(self.connection, Deadline(0.0), 0)
         self.rfile = io.BufferedReader(self._reader)
 
     def handle_one_request(self) -> None:
         limits = self.server.limits
         self.server.begins(self.connection)
-        self._reader.deadline_s = time.perf_counter() + limits.request_s
+        self._reader.deadline = Deadline.after(limits.request_s)
         self._reader.limit = limits.request_bytes
         super().handle_one_request()
 

@@ -3,7 +3,6 @@
 import http.client
 import re
 import socket
-import time
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from device.bundle.reader import load_bundle
 from device.errors import HostError, WireError
 from device.link.connection import Connection, endpoint_of
 from device.link.credentials import NO_CREDENTIALS
+from device.link.deadline import Deadline
 from device.link.host_request import answer_of
 from device.protocol.messages import decode_response, error_message
 from tests.fuzz import BUNDLE
@@ -27,7 +27,7 @@ def check(data: bytes) -> None:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         theirs.sendall(data[: 1 << 16])
         theirs.shutdown(socket.SHUT_WR)
-        status, length, body = connection.exchange(b"?", time.perf_counter() + 2)
+        status, length, body = connection.exchange(b"?", Deadline.after(2))
         if status != 200:
             assert error_message(body).isprintable()
             return

@@ -13,6 +13,7 @@ import pytest
 from device.errors import HostError, UsageError
 from device.link.connection import Connection, Endpoint, endpoint_of, get_request
 from device.link.credentials import AccessError, Credentials
+from device.link.deadline import Deadline
 from device.preview.attackers import RemoteAttack
 
 TLS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "tls")
@@ -134,7 +135,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 def ask(connection, seconds=5.0, request=REQUEST):
-    return connection.exchange(request, time.perf_counter() + seconds)
+    return connection.exchange(request, Deadline.after(seconds))
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from device.errors import BundleError, HostError, UsageError
+from device.link.deadline import Deadline
 from device.link.host_client import HostClient
 from device.link.host_request import HostRequest
 from device.link.outage import FIRST_PAUSE_S, Outage
@@ -164,7 +165,7 @@ def test_a_frame_that_is_given_up_does_not_end_the_exchange_of_the_next_one(clie
     """Who waits for a request settles it at the deadline and touches nothing else, as its connection may have gone on."""
     client = client_to(fake_host.url, connections=1)
     assert ask(client, activation).answer
-    late = HostRequest(activation, np.zeros((1, 1), np.float32), time.perf_counter() - 1)
+    late = HostRequest(activation, np.zeros((1, 1), np.float32), Deadline.after(-1))
     assert late.wait()
     assert late.answer is None
     assert ask(client, activation).answer
@@ -172,7 +173,7 @@ def test_a_frame_that_is_given_up_does_not_end_the_exchange_of_the_next_one(clie
 
 
 def test_part_of_a_wait_settles_nothing(activation):
-    request = HostRequest(activation, np.zeros((1, 1), np.float32), time.perf_counter() + 60)
+    request = HostRequest(activation, np.zeros((1, 1), np.float32), Deadline.after(60))
     assert not request.wait(0.01)
     assert not request.done()
 

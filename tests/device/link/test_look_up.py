@@ -2,10 +2,10 @@
 
 import socket
 import threading
-import time
 
 import pytest
 
+from device.link.deadline import Deadline
 from device.link.look_up import LookUps, open_socket
 
 PATIENCE_S = 20.0
@@ -33,11 +33,11 @@ class NameServer:
 
 
 def soon():
-    return time.perf_counter() + 0.05
+    return Deadline.after(0.05)
 
 
 def late():
-    return time.perf_counter() + PATIENCE_S
+    return Deadline.after(PATIENCE_S)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_no_address_takes_all_of_the_time():
     original, socket.socket = socket.socket, Way
     try:
         with pytest.raises(socket.timeout):
-            open_socket("a.example", 9, time.perf_counter() + 8, LookUps(server))
+            open_socket("a.example", 9, Deadline.after(8), LookUps(server))
     finally:
         socket.socket = original
     assert given == [pytest.approx(8 / left, rel=0.1) for left in (4, 3, 2, 1)]

@@ -1,13 +1,13 @@
 """Answers are handed over when they come, in the order of frames, and the loop waits for none of them."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
 
 from device.cameras import Camera, Frame
 from device.engines import HeadResult
+from device.link.deadline import Deadline
 from device.link.host_request import HostAnswer, HostRequest
 from device.loop.sinks import Sink
 from tests.device.conftest import make_pipeline
@@ -23,10 +23,10 @@ class GivenHost:
     def __init__(self, connections=4):
         self.connections = connections
         self.tickets = []
-        self.deadline_s = time.perf_counter() + PATIENCE_S
+        self.deadline = Deadline.after(PATIENCE_S)
 
     def submit(self, activation, wait, threshold=None, others=None):
-        self.tickets.append(HostRequest(activation, None, self.deadline_s))
+        self.tickets.append(HostRequest(activation, None, self.deadline))
         return self.tickets[-1]
 
     def answer(self, place, label=1):
@@ -140,7 +140,7 @@ def test_an_answer_is_written_although_no_further_frame_comes(running):
 
 def test_a_frame_is_given_up_at_its_deadline_although_no_further_frame_comes(running):
     run = running()
-    run.host.deadline_s = 0.0
+    run.host.deadline = Deadline(0.0)
     run.give(False)
     assert run.sink.wait(1) == [(0, "fallback")]
     run.end()
