@@ -2,7 +2,7 @@
 
 Each connection is a thread with one kept-open HTTP/1.1 socket. All that a frame waits for, from the look-up of the host's
 name to the last byte of the answer, ends at the frame's deadline, so that a host that drips bytes holds nobody. After a
-failure the host counts as lost (device/link/outage.py): frames are refused at once, but for one now and then that tries it.
+failure the host counts as lost (device/link/circuit_breaker.py): frames are refused at once, but for one now and then that tries it.
 """
 
 import http.client
@@ -17,11 +17,11 @@ import numpy as np
 
 from device.bundle.reader import Bundle
 from device.errors import BundleError, HostError, UsageError
+from device.link.circuit_breaker import CircuitBreaker
 from device.link.connection import Connection, endpoint_of, get_request, post_head, reason_of
 from device.link.credentials import NO_CREDENTIALS, AccessError, Credentials
 from device.link.deadline import Deadline, clock
 from device.link.host_request import HostAnswer, HostRequest, answer_of
-from device.link.outage import Outage
 from device.payload.choice import Choice, Cost, nominal_sizes
 from device.payload.forms import FORMS, FP32, NO_ALTERNATIVES, Alternatives, Encoder, Payload, forms_among, listed_forms
 from device.protocol.messages import decode_response, error_message, is_error
@@ -75,7 +75,7 @@ class HostClient:
         self._queue: "queue.Queue[Optional[HostRequest]]" = queue.Queue()
         self._free = threading.Semaphore(connections)
         self._lock = threading.Lock()
-        self._outage = Outage()
+        self._breaker = CircuitBreaker()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(connections)]
         for thread in self._threads:
             thread.start()
@@ -140,7 +140,7 @@ class HostClient:
         own = self._threshold if threshold is None else np.full((1, 1), threshold, np.float32)
         request = HostRequest(activation, own, Deadline.after(self.timeout_s), others)
         with self._lock:
-            admission = self._outage.admit(clock())
+            admission = self._breaker.admit(clock())
         request.tries = admission.tries
         if admission.admitted and self._is_free(wait):
             self._queue.put(request)
@@ -234,7 +234,7 @@ class HostClient:
 
     def _lost(self, reason: str, tried: bool, refused: bool = False) -> None:
         with self._lock:
-            news = self._outage.lost(clock(), tried)
+            news = self._breaker.failed(clock(), tried)
             self._choice.lost()
             self._forms = None
         if news:
@@ -245,7 +245,7 @@ class HostClient:
 
     def _found(self) -> None:
         with self._lock:
-            seconds = self._outage.found(clock())
+            seconds = self._breaker.answered(clock())
         if seconds is not None:
             print("the host at {} is back after {:.1f} s".format(self.url, seconds), file=sys.stderr, flush=True)
 

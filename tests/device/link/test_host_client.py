@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from device.errors import BundleError, HostError, UsageError
+from device.link.circuit_breaker import FIRST_PAUSE_S, CircuitBreaker
 from device.link.deadline import Deadline
 from device.link.host_client import HostClient
 from device.link.host_request import HostRequest
-from device.link.outage import FIRST_PAUSE_S, Outage
 from device.payload.choice import SETTLING, TRIES
 from device.payload.forms import COEFFICIENTS, FP32, NO_ALTERNATIVES, UINT8, Alternatives
 
@@ -132,9 +132,13 @@ def test_absent_host_refuses_at_once_and_is_found_within_two_seconds(client_to, 
 def test_a_burst_of_failures_is_one(client_to, fake_host, activation, monkeypatch):
     """Frames on eight connections fail together; the pause is the first one all the same."""
     told = []
-    monkeypatch.setattr(
-        Outage, "lost", lambda self, now_s, tried, lost=Outage.lost: told.append(tried) or lost(self, now_s, tried)
-    )
+
+    class Told(CircuitBreaker):
+        def failed(self, now_s, tried):
+            told.append(tried)
+            return super().failed(now_s, tried)
+
+    monkeypatch.setattr("device.link.host_client.CircuitBreaker", Told)
     fake_host.mode = "silent"
     client = client_to(fake_host.url, connections=8, timeout_s=5)
     requests = [client.submit(activation, wait=False) for _ in range(8)]
@@ -145,7 +149,6 @@ def test_a_burst_of_failures_is_one(client_to, fake_host, activation, monkeypatc
         request.wait()
     client.close()
     assert told == [False] * 8
-    assert client._outage._pause_s == FIRST_PAUSE_S
 
 
 def test_whatever_goes_wrong_the_connection_serves_the_next_frame(client_to, fake_host, activation, monkeypatch, capfd):
