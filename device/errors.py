@@ -16,6 +16,7 @@ Command lines print that one sentence and leave with ``exit_code``:
     |   +-- EngineError         an inference engine that cannot load or run a graph
     |   +-- MissingPartError    a part of this project, or a library of one, that is not installed
     +-- HostError            5  the host is absent, answers late or answers garbage
+        +-- AccessError         the host is there, but host and device do not trust each other
 """
 
 from device.system.printable import printable
@@ -83,3 +84,7 @@ class MissingPartError(HardwareError):
 
 class HostError(EdgeError):
     exit_code = 5
+
+
+class AccessError(HostError):
+    pass

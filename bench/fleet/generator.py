@@ -24,8 +24,9 @@ from locust.env import Environment
 
 from bench.fleet.trace import load
 from device.errors import HostError
-from device.link.connection import Connection, Endpoint, endpoint_of
+from device.link.connection import Connection
 from device.link.deadline import Deadline
+from device.link.endpoint import Endpoint, endpoint_of
 
 CONNECTIONS = 4  # of a device, and
 PATIENCE_S = 2.0  # its patience with an answer: the defaults of python -m device run
@@ -94,7 +95,7 @@ class CameraUser(User):
                     reason = f"status {answer.status}"
             except (OSError, http.client.HTTPException, HostError) as error:
                 reason = type(error).__name__
-                connection.shut()
+                connection.close()
             self._idle.append(connection)
         latency_s = time.perf_counter() - taken_s
         window.under_way -= 1

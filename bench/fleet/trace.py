@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from device.errors import DataError, EdgeError
-from device.link.connection import Endpoint, endpoint_of
+from device.link.endpoint import Endpoint, endpoint_of
 from device.payload.forms import FP32
 
 

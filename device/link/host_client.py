@@ -7,7 +7,6 @@ failure the host counts as lost (device/link/circuit_breaker.py): frames are ref
 
 import http.client
 import queue
-import re
 import socket
 import sys
 import threading
@@ -16,15 +15,17 @@ from typing import List, Optional
 import numpy as np
 
 from device.bundle.reader import Bundle
-from device.errors import BundleError, HostError, UsageError
+from device.errors import AccessError, BundleError, HostError, UsageError
 from device.link.circuit_breaker import CircuitBreaker
-from device.link.connection import Connection, endpoint_of, get_request, post_head, reason_of
-from device.link.credentials import NO_CREDENTIALS, AccessError, Credentials
+from device.link.connection import reason_of
+from device.link.credentials import NO_CREDENTIALS, Credentials
 from device.link.deadline import Deadline, clock
+from device.link.endpoint import endpoint_of
 from device.link.host_request import HostAnswer, HostRequest, answer_of
+from device.link.http_client import HttpClient
 from device.payload.choice import Choice, Cost, nominal_sizes
-from device.payload.forms import FORMS, FP32, NO_ALTERNATIVES, Alternatives, Encoder, Payload, forms_among, listed_forms
-from device.protocol.messages import decode_response, error_message, is_error
+from device.payload.forms import FORMS, FP32, NO_ALTERNATIVES, Alternatives, Encoder, forms_among, listed_forms
+from device.protocol.messages import Encoded, error_message, is_error
 from device.system.json_text import read_json
 from device.system.systemd import wait_alive
 
@@ -69,9 +70,6 @@ class HostClient:
         self._forms: Optional[List[str]] = None  # that the host takes; None until it was asked
         self._told = False  # that it takes one alone
         self._threshold = np.full((1, 1), threshold, np.float32)
-        plain = post_head(self.endpoint, "/v2/models/{}/infer".format(bundle.id))
-        deflate = plain.replace("\r\n", "\r\nContent-Encoding: deflate\r\n", 1)
-        self._heads = {"": plain, "deflate": deflate}
         self._queue: "queue.Queue[Optional[HostRequest]]" = queue.Queue()
         self._free = threading.Semaphore(connections)
         self._lock = threading.Lock()
@@ -96,11 +94,11 @@ class HostClient:
 
     def _ask_forms(self, deadline: Deadline) -> List[str]:
         """Ask the host which payload forms it takes; errors as of ``check``, and those of a connection."""
-        connection = Connection(self.endpoint)
+        http_client = HttpClient(self.endpoint, self.bundle.id)
         try:
-            status, _, body = connection.exchange(get_request(self.endpoint, "/v2/models/" + self.bundle.id), deadline)
+            status, _, body = http_client.metadata(deadline)
         finally:
-            connection.shut()
+            http_client.close()
         if status == 404 and is_error(body):
             raise BundleError(
                 "the host at {} does not serve bundle {}: {}".format(self.url, self.bundle.id, error_message(body))
@@ -163,21 +161,21 @@ class HostClient:
             thread.join(deadline.left_s())
 
     def _work(self) -> None:
-        connection = Connection(self.endpoint)
+        http_client = HttpClient(self.endpoint, self.bundle.id)
         encoder = Encoder(self.bundle)
         while True:
             request = self._queue.get()
             if request is None:
-                connection.shut()
+                http_client.close()
                 return
             try:
-                answer = self._ask(connection, encoder, request)
+                answer = self._ask(http_client, encoder, request)
                 request.finish(answer)
                 self._found()
             except (
                 Exception
             ) as error:  # whatever it is: without this thread frames would wait for a connection for ever
-                connection.shut()
+                http_client.close()
                 late = request.done() or isinstance(error, socket.timeout)
                 reason = "no answer within {:.1f} s".format(self.timeout_s) if late else reason_of(error)
                 self._lost(reason, request.tries, refused=isinstance(error, AccessError) and not late)
@@ -185,32 +183,19 @@ class HostClient:
             finally:
                 self._free.release()
 
-    def _ask(self, connection: Connection, encoder: Encoder, request: HostRequest) -> HostAnswer:
+    def _ask(self, http_client: HttpClient, encoder: Encoder, request: HostRequest) -> HostAnswer:
         form = self._form(encoder, request)
         started_s = clock()
         payload = encoder.encode(request.activation, request.threshold, form, request.others)
         request.form = payload.form
-        message = self._head(payload) + payload.body
         encoded_s = clock()
-        connection.shut_if_dead()
-        fresh = not connection.is_open()
-        try:
-            status, length, body = connection.exchange(message, request.deadline, request.sent)
-        except (OSError, http.client.HTTPException):
-            # servers close idle connections; inference is idempotent, so one more try on a fresh one does no harm
-            if fresh or request.done():
-                raise
-            fresh = True
-            connection.shut()
-            status, length, body = connection.exchange(message, request.deadline, request.sent)
-        if status != 200:
-            raise HostError("status {}: {}".format(status, error_message(body)))
-        response = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None)
-        answer = answer_of(response.tensors, self.bundle)
+        message = Encoded(payload.body, payload.header_length)
+        inference = http_client.infer(message, request.deadline, payload.encoding, request.sent)
+        answer = answer_of(inference.tensors, self.bundle)
         if self.payload == AUTO:
-            cost = Cost(encoded_s - started_s, clock() - encoded_s, len(message))
+            cost = Cost(encoded_s - started_s, clock() - encoded_s, inference.request_bytes)
             with self._lock:
-                self._choice.add(payload.form, cost, counts=not fresh)
+                self._choice.add(payload.form, cost, counts=not inference.on_new_connection)
         return answer
 
     def _form(self, encoder: Encoder, request: HostRequest) -> str:
@@ -227,10 +212,6 @@ class HostClient:
         for sentence in news:
             print(sentence, file=sys.stderr, flush=True)
         return form
-
-    def _head(self, payload: Payload) -> bytes:
-        head = self._heads[payload.encoding]
-        return head.format(payload.header_length, len(payload.body), self.endpoint.credentials.header()).encode("ascii")
 
     def _lost(self, reason: str, tried: bool, refused: bool = False) -> None:
         with self._lock:

@@ -8,10 +8,8 @@ comes, in this order, from the attacked twins of a bundle's frame set, from a li
 import http.client
 import math
 import re
-import socket
 import sys
-import time
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -19,12 +17,15 @@ import numpy as np
 from device.bundle.frame_set import FrameSet
 from device.bundle.reader import Bundle
 from device.cameras import Frame
-from device.errors import HostError, UsageError, WireError
+from device.errors import AccessError, HostError, UsageError, WireError
 from device.link.address import address_of, without_secrets
-from device.link.connection import Endpoint
-from device.link.deadline import Deadline, DeadlineReader, send_all
-from device.link.look_up import open_socket
-from device.protocol.messages import HEADER_LENGTH, decode_response, encode_request, error_message
+from device.link.circuit_breaker import CircuitBreaker
+from device.link.connection import reason_of
+from device.link.credentials import Credentials, bearer
+from device.link.deadline import Deadline, clock
+from device.link.endpoint import Endpoint
+from device.link.http_client import HttpClient
+from device.protocol.messages import encode_request, error_message
 from device.system.json_text import read_json
 
 MODEL = "deepsloth"
@@ -91,39 +92,57 @@ class UniversalAttack(Attacker):
         return "one universal perturbation for all frames (weak: {})".format(strength)
 
 
-class RemoteAttack(Attacker):
-    """A live attacker that is asked about every frame. While it does not answer, clean frames go on.
+class UrlToken(Credentials):
+    """The token in the address of a live attacker."""
 
-    After a failure it is left alone for a pause of 1 s that doubles up to 10 s, so that a live camera does not wait for
-    ``timeout_s`` again and again. One frame at a time: called from the loop's thread alone.
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._token = token
+
+    def authorization(self) -> str:
+        return bearer(self._token) if self._token else ""
+
+    def explained(self, error: Exception, url: str, host: str) -> Optional[Exception]:
+        return None  # a live attacker has no TLS and no certificates
+
+    def refused(self, status: int, message: str, url: str) -> HostError:
+        return AccessError("status {}: {}".format(status, message))
+
+
+class RemoteAttack(Attacker):
+    """A live attacker that is asked about every frame. While it does not answer, frames pass unchanged.
+
+    After a failure it is left alone for 1 s, and for twice as long after each further failure, up to 10 s: a live camera must
+    not wait for ``timeout_s`` again and again. It asks about one frame at a time, from the loop's thread alone.
 
     Args:
         url: http://HOST:PORT, with /?token=... as python -m export attack --serve printed it.
         timeout_s: for one frame, connecting included.
+        now_s: a clock, for tests.
 
     Raises:
-        UsageError: not such a URL.
+        UsageError: it is no such URL.
     """
 
     kind = "live"
 
-    def __init__(self, url: str, timeout_s: float = 2.0) -> None:
-        self._endpoint, self._token = _parts(url)
-        self._shown = self._endpoint.url
+    def __init__(self, url: str, timeout_s: float = 2.0, now_s: Callable[[], float] = clock) -> None:
+        endpoint = _endpoint_of(url)
+        self._shown = endpoint.url
+        self._http_client = HttpClient(endpoint, MODEL, MAX_ANSWER_BYTES)
+        self._breaker = CircuitBreaker(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         self._timeout_s = timeout_s
-        self._socket: Optional[socket.socket] = None
+        self._now_s = now_s
         self._settings = ""
         self._rate: Optional[float] = None
         self._problem = ""
-        self._pause_s = FIRST_PAUSE_S
-        self._try_again_s = 0.0
 
     def check(self, bundle: Bundle) -> None:
         """Ask once what it attacks; one warning where it is absent or attacks another network than the bundle's."""
         try:
             facts = self._facts()
         except (OSError, http.client.HTTPException, HostError) as error:
-            self._lost(error)
+            self._lost(error, tried=False)
             return
         self._settings = "{}, exits 1 to {}, {} steps".format(facts["model"], facts["split"], facts["steps"])
         weights = str(bundle.manifest.get("provenance", {}).get("weights_sha256"))
@@ -136,15 +155,16 @@ class RemoteAttack(Attacker):
                   file=sys.stderr, flush=True)  # fmt: skip
 
     def __call__(self, frame: Frame, pixels: np.ndarray) -> np.ndarray:
-        if time.monotonic() < self._try_again_s:
+        admission = self._breaker.admit(self._now_s())
+        if not admission.admitted:
             return pixels
         try:
             attacked, self._rate = self._attacked(pixels)
         except (OSError, http.client.HTTPException, HostError, WireError, ValueError, OverflowError) as error:
-            self._lost(error)
+            self._lost(error, admission.tries)
             return pixels
-        if self._problem:
-            self._problem, self._pause_s = "", FIRST_PAUSE_S
+        if self._breaker.answered(self._now_s()) is not None:
+            self._problem = ""
             print("the attacker at {} answers again".format(self._shown), file=sys.stderr, flush=True)
         return attacked
 
@@ -156,14 +176,11 @@ class RemoteAttack(Attacker):
         return who + settings + ("" if self._rate is None else ": {:.1f} frames/s".format(self._rate))
 
     def close(self) -> None:
-        open_, self._socket = self._socket, None
-        if open_ is not None:
-            open_.close()
+        self._http_client.close()
 
     def _attacked(self, pixels: np.ndarray) -> Tuple[np.ndarray, float]:
         message = encode_request({"frame": pixels[np.newaxis]}, ("frame", "frames_per_second"))
-        length, body = self._exchange("POST", "/infer", message.body, message.header_length)
-        tensors = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None).tensors
+        tensors = self._http_client.infer(message, Deadline.after(self._timeout_s)).tensors
         frame, rate = tensors.get("frame"), tensors.get("frames_per_second")
         if frame is None or frame.dtype != np.uint8 or frame.shape != (1, *pixels.shape):
             raise HostError("found {} as its answer; expected a frame of the same size".format(
@@ -173,7 +190,9 @@ class RemoteAttack(Attacker):
         return frame[0], float(rate.ravel()[0])
 
     def _facts(self) -> Dict[str, Any]:
-        _, body = self._exchange("GET", "", b"", None)
+        status, _, body = self._http_client.metadata(Deadline.after(self._timeout_s))
+        if status != 200:
+            raise HostError("status {}: {}".format(status, error_message(body)))
         try:
             facts = read_json(body)["parameters"]
             return {"model": str(facts["model"])[:40], "split": int(facts["split"]), "steps": int(facts["steps"]),
@@ -181,59 +200,10 @@ class RemoteAttack(Attacker):
         except (ValueError, KeyError, TypeError) as error:
             raise HostError("its description has no model, split, steps and weights_sha256") from error
 
-    def _exchange(self, method: str, path: str, body: bytes, header_length: Optional[int]) -> Tuple[str, bytes]:
-        """Send a request and read its answer before the deadline: length of the JSON header, body."""
-        deadline = Deadline.after(self._timeout_s)
-        lines = [
-            "{} /v2/models/{}{} HTTP/1.1".format(method, MODEL, path),
-            "Host: " + self._endpoint.authority,
-            "Content-Type: application/octet-stream",
-            "Content-Length: {}".format(len(body)),
-        ]
-        if self._token:
-            lines.append("Authorization: Bearer " + self._token)
-        if header_length is not None:
-            lines.append("{}: {}".format(HEADER_LENGTH, header_length))
-        request = "\r\n".join([*lines, "\r\n"]).encode("ascii") + body
-        reused = self._socket is not None
-        try:
-            try:
-                return self._exchanged(request, deadline)
-            except (OSError, http.client.HTTPException):
-                if not reused or deadline.is_over():
-                    raise
-                self.close()  # servers close idle connections; the same question on a fresh one does no harm
-                return self._exchanged(request, deadline)
-        except BaseException:
-            self.close()  # what is left of an answer must not pass for the next one
-            raise
-
-    def _exchanged(self, request: bytes, deadline: Deadline) -> Tuple[str, bytes]:
-        connection = self._socket
-        if connection is None:
-            connection = open_socket(self._endpoint.host, self._endpoint.port, deadline)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = connection
-        send_all(connection, request, deadline)
-        reader: Any = DeadlineReader(connection, deadline, MAX_ANSWER_BYTES)
-        response = http.client.HTTPResponse(reader)
-        try:
-            response.begin()
-            body = response.read()
-        finally:
-            response.close()
-        if response.will_close:
-            self.close()
-        if response.status != 200:
-            raise HostError("status {}: {}".format(response.status, error_message(body)))
-        return response.getheader(HEADER_LENGTH) or "", body
-
-    def _lost(self, error: BaseException) -> None:
-        first = not self._problem
-        self._problem = " ".join((str(error) or type(error).__name__).split())[:160]
-        self._pause_s = FIRST_PAUSE_S if first else min(2 * self._pause_s, LONGEST_PAUSE_S)
-        self._try_again_s = time.monotonic() + self._pause_s
-        if first:
+    def _lost(self, error: BaseException, tried: bool) -> None:
+        self._http_client.close()
+        self._problem = " ".join(reason_of(error).split())[:160]
+        if self._breaker.failed(self._now_s(), tried):
             print("warning: found no answer from the attacker at {} ({}); expected python -m export attack --serve there; clean "
                   "frames go on until it answers".format(self._shown, self._problem), file=sys.stderr, flush=True)  # fmt: skip
 
@@ -273,11 +243,11 @@ def _clean_t3_er(bundle: Bundle) -> Optional[float]:
         return None
 
 
-def _parts(url: str) -> Tuple[Endpoint, str]:
-    """Where the attacker listens, and the token of http://HOST:PORT/?token=..."""
+def _endpoint_of(url: str) -> Endpoint:
+    """Where the attacker of http://HOST:PORT/?token=... listens."""
     address = address_of(url, {"http": 80})
     token = "" if address is None else parse_qs(address.query).get("token", [""])[0]
     if address is None or re.search(r"[^!-~]", token):
         raise UsageError("found --attacker {}; expected http://HOST:PORT, with /?token=... where python -m export attack --serve "
                          "printed one".format(without_secrets(url)))  # fmt: skip
-    return Endpoint(address.host, address.port), token
+    return Endpoint(address.host, address.port, UrlToken(token))

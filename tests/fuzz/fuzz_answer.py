@@ -8,9 +8,10 @@ import numpy as np
 
 from device.bundle.reader import load_bundle
 from device.errors import HostError, WireError
-from device.link.connection import Connection, endpoint_of
+from device.link.connection import Connection
 from device.link.credentials import NO_CREDENTIALS
 from device.link.deadline import Deadline
+from device.link.endpoint import endpoint_of
 from device.link.host_request import answer_of
 from device.protocol.messages import decode_response, error_message
 from tests.fuzz import BUNDLE
@@ -39,5 +40,5 @@ def check(data: bytes) -> None:
     except (OSError, http.client.HTTPException, HostError, WireError, ValueError, OverflowError) as error:
         assert not isinstance(error, socket.timeout), "waited for bytes that cannot come"
     finally:
-        connection.shut()
+        connection.close()
         theirs.close()

@@ -10,8 +10,9 @@ import pytest
 
 from device.errors import HostError, UsageError
 from device.link import credentials as module
-from device.link.credentials import Credentials, Tls, add_arguments, credentials_of, read_token
+from device.link.credentials import Credentials, add_arguments, credentials_of, read_token
 from device.link.host_client import HostClient
+from device.link.tls import Tls
 from device.protocol.messages import error_body
 from tests.device.conftest import FakeHost
 from tests.device.link.test_connection import CA, DEVICE, OTHER_CA, OTHER_DEVICE, TLS, context_of
@@ -32,7 +33,7 @@ def token_file(folder, text=TOKEN + "\n"):
 
 def test_nothing_is_needed():
     credentials = credentials_of(arguments())
-    assert credentials.header() == ""
+    assert credentials.authorization() == ""
     assert credentials.tls_options == []
 
 
@@ -48,7 +49,7 @@ def test_options(tmp_path):
         name,
     )
     assert credentials.tls_options == ["--ca-file", "--cert-file", "--key-file"]
-    assert credentials.header() == "Authorization: Bearer {}\r\n".format(TOKEN)
+    assert credentials.authorization() == "Authorization: Bearer {}\r\n".format(TOKEN)
 
 
 def test_a_key_without_a_certificate():
@@ -72,14 +73,14 @@ def test_no_token_file(tmp_path):
 
 def test_a_new_token_is_used_at_once(tmp_path, monkeypatch):
     credentials = Credentials(token_file=token_file(tmp_path))
-    assert TOKEN in credentials.header()
+    assert TOKEN in credentials.authorization()
     reads = []
     monkeypatch.setattr(module, "read_token", lambda name: reads.append(name) or read_token(name))
-    credentials.header()
+    credentials.authorization()
     assert reads == []  # not while it stays as it is
     (tmp_path / "new").write_text("another-token-of-some-length")
     os.replace(str(tmp_path / "new"), credentials.token_file)
-    assert credentials.header() == "Authorization: Bearer another-token-of-some-length\r\n"
+    assert credentials.authorization() == "Authorization: Bearer another-token-of-some-length\r\n"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_new_token_is_used_at_once(tmp_path, monkeypatch):
 )
 def test_files_that_cannot_be_used(files, words):
     with pytest.raises(UsageError, match=words):
-        Tls(Credentials(*files))
+        Tls(*files)
 
 
 class SafeHost(FakeHost):

@@ -155,7 +155,7 @@ def test_whatever_goes_wrong_the_connection_serves_the_next_frame(client_to, fak
     client = client_to(fake_host.url, connections=1)
     with monkeypatch.context() as patched:
         patched.setattr(
-            "device.link.host_client.decode_response", lambda *_: {}[0]
+            "device.link.host_client.answer_of", lambda *_: {}[0]
         )  # a fault of ours, of a kind that nobody expects
         assert ask(client, activation).answer is None
     time.sleep(FIRST_PAUSE_S)

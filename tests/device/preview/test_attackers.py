@@ -9,7 +9,7 @@ import pytest
 from device.bundle.frame_set import FrameSet
 from device.cameras import Frame
 from device.errors import UsageError
-from device.preview.attackers import RemoteAttack, TwinAttack, UniversalAttack, choose_attacker
+from device.preview.attackers import FIRST_PAUSE_S, RemoteAttack, TwinAttack, UniversalAttack, choose_attacker
 from device.protocol.messages import HEADER_LENGTH, decode_request, encode_response, error_body
 
 SHAPE = (16, 16, 3)
@@ -200,15 +200,19 @@ def test_remote_that_fails_lets_the_clean_frame_on_and_warns_once(attacker, remo
     assert "clean frames go on" in remote.describe()
 
 
-def test_remote_comes_back_after_its_pause(attacker, remote, capsys, monkeypatch):
-    monkeypatch.setattr("device.preview.attackers.FIRST_PAUSE_S", 0.1)
+def test_remote_comes_back_after_its_pause(attacker, capsys):
+    now = [100.0]
+    remote = RemoteAttack(attacker.url, timeout_s=0.3, now_s=lambda: now[0])
     attacker.mode = "status_500"
     assert remote(frame(), PIXELS) is PIXELS
     attacker.mode = "right"
-    time.sleep(0.15)
+    now[0] += FIRST_PAUSE_S - 0.01
+    assert remote(frame(), PIXELS) is PIXELS
+    now[0] += 0.02
     assert (remote(frame(), PIXELS) == 255 - PIXELS).all()
     assert "answers again" in capsys.readouterr().err
     assert remote.describe().endswith("7.2 frames/s")
+    remote.close()
 
 
 def test_remote_asks_once_more_where_an_idle_connection_was_closed(attacker, remote, capsys):
