@@ -55,7 +55,7 @@ def record(bundle: Path, source: str, defq: str, url: str, payload: str = FP32) 
         source: as ``--source``; one that ends, such as bundle:attacked.
         defq: off, on or gated.
         url: of a host of this bundle; it answers the device as ever.
-        payload: one of device.payload.FORMS; ``auto`` would follow the link of the recording, not the fleet's.
+        payload: one of device.payload.forms.FORMS; ``auto`` would follow the link of the recording, not the fleet's.
 
     Raises:
         EdgeError: the device failed, or the host did not answer every frame that was sent.

@@ -204,6 +204,7 @@ def _round_trips(url: str, bundle_path: str, credentials: Credentials) -> str:
     from device.bundle.reader import load_bundle
     from device.engines import OnnxRuntimeEngine
     from device.link.host_client import HostClient
+    from device.payload.base import Sendable
 
     bundle = load_bundle(bundle_path)
     image = np.zeros((1, *bundle.input_shape), np.float32)
@@ -215,7 +216,7 @@ def _round_trips(url: str, bundle_path: str, credentials: Credentials) -> str:
     for _ in range(ROUND_TRIPS):
         started_s = time.perf_counter()
         with contextlib.redirect_stderr(io.StringIO()) as said:  # the client tells there why no answer came
-            request = client.submit(activation, wait=True)
+            request = client.submit(Sendable(activation), wait=True)
             request.wait()
             if request.answer is None:
                 client.close()

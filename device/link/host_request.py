@@ -1,4 +1,4 @@
-"""A frame that goes to the host, and the answer that comes back."""
+"""One frame on its way to the host, and the answer that comes back."""
 
 import threading
 from typing import Dict, NamedTuple, Optional
@@ -8,22 +8,25 @@ import numpy as np
 from device.bundle.reader import Bundle
 from device.errors import HostError
 from device.link.deadline import Deadline, clock
-from device.payload.forms import NO_ALTERNATIVES, OUTPUTS, Alternatives
+from device.payload.base import OUTPUTS, Sendable
 
 
 class HostAnswer(NamedTuple):
-    """The tail's answer: class, confidence in [0, 1], 1-based exit."""
+    """What the host says of a frame."""
 
     label: int
+    """Index of the class."""
     confidence: float
+    """In [0, 1]."""
     exit: int
+    """1-based exit at which the frame left."""
 
 
 def answer_of(tensors: Dict[str, np.ndarray], bundle: Bundle) -> HostAnswer:
     """The answer in a response's tensors.
 
     Raises:
-        HostError: not one label, confidence and exit, or none of this bundle.
+        HostError: there is not one label, confidence and exit, or they are out of the bundle's range.
     """
     values = [tensors[name].ravel() for name in OUTPUTS if name in tensors and tensors[name].size == 1]
     if len(values) == len(OUTPUTS):
@@ -38,40 +41,45 @@ def answer_of(tensors: Dict[str, np.ndarray], bundle: Bundle) -> HostAnswer:
 
 
 class HostRequest:
-    """A frame on its way. ``answer`` is None until ``wait`` returned True, and for good when the host failed.
+    """A frame on its way. The loop waits for it, and a thread of the HostClient settles it.
 
-    Nobody ends the exchange from outside at the deadline: by then its connection may serve the next frame. Every wait of
-    the thread that serves it ends at the same deadline.
+    Once it is done, ``answer`` is the host's answer, or None for good when the host gave none before the deadline.
+
+    At its deadline the loop gives a frame up without touching the connection, which may serve the next frame by then. The
+    thread behind the connection notices the same deadline by itself.
 
     Args:
-        tries: this frame finds out whether a lost host is back.
+        frame: what may be sent.
+        threshold: float32 (1, 1), the confidence from which the frame leaves at an exit of the host.
+        deadline: when it is given up.
+        tries_lost_host: this frame finds out whether a lost host answers again.
+
+    Attributes:
+        form: the payload form in which it was sent; None before.
+        bytes_sent: on the wire, HTTP head included.
+        finished_s: when it was settled, on the clock of device/link/deadline.py.
     """
 
     def __init__(
-        self,
-        activation: np.ndarray,
-        threshold: np.ndarray,
-        deadline: Deadline,
-        others: Alternatives = NO_ALTERNATIVES,
-        tries: bool = False,
+        self, frame: Sendable, threshold: np.ndarray, deadline: Deadline, tries_lost_host: bool = False
     ) -> None:
-        self.activation = activation
-        self.others = others
+        self.frame = frame
         self.threshold = threshold
         self.deadline = deadline
-        self.tries = tries
+        self.tries_lost_host = tries_lost_host
         self.answer: Optional[HostAnswer] = None
-        self.form: Optional[str] = None  # that it was sent as
+        self.form: Optional[str] = None
         self.bytes_sent = 0
         self.finished_s = 0.0
         self._done = threading.Event()
         self._lock = threading.Lock()
 
     def sent(self, count: int) -> None:
+        """Note that so many bytes more were sent."""
         self.bytes_sent += count
 
     def finish(self, answer: Optional[HostAnswer]) -> None:
-        """Settle the request; only the first call counts."""
+        """Settle the request. Only the first call counts."""
         with self._lock:
             if not self._done.is_set():
                 self.answer, self.finished_s = answer, clock()
@@ -81,13 +89,13 @@ class HostRequest:
         return self._done.is_set()
 
     def wait(self, seconds: Optional[float] = None) -> bool:
-        """Until the answer, the failure, or the deadline; then the request is done in any case.
+        """Wait until the request is done, which it is at its deadline at the latest.
 
         Args:
-            seconds: to wait at most; then it may not be done.
+            seconds: the longest to wait; None to wait until the deadline.
 
         Returns:
-            whether it is done.
+            Whether the request is done.
         """
         left_s = self.deadline.left_s()
         if not self._done.wait(left_s if seconds is None else min(seconds, left_s)):

@@ -20,7 +20,7 @@ from device.loop.in_order import InOrder
 from device.loop.preprocess import Preprocessor
 from device.loop.sinks import Sink
 from device.loop.summary import Summary
-from device.payload.forms import Alternatives
+from device.payload.base import Sendable
 from device.system.systemd import notify, wait_alive
 
 Attack = Callable[[Frame, np.ndarray], np.ndarray]
@@ -137,9 +137,9 @@ class Pipeline:
         """Hand a frame that did not leave over to the host."""
         if head.activation is None or self._uplink is None:
             return None
-        others = Alternatives(pixels, treatment.table)
+        sendable = Sendable(head.activation, pixels, treatment.table)
         own = treatment.threshold if treatment.found else None
-        ticket = self._uplink.submit(head.activation, wait=not live, threshold=own, others=others)
+        ticket = self._uplink.submit(sendable, wait=not live, threshold=own)
         if self._uplink.connections == 1 and not live:
             # one frame at a time: no other frame's work in its latency
             wait_alive(ticket.wait, self._uplink.timeout_s)

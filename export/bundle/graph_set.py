@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 
-from device.payload.forms import UINT8, deflated, quantised
+from device.payload.forms.uint8 import Uint8, quantised
 from export.bundle.settings import BundleSettings
 from export.networks.weights import to_tensor
 from export.onnx import graphs, payload
@@ -38,8 +38,7 @@ def bundle_graphs(
         "head": graphs.nested_head(nested, split, shape, threshold, again=again, table=table),
         "head_flat": graphs.flat_head(exported, split, shape, threshold),
         "tail": graphs.tail(exported, split),
-        "from_uint8": payload.from_uint8(exported.shapes[split - 1]),
-        "from_coefficients": payload.from_coefficients(exported, split, shape),
+        **payload.form_graphs(exported, split, shape),
     }
 
 
@@ -53,6 +52,6 @@ def activation_levels(head: onnx.ModelProto, frames: np.ndarray) -> int:
     activation = session(head).run(["activation"], {"image": to_tensor(frames).numpy()})[0]
     for levels in LEVELS:
         values = quantised(activation, levels).values
-        if sum(len(deflated(each.tobytes(), UINT8)) for each in values) <= activation.nbytes * SMALL:
+        if sum(len(Uint8.deflated(each.tobytes())) for each in values) <= activation.nbytes * SMALL:
             return levels
     return LEVELS[-1]

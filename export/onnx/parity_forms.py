@@ -1,4 +1,4 @@
-"""Checks the payload forms of a bundle (device/payload/forms.py): the host must compute with what the device meant to send.
+"""Checks the payload forms of a bundle (device/payload/forms): the host must compute with what the device meant to send.
 
 What is checked, on any frames, synthetic ones included:
 
@@ -21,7 +21,8 @@ import onnxruntime
 
 from device.defence.defq import DefQ
 from device.errors import DataError
-from device.payload.forms import packed_coefficients, quantised, restored, steps_of
+from device.payload.forms.coefficients import packed_coefficients, steps_of
+from device.payload.forms.uint8 import quantised, restored
 from export.networks.weights import to_tensor
 from export.onnx.parity import compare_pixels, pixels_of, session, without_defq
 

@@ -1,4 +1,4 @@
-"""Payload forms (device/payload/forms.py) as ONNX graphs, which the host runs before the tail."""
+"""Payload forms (device/payload/forms) as ONNX graphs: what a host runs before the tail."""
 
 from typing import Any
 
@@ -6,12 +6,22 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from device.defence.defq import BLOCK, ZIGZAG, block_dct_matrix
-from device.payload.forms import GREY
+from device.payload.forms.coefficients import GREY, Coefficients
+from device.payload.forms.uint8 import Uint8
 from export.onnx.parts import ExportedBlocks, GraphPart, constant, joined, model, renaming
 
 FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8
 QUANTISED = ("activation_uint8", "activation_range")
 Step = tuple[str, list[str], str, dict[str, Any]]  # operator, inputs, output, attributes
+
+
+def form_graphs(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...]) -> dict[str, ModelProto]:
+    """The graph of each payload form but fp32, by its name in a bundle. A new form adds a line."""
+    graphs = {
+        Uint8.name: from_uint8(exported.shapes[split - 1]),
+        Coefficients.name: from_coefficients(exported, split, input_shape),
+    }
+    return {f"from_{form}": graph for form, graph in graphs.items()}
 
 
 def from_uint8(shape: tuple[int, ...]) -> ModelProto:
@@ -62,8 +72,8 @@ def from_coefficients(exported: ExportedBlocks, split: int, input_shape: tuple[i
 
 
 def _pixels(input_shape: tuple[int, ...]) -> GraphPart:
-    """``coefficients`` and ``steps`` -> ``pixels``: undoes ``device.payload.forms.packed_coefficients`` and then computes the
-    second half of DefQ."""
+    """``coefficients`` and ``steps`` -> ``pixels``: undoes ``packed_coefficients`` of the form, then the second half
+    of DefQ."""
     channels, height, width = input_shape
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     blocks = rows * columns

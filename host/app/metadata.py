@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from device.bundle.reader import Bundle
-from device.payload.forms import FP32, PAYLOAD_FORMS, inputs_of
+from device.payload.forms import FP32, inputs_of
+from device.payload.metadata import PAYLOAD_FORMS
 
 VERSION = "1"
 OF_PROGRAMS = ("user-agent", "accept", "accept-encoding")

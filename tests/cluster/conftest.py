@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from device.link.host_client import HostClient
+from device.payload.base import Sendable
 from host.app.tail import Tail
 from tests.host.conftest import BUNDLE, ROOT
 from tests.interop.conftest import bundle, device, expected, sent  # noqa: F401 (fixtures)
@@ -137,7 +138,7 @@ class Fleet:
         index = 0
         while not self._stop.is_set():
             index = (index + 1) % len(self._activations)
-            ticket = uplink.submit(self._activations[index : index + 1], wait=True)
+            ticket = uplink.submit(Sendable(self._activations[index : index + 1]), wait=True)
             ticket.wait()
             with self._lock:
                 self.frames += 1

@@ -13,6 +13,7 @@ from device.link import credentials as module
 from device.link.credentials import Credentials, add_arguments, credentials_of, read_token
 from device.link.host_client import HostClient
 from device.link.tls import Tls
+from device.payload.base import Sendable
 from device.protocol.messages import error_body
 from tests.device.conftest import FakeHost
 from tests.device.link.test_connection import CA, DEVICE, OTHER_CA, OTHER_DEVICE, TLS, context_of
@@ -158,7 +159,7 @@ def activation(bundle):
 
 
 def ask(client, activation):
-    request = client.submit(activation, wait=True)
+    request = client.submit(Sendable(activation), wait=True)
     request.wait()
     return request.answer
 

@@ -10,13 +10,15 @@ from device.link.circuit_breaker import FIRST_PAUSE_S, CircuitBreaker
 from device.link.deadline import Deadline
 from device.link.host_client import HostClient
 from device.link.host_request import HostRequest
+from device.payload.base import Sendable
 from device.payload.choice import SETTLING, TRIES
-from device.payload.forms import COEFFICIENTS, FP32, NO_ALTERNATIVES, UINT8, Alternatives
+from device.payload.forms import FORMS, FP32
 
 
 @pytest.fixture
-def activation(bundle):
-    return np.ones((1, *bundle.activation_shape), np.float32)
+def frame(bundle):
+    """A frame of which only the activation can be sent."""
+    return Sendable(np.ones((1, *bundle.activation_shape), np.float32))
 
 
 @pytest.fixture
@@ -32,38 +34,38 @@ def client_to(bundle):
         client.close()
 
 
-def ask(client, activation, others=NO_ALTERNATIVES):
-    request = client.submit(activation, wait=True, others=others)
+def ask(client, frame):
+    request = client.submit(frame, wait=True)
     request.wait()
     return request
 
 
-def test_answer_and_bytes(client_to, fake_host, activation):
+def test_answer_and_bytes(client_to, fake_host, frame):
     client = client_to(fake_host.url)
     client.check()
-    request = ask(client, activation)
+    request = ask(client, frame)
     assert request.answer == (2, 0.75, 4)
-    assert activation.nbytes < request.bytes_sent < activation.nbytes + 700
+    assert frame.activation.nbytes < request.bytes_sent < frame.activation.nbytes + 700
     assert request.finished_s > 0
 
 
-def test_a_frame_may_bring_its_own_threshold(client_to, fake_host, activation):
+def test_a_frame_may_bring_its_own_threshold(client_to, fake_host, frame):
     client = client_to(fake_host.url, connections=1)
     for threshold in (None, 0.25, None):
-        client.submit(activation, wait=True, threshold=threshold).wait()
+        client.submit(frame, wait=True, threshold=threshold).wait()
     assert fake_host.thresholds == [[[0.5]], [[0.25]], [[0.5]]]
 
 
-def test_connection_is_kept(client_to, fake_host, activation):
+def test_connection_is_kept(client_to, fake_host, frame):
     client = client_to(fake_host.url, connections=1)
-    assert all(ask(client, activation).answer for _ in range(5))
+    assert all(ask(client, frame).answer for _ in range(5))
     assert len(fake_host.connections) == 1
 
 
-def test_connections_that_the_host_closed_are_opened_again_without_a_loss(client_to, fake_host, activation, capfd):
+def test_connections_that_the_host_closed_are_opened_again_without_a_loss(client_to, fake_host, frame, capfd):
     fake_host.mode = "close_after"
     client = client_to(fake_host.url, connections=1)
-    assert all(ask(client, activation).answer for _ in range(5))
+    assert all(ask(client, frame).answer for _ in range(5))
     assert "lost" not in capfd.readouterr().err
 
 
@@ -81,11 +83,11 @@ def test_connections_that_the_host_closed_are_opened_again_without_a_loss(client
         ("wrong_model", "this host serves 'b'"),
     ],
 )
-def test_wrong_answers_become_no_answer_and_one_sentence(client_to, fake_host, activation, capfd, mode, words):
+def test_wrong_answers_become_no_answer_and_one_sentence(client_to, fake_host, frame, capfd, mode, words):
     fake_host.mode = mode
     client = client_to(fake_host.url, connections=1)
-    assert ask(client, activation).answer is None
-    assert ask(client, activation).answer is None
+    assert ask(client, frame).answer is None
+    assert ask(client, frame).answer is None
     client.close()  # the sentence is printed by the connection's thread
     errors = capfd.readouterr().err
     assert words in errors
@@ -93,35 +95,35 @@ def test_wrong_answers_become_no_answer_and_one_sentence(client_to, fake_host, a
 
 
 @pytest.mark.parametrize("mode", ["silent", "drip"])
-def test_slow_hosts_are_given_up_in_time(client_to, fake_host, activation, mode):
+def test_slow_hosts_are_given_up_in_time(client_to, fake_host, frame, mode):
     fake_host.mode = mode
     client = client_to(fake_host.url, connections=1, timeout_s=0.3)
     started = time.perf_counter()
-    request = ask(client, activation)
+    request = ask(client, frame)
     assert request.answer is None
     assert time.perf_counter() - started < 1.0
     # and the only connection is free again for the next frame
     fake_host.mode = "right"
     deadline = time.perf_counter() + 5
-    while ask(client, activation).answer is None:
+    while ask(client, frame).answer is None:
         assert time.perf_counter() < deadline
 
 
-def test_absent_host_refuses_at_once_and_is_found_within_two_seconds(client_to, fake_host, host_at, activation, capfd):
+def test_absent_host_refuses_at_once_and_is_found_within_two_seconds(client_to, fake_host, host_at, frame, capfd):
     port = fake_host.port
     client = client_to(fake_host.url, connections=1)
-    assert ask(client, activation).answer
+    assert ask(client, frame).answer
     fake_host.stop()
     deadline = time.perf_counter() + 3
-    while ask(client, activation).answer:
+    while ask(client, frame).answer:
         assert time.perf_counter() < deadline
-    ask(client, activation)
+    ask(client, frame)
     started = time.perf_counter()
-    assert client.submit(activation, wait=False).done()
+    assert client.submit(frame, wait=False).done()
     assert time.perf_counter() - started < 0.1
     host_at(port)
     back = time.perf_counter()
-    while ask(client, activation).answer is None:
+    while ask(client, frame).answer is None:
         assert time.perf_counter() - back < 2
     client.close()
     errors = capfd.readouterr().err
@@ -129,7 +131,7 @@ def test_absent_host_refuses_at_once_and_is_found_within_two_seconds(client_to, 
     assert errors.count("is back after") == 1
 
 
-def test_a_burst_of_failures_is_one(client_to, fake_host, activation, monkeypatch):
+def test_a_burst_of_failures_is_one(client_to, fake_host, frame, monkeypatch):
     """Frames on eight connections fail together; the pause is the first one all the same."""
     told = []
 
@@ -141,7 +143,7 @@ def test_a_burst_of_failures_is_one(client_to, fake_host, activation, monkeypatc
     monkeypatch.setattr("device.link.host_client.CircuitBreaker", Told)
     fake_host.mode = "silent"
     client = client_to(fake_host.url, connections=8, timeout_s=5)
-    requests = [client.submit(activation, wait=False) for _ in range(8)]
+    requests = [client.submit(frame, wait=False) for _ in range(8)]
     while fake_host.requests < 8:
         time.sleep(0.01)
     fake_host.stop()
@@ -151,32 +153,32 @@ def test_a_burst_of_failures_is_one(client_to, fake_host, activation, monkeypatc
     assert told == [False] * 8
 
 
-def test_whatever_goes_wrong_the_connection_serves_the_next_frame(client_to, fake_host, activation, monkeypatch, capfd):
+def test_whatever_goes_wrong_the_connection_serves_the_next_frame(client_to, fake_host, frame, monkeypatch, capfd):
     client = client_to(fake_host.url, connections=1)
     with monkeypatch.context() as patched:
         patched.setattr(
             "device.link.host_client.answer_of", lambda *_: {}[0]
         )  # a fault of ours, of a kind that nobody expects
-        assert ask(client, activation).answer is None
+        assert ask(client, frame).answer is None
     time.sleep(FIRST_PAUSE_S)
-    assert ask(client, activation).answer
+    assert ask(client, frame).answer
     client.close()
     assert "lost the host" in capfd.readouterr().err
 
 
-def test_a_frame_that_is_given_up_does_not_end_the_exchange_of_the_next_one(client_to, fake_host, activation):
+def test_a_frame_that_is_given_up_does_not_end_the_exchange_of_the_next_one(client_to, fake_host, frame):
     """Who waits for a request settles it at the deadline and touches nothing else, as its connection may have gone on."""
     client = client_to(fake_host.url, connections=1)
-    assert ask(client, activation).answer
-    late = HostRequest(activation, np.zeros((1, 1), np.float32), Deadline.after(-1))
+    assert ask(client, frame).answer
+    late = HostRequest(frame, np.zeros((1, 1), np.float32), Deadline.after(-1))
     assert late.wait()
     assert late.answer is None
-    assert ask(client, activation).answer
+    assert ask(client, frame).answer
     assert len(fake_host.connections) == 1
 
 
-def test_part_of_a_wait_settles_nothing(activation):
-    request = HostRequest(activation, np.zeros((1, 1), np.float32), Deadline.after(60))
+def test_part_of_a_wait_settles_nothing(frame):
+    request = HostRequest(frame, np.zeros((1, 1), np.float32), Deadline.after(60))
     assert not request.wait(0.01)
     assert not request.done()
 
@@ -190,7 +192,7 @@ def test_a_name_that_nobody_knows_is_an_absent_host(client_to, monkeypatch):
         client_to("http://no.such.host.invalid").check()
 
 
-def test_a_look_up_of_the_name_that_hangs_is_given_up_in_time(client_to, activation, monkeypatch):
+def test_a_look_up_of_the_name_that_hangs_is_given_up_in_time(client_to, frame, monkeypatch):
     go, asked = threading.Event(), []
 
     def getaddrinfo(host, *rest):
@@ -205,7 +207,7 @@ def test_a_look_up_of_the_name_that_hangs_is_given_up_in_time(client_to, activat
     try:
         with pytest.raises(HostError, match="could not be looked up in time"):
             client.check()
-        requests = [client.submit(activation, wait=False) for _ in range(4)]
+        requests = [client.submit(frame, wait=False) for _ in range(4)]
         assert all(request.wait() and request.answer is None for request in requests)
         client.close()
         assert not any(thread.is_alive() for thread in client._threads)
@@ -214,11 +216,11 @@ def test_a_look_up_of_the_name_that_hangs_is_given_up_in_time(client_to, activat
         go.set()
 
 
-def test_busy_connections_refuse_a_live_frame(client_to, fake_host, activation):
+def test_busy_connections_refuse_a_live_frame(client_to, fake_host, frame):
     fake_host.mode = "silent"
     client = client_to(fake_host.url, connections=1, timeout_s=1)
-    first = client.submit(activation, wait=False)
-    second = client.submit(activation, wait=False)
+    first = client.submit(frame, wait=False)
+    second = client.submit(frame, wait=False)
     assert second.done()
     assert second.answer is None
     assert not first.done()
@@ -241,56 +243,57 @@ def test_urls_that_cannot_work(bundle, url):
 
 
 @pytest.fixture
-def quantised_frame(bundle, frames):
-    return Alternatives(frames[0], bundle.table)
+def quantised_frame(bundle, frames, frame):
+    return frame._replace(pixels=frames[0], table=bundle.table)
 
 
-ALL = [COEFFICIENTS, UINT8, FP32]
+ALL = list(FORMS)
+COEFFICIENTS, UINT8, _ = FORMS
 
 
 @pytest.mark.parametrize("lists_inputs", [True, False])
-def test_a_form_that_was_asked_for_is_sent(client_to, fake_host, activation, quantised_frame, lists_inputs):
+def test_a_form_that_was_asked_for_is_sent(client_to, fake_host, frame, quantised_frame, lists_inputs):
     fake_host.forms = ALL
     fake_host.lists_inputs = lists_inputs
     sizes = {}
     for form in ALL:
         client = client_to(fake_host.url, payload=form)
         client.check()
-        request = ask(client, activation, quantised_frame)
+        request = ask(client, quantised_frame)
         assert request.answer == (2, 0.75, 4)
         assert request.form == form
         sizes[form] = request.bytes_sent
     assert fake_host.received == ALL
     assert sizes[UINT8] < sizes[FP32] / 2
     client = client_to(fake_host.url, payload=COEFFICIENTS)
-    assert ask(client, activation).form == UINT8  # a frame without DefQ has no coefficients to send
+    assert ask(client, frame).form == UINT8  # a frame without DefQ has no coefficients to send
 
 
-def test_a_form_that_the_host_does_not_take_is_one_sentence(client_to, fake_host, activation, capfd):
+def test_a_form_that_the_host_does_not_take_is_one_sentence(client_to, fake_host, frame, capfd):
     client = client_to(fake_host.url, payload=UINT8, connections=1)
     with pytest.raises(
         UsageError, match="found --payload uint8, but the host at .* takes fp32 for .*; use --payload auto or fp32"
     ):
         client.check()
-    assert ask(client, activation).answer is None  # and where nobody checked, no frame is sent as what it cannot read
-    assert ask(client, activation).answer is None
+    assert ask(client, frame).answer is None  # and where nobody checked, no frame is sent as what it cannot read
+    assert ask(client, frame).answer is None
     assert fake_host.requests == 0
     client.close()
     assert capfd.readouterr().err.count("found --payload uint8") == 1
 
 
-def test_auto_with_a_host_that_takes_float32_alone(client_to, fake_host, activation, quantised_frame, capfd):
+def test_auto_with_a_host_that_takes_float32_alone(client_to, fake_host, quantised_frame, capfd):
     client = client_to(fake_host.url, payload="auto", connections=1)
     client.check()
-    assert [ask(client, activation, quantised_frame).form for _ in range(3)] == [FP32] * 3
+    assert [ask(client, quantised_frame).form for _ in range(3)] == [FP32] * 3
     assert capfd.readouterr().err == "payload: fp32, all that the host at {} takes\n".format(fake_host.url)
 
 
-def test_auto_tries_all_forms_and_says_once_which_it_took(client_to, fake_host, activation, quantised_frame, capfd):
+def test_auto_tries_all_forms_and_says_once_which_it_took(client_to, fake_host, quantised_frame, capfd):
     fake_host.forms = ALL
     client = client_to(fake_host.url, payload="auto", connections=1)
     each = SETTLING + TRIES + 1  # the first over a connection does not count
-    forms = [ask(client, activation, quantised_frame).form for _ in range(3 * each + 5)]
+    forms = [ask(client, quantised_frame).form for _ in range(3 * each + 5)]
     assert {COEFFICIENTS, UINT8} <= set(forms)  # and fp32, unless one slow answer made it look too slow to try
     assert len(set(forms[-5:])) == 1
     errors = capfd.readouterr().err
@@ -298,31 +301,29 @@ def test_auto_tries_all_forms_and_says_once_which_it_took(client_to, fake_host, 
     assert errors.startswith("payload: {} ".format(forms[-1]))
 
 
-def test_a_host_that_comes_back_is_asked_again(client_to, fake_host, host_at, activation, quantised_frame):
+def test_a_host_that_comes_back_is_asked_again(client_to, fake_host, host_at, quantised_frame):
     fake_host.forms = ALL
     client = client_to(fake_host.url, payload="auto", connections=1)
-    assert ask(client, activation, quantised_frame).form == COEFFICIENTS
+    assert ask(client, quantised_frame).form == COEFFICIENTS
     fake_host.stop()
-    while ask(client, activation, quantised_frame).answer:
+    while ask(client, quantised_frame).answer:
         pass
     host_at(fake_host.port)  # one that takes float32 alone
     deadline = time.perf_counter() + 3
-    request = ask(client, activation, quantised_frame)
+    request = ask(client, quantised_frame)
     while request.answer is None:
         assert time.perf_counter() < deadline
-        request = ask(client, activation, quantised_frame)
+        request = ask(client, quantised_frame)
     assert request.form == FP32
 
 
-def test_a_refusal_is_told_as_one_and_ends_when_the_host_takes_the_device_again(
-    client_to, fake_host, activation, capfd
-):
+def test_a_refusal_is_told_as_one_and_ends_when_the_host_takes_the_device_again(client_to, fake_host, frame, capfd):
     client = client_to(fake_host.url, connections=1)
     fake_host.mode = "status_401"
-    assert ask(client, activation).answer is None
+    assert ask(client, frame).answer is None
     fake_host.mode = "right"
     time.sleep(0.15)
-    assert ask(client, activation).answer
+    assert ask(client, frame).answer
     client.close()  # its thread has said what it had to say
     said = capfd.readouterr().err
     assert said.startswith("warning: the host at {} asks for a token (401)".format(fake_host.url))

@@ -25,8 +25,8 @@ class GivenHost:
         self.tickets = []
         self.deadline = Deadline.after(PATIENCE_S)
 
-    def submit(self, activation, wait, threshold=None, others=None):
-        self.tickets.append(HostRequest(activation, None, self.deadline))
+    def submit(self, frame, wait, threshold=None):
+        self.tickets.append(HostRequest(frame, None, self.deadline))
         return self.tickets[-1]
 
     def answer(self, place, label=1):

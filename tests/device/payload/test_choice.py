@@ -2,8 +2,9 @@
 
 import pytest
 
-from device.payload.choice import DRIFT_REVIEW_S, REVIEW_FRAMES, REVIEW_S, SETTLING, TRIES, Choice, Cost
-from device.payload.forms import COEFFICIENTS, FP32, UINT8
+from device.payload.choice import DRIFT_REVIEW_S, REVIEW_FRAMES, REVIEW_S, SETTLING, TRIES, FormChoice, FrameCost
+
+COEFFICIENTS, UINT8, FP32 = "coefficients", "uint8", "fp32"
 
 SIZES = {COEFFICIENTS: 1000.0, UINT8: 17000.0, FP32: 131000.0}
 NOMINAL = {COEFFICIENTS: 2200.0, UINT8: 33500.0, FP32: 131800.0}
@@ -18,13 +19,13 @@ class World:
     def __init__(self, bits, round_trip_s=0.001, again_s=0.001, timeout_s=2.0):
         self.bits, self.round_trip_s, self.again_s = bits, round_trip_s, again_s
         self.now_s = 100.0
-        self.choice = Choice(NOMINAL, timeout_s, 4)
+        self.choice = FormChoice(NOMINAL, timeout_s, 4)
         self.longest_s = 0.0
 
     def cost(self, form):
         transfer_s = 8 * SIZES[form] / self.bits
         host_s = 0.003 + (self.again_s if form == COEFFICIENTS else 0)
-        return Cost(ENCODE_S[form], self.round_trip_s + transfer_s + host_s, SIZES[form])
+        return FrameCost(ENCODE_S[form], self.round_trip_s + transfer_s + host_s, SIZES[form])
 
     def send(self, frames, possible=ALL, every_s=0.0):
         """The forms of so many frames."""
@@ -44,7 +45,7 @@ def test_the_fastest_form_of_a_link_is_found_and_told_once(bits, expected):
     world = World(bits)
     forms = world.send(ROUND + 20)
     assert set(forms[-20:]) == {expected}
-    (sentence,) = world.choice.news
+    (sentence,) = world.choice.take_news()
     assert sentence.startswith("payload: {} ".format(expected))
     assert all(form in sentence for form in ALL)
 
@@ -53,8 +54,9 @@ def test_the_sentence_has_the_figures():
     world = World(10e6)
     world.send(ROUND)
     told = "payload: coefficients 6.00 ms a frame of 1.0 kB (0.20 to encode, 5.80 to the answer), "
-    assert world.choice.news[0].startswith(told + "uint8 ")
-    assert world.choice.news[0].endswith("fp32 not tried (it may take up to 102 ms); some 10.8 Mbit/s")
+    (sentence,) = world.choice.take_news()
+    assert sentence.startswith(told + "uint8 ")
+    assert sentence.endswith("fp32 not tried (it may take up to 102 ms); some 10.8 Mbit/s")
 
 
 @pytest.mark.parametrize("bits", [20e3, 100e3, 1e6, 3e6])
@@ -77,7 +79,7 @@ def test_frames_without_defq_have_a_choice_of_their_own():
     assert world.send(ROUND, (UINT8, FP32))[-1] == UINT8
     assert world.send(1) == [COEFFICIENTS]
     assert world.send(1, (FP32,)) == [FP32]
-    assert len(world.choice.news) == 2
+    assert len(world.choice.take_news()) == 2
 
 
 def test_reviews_are_seldom_and_change_only_for_a_gain():
@@ -89,7 +91,7 @@ def test_reviews_are_seldom_and_change_only_for_a_gain():
     tried = world.send(ROUND + 20)
     assert set(tried) == {COEFFICIENTS, UINT8, FP32}
     assert tried[-1] == FP32
-    assert len(world.choice.news) == 1
+    assert len(world.choice.take_news()) == 1
     world.again_s = -0.0001  # coefficients are now faster, by less than a tenth
     world.now_s += REVIEW_S
     world.send(REVIEW_FRAMES + ROUND)
@@ -98,7 +100,7 @@ def test_reviews_are_seldom_and_change_only_for_a_gain():
     world.now_s += REVIEW_S
     world.send(REVIEW_FRAMES + ROUND)
     assert world.send(1) == [COEFFICIENTS]
-    assert len(world.choice.news) == 2
+    assert len(world.choice.take_news()) == 1
 
 
 def test_a_link_that_slows_down_is_noticed_before_the_next_review():
@@ -113,17 +115,17 @@ def test_a_link_that_slows_down_is_noticed_before_the_next_review():
 def test_a_lost_host_begins_anew_with_the_smallest_form():
     world = World(10e9)
     assert world.send(ROUND + 1)[-1] == FP32
-    world.choice.lost()
+    world.choice.host_lost()
     world.bits = 0.5e6
     assert set(world.send(200)) == {COEFFICIENTS}
 
 
 def test_first_frames_of_connections_do_not_count():
-    choice = Choice(NOMINAL, 2.0, 4)
+    choice = FormChoice(NOMINAL, 2.0, 4)
     for _ in range(100):
-        choice.add(choice.pick(ALL, 0.0), Cost(0, 1.0, 1000), counts=False)
+        choice.add(choice.pick(ALL, 0.0), FrameCost(0, 1.0, 1000), counts=False)
     assert choice.pick(ALL, 0.0) == COEFFICIENTS
-    assert not choice.news
+    assert not choice.take_news()
 
 
 def test_slow_frames_of_the_host_do_not_hide_what_a_form_takes():

@@ -8,7 +8,8 @@ from device.bundle.reader import load_bundle
 from device.defence.defq import DefQ
 from device.engines import OnnxRuntimeEngine
 from device.errors import DataError, UsageError
-from device.payload.forms import packed_coefficients, quantised, restored, steps_of
+from device.payload.forms.coefficients import packed_coefficients, steps_of
+from device.payload.forms.uint8 import quantised, restored
 from export.bundle.graph_set import LEVELS, activation_levels
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import write_bundle

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from device.errors import DataError
-from device.payload.forms import quantised, restored
+from device.payload.forms.uint8 import quantised, restored
 from export.networks.weights import to_tensor
 from export.onnx import graphs, parity_forms, parts
 from export.onnx import payload as graph_payload

@@ -13,25 +13,18 @@ from device.defence.quantised import Quantised
 from device.engines import OnnxRuntimeEngine
 from device.errors import BundleError, WireError
 from device.link.host_client import HostClient
-from device.payload.forms import (
-    COEFFICIENTS,
-    FORMS,
-    FP32,
-    UINT8,
-    Alternatives,
-    forms_among,
-    inputs_of,
-    packed_coefficients,
-    quantised,
-    restored,
-    steps_of,
-)
+from device.payload.base import Sendable
+from device.payload.forms import FORMS, FP32, inputs_of
+from device.payload.forms.coefficients import packed_coefficients, steps_of
+from device.payload.forms.uint8 import quantised, restored
+from device.payload.metadata import forms_taken
 from device.protocol.tensors import DTYPES
 from host.app.tail import Tail
 from tests.host.app.test_app import MODEL, infer
 from tests.host.conftest import BUNDLE
 
 LIMIT = 0.62
+UINT8, COEFFICIENTS = "uint8", "coefficients"
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +115,10 @@ def test_the_metadata_lists_as_inputs_what_one_request_may_hold(host, header):
 
 def test_devices_of_earlier_releases_find_the_forms_among_the_inputs(bundle, host):
     """Their request has none of the headers of which every program sends one."""
-    inputs = metadata(host, Authorization="Bearer x", Connection="close")["inputs"]
-    assert forms_among([each["name"] for each in inputs], bundle) == [*FORMS]
+    found = metadata(host, Authorization="Bearer x", Connection="close")
+    inputs = found["inputs"]
+    del found["parameters"]  # of which they know nothing
+    assert forms_taken(json.dumps(found).encode(), bundle) == [*FORMS]
     assert inputs[0] == {"name": "activation", "datatype": "FP32", "shape": [-1, 6, 8, 8]}
     assert inputs[-1] == {"name": "threshold", "datatype": "FP32", "shape": [-1, 1]}
     assert {"name": "coefficients", "datatype": "INT8", "shape": [-1, 64, 12]} in inputs
@@ -136,9 +131,7 @@ def test_a_device_and_a_host(bundle, host, sent, form):
     for each in (FP32, form):
         client = HostClient(host.url, bundle, LIMIT, 2, payload=each)
         client.check()
-        requests = [
-            client.submit(head.activation, True, others=Alternatives(pixels, bundle.table)) for head, pixels in sent
-        ]
+        requests = [client.submit(Sendable(head.activation, pixels, bundle.table), True) for head, pixels in sent]
         for request in requests:
             request.wait()
         client.close()

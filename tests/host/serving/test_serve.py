@@ -25,6 +25,7 @@ from device.bundle.reader import load_bundle
 from device.errors import DataError, UsageError
 from device.link.credentials import Credentials
 from device.link.host_client import HostClient
+from device.payload.base import Sendable
 from device.protocol.messages import HEADER_LENGTH, encode_request
 from host.cli import main
 from host.serving import serve
@@ -139,7 +140,7 @@ def test_a_device_with_certificate_and_token(own_host, token_file, tmp_path):
         client = HostClient(
             host.url, bundle, 0.62, 1, 10.0, credentials=Credentials(AUTHORITY, DEVICE, None, str(file))
         )
-        request = client.submit(activation, wait=True)
+        request = client.submit(Sendable(activation), wait=True)
         request.wait()
         client.close()
         answers.append(request.answer)

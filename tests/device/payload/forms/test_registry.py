@@ -1,0 +1,12 @@
+from device.payload.forms import CLASSES, FORMS, FP32
+
+
+def test_forms_are_found_in_the_folder_from_the_smallest():
+    assert FORMS == ("coefficients", "uint8", "fp32")
+    assert FP32 == "fp32"
+
+
+def test_sizes_are_estimated_from_the_tensors(bundle):
+    sizes = [form.estimated_bytes(bundle) for form in CLASSES.values()]
+    values = 6 * 8 * 8
+    assert sizes == [(64 * 12 + 64) / 2 + 700, values + 2 + 700, 4 * values + 700]
