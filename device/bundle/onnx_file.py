@@ -65,6 +65,37 @@ def _name_if_external(data: bytes, within: Span) -> Optional[str]:
     return name if external else None
 
 
+def without_initializer(model: bytes, name: str) -> bytes:
+    """An ONNX file whose graph lacks the initialiser ``name``, so that the input of that name has no default any more.
+
+    It is here for the flat head of bundles of earlier releases (device/engines/flat_head.py); this release exports none that
+    needs it.
+
+    Returns:
+        ``model`` itself where there is no such initialiser.
+
+    Raises:
+        ValueError: not an ONNX file with a graph.
+    """
+    try:
+        graph = next(fields(model, GRAPH), None)
+        if graph is None:
+            raise ValueError("it has no graph")
+        begin, start, end = graph
+        drop = [span for span in fields(model, INITIALIZER, (start, end))
+                if any(model[first:last] == name.encode() for _, first, last in fields(model, NAME, span[1:]))]  # fmt: skip
+    except IndexError:
+        raise ValueError("it ends within a field") from None
+    if not drop:
+        return model
+    shorter = end - start - sum(last - first for first, _, last in drop)
+    kept, position = [model[:begin], bytes([GRAPH << 3 | 2]), encoded(shorter)], start
+    for first, _, last in drop:
+        kept.append(model[position:first])
+        position = last
+    return b"".join([*kept, model[position:]])
+
+
 def fields(data: bytes, wanted: int, within: Optional[Span] = None) -> Iterator[Tuple[int, int, int]]:
     """Where the fields number ``wanted`` lie that have a length: start of the field, of its value, end.
 

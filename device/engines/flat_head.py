@@ -7,7 +7,7 @@ from typing import Tuple
 
 import numpy as np
 
-from device.bundle.onnx_file import GRAPH, INITIALIZER, NAME, encoded, fields
+from device.bundle.onnx_file import without_initializer
 from device.bundle.reader import Bundle
 from device.defence.defq import DefQ
 from device.engines.base import Engine, HeadResult
@@ -41,37 +41,21 @@ class FlatHeadEngine(Engine):
 
 
 def read_flat_head(bundle: Bundle) -> bytes:
-    """``head_flat.onnx`` whose threshold has no default.
+    """``head_flat.onnx``, with a threshold that has no default.
 
-    TensorRT's parser takes an input with a default for a constant (``importInputs`` in onnx-tensorrt's ModelImporter.cpp,
-    8.0 to 10), also inside ONNX Runtime: the threshold of the export would hold whatever one asks for.
+    TensorRT, also inside ONNX Runtime, takes an input with a default for a constant (``importInputs`` in onnx-tensorrt's
+    ModelImporter.cpp, 8.0 to 10) and would ignore the threshold it is asked for. Bundles of earlier releases have such a default,
+    and nobody can export them again without the network; so it is taken out here.
 
     Raises:
         BundleError: the graph was changed.
         EngineError: it is no ONNX file.
     """
-    return without_default(bundle.read("head_flat"), "threshold")
-
-
-def without_default(model: bytes, name: str) -> bytes:
-    """An ONNX file without the initialiser ``name``; the input of that name then has to be given.
-
-    Raises:
-        EngineError: not an ONNX file.
-    """
     try:
-        graph = next(fields(model, GRAPH))
-        drop = [span for span in fields(model, INITIALIZER, graph[1:])
-                if any(model[start:end] == name.encode() for _, start, end in fields(model, NAME, span[1:]))]  # fmt: skip
-        for begin, _, end in reversed(drop):  # from the back: what lies before stays where it is
-            model = model[:begin] + model[end:]
-        shorter = graph[2] - graph[1] - sum(end - begin for begin, _, end in drop)
-        head = bytes([GRAPH << 3 | 2]) + encoded(shorter)
-        return model[: graph[0]] + head + model[graph[1] :]
-    except (IndexError, StopIteration, ValueError) as error:
-        raise EngineError(
-            "found no ONNX graph in head_flat.onnx; expected the file of the export; copy the whole bundle again"
-        ) from error
+        return without_initializer(bundle.read("head_flat"), "threshold")
+    except ValueError as error:
+        raise EngineError("found no ONNX graph in head_flat.onnx ({}); expected the file of the export; copy the whole bundle "
+                          "again".format(error)) from error  # fmt: skip
 
 
 def check_answers(engine: Engine, reference: Engine, input_shape: Tuple[int, ...], tolerance: float) -> None:

@@ -28,7 +28,7 @@ def bundle_graphs(
 
     Args:
         shape: (channels, height, width) of the input.
-        threshold: the default of the heads.
+        threshold: the default of the nested head.
         steps: Q_def, (8, 8), for a head that contains DefQ.
     """
     split = settings.split
@@ -36,7 +36,7 @@ def bundle_graphs(
     table = steps if settings.fuse_defq else None
     return {
         "head": graphs.nested_head(nested, split, shape, threshold, again=again, table=table),
-        "head_flat": graphs.flat_head(exported, split, shape, threshold),
+        "head_flat": graphs.flat_head(exported, split, shape),
         "tail": graphs.tail(exported, split),
         **payload.form_graphs(exported, split, shape),
     }
@@ -49,7 +49,8 @@ def activation_levels(head: onnx.ModelProto, frames: np.ndarray) -> int:
         head: the flat head.
         frames: uint8 (n, h, w, c).
     """
-    activation = session(head).run(["activation"], {"image": to_tensor(frames).numpy()})[0]
+    feed = {"image": to_tensor(frames).numpy(), "threshold": np.zeros(1, np.float32)}
+    activation = session(head).run(["activation"], feed)[0]
     for levels in LEVELS:
         values = quantised(activation, levels).values
         if sum(len(Uint8.deflated(each.tobytes())) for each in values) <= activation.nbytes * SMALL:

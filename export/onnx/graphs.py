@@ -110,18 +110,23 @@ def _threshold(value: float) -> tuple[ValueInfoProto, TensorProto]:
     return info, constant("threshold", np.array([value], np.float32))
 
 
-def flat_head(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...], threshold: float) -> ModelProto:
-    """Exits 1..split without control flow, for any batch. Inputs: image float32 (n, c, h, w) in [0, 1], threshold (1,).
-    Outputs: label, confidence, exit (0 = did not leave), each (n,), and activation float32 (n, ...)."""
+def flat_head(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...]) -> ModelProto:
+    """Exits 1..split computed always, for any batch. Inputs: image float32 (n, c, h, w) in [0, 1], threshold (1,).
+    Outputs: label, confidence, exit (0 = did not leave), each (n,), and activation float32 (n, ...).
+
+    The threshold has no default: TensorRT takes an input with a default for a constant (``importInputs`` in onnx-tensorrt's
+    ModelImporter.cpp, 8.0 to 10), so a threshold that is asked for would be ignored."""
     whole = joined(exported.span(0, split - 1), _first_confident(0, split - 1, "head/"))
     whole = renaming(_answering(whole, "head/", f"features{split - 1}"), {"pixels": "image"})
-    info, default = _threshold(threshold)
     graph = helper.make_graph(
         whole.nodes,
         "flat_head",
-        [helper.make_tensor_value_info("image", FLOAT, ["batch", *input_shape]), info],
+        [
+            helper.make_tensor_value_info("image", FLOAT, ["batch", *input_shape]),
+            helper.make_tensor_value_info("threshold", FLOAT, [1]),
+        ],
         _output_infos("batch", exported.shapes[split - 1]),
-        [default, *whole.weights],
+        whole.weights,
     )
     return model(graph, "Exits of the device, without control flow.")
 
@@ -174,7 +179,7 @@ def nested_head(
         table: Q_def (8, 8), to apply DefQ inside the graph; adds the input ``defq`` bool (1,), by default true.
 
     Inputs and outputs are those of ``flat_head`` with n = 1, but that ``activation`` is empty, (0, ...), for a frame
-    that left before the last cut. What only one payload form needs (device/payload/forms.py) is not computed here: every
+    that left before the last cut. What only one payload form needs (device/payload/forms) is not computed here: every
     frame that stays would pay for it, whatever it is sent as.
     """
     shape = exported.shapes[split - 1]

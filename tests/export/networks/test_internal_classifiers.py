@@ -58,7 +58,7 @@ def test_a_network_for_images_of_22_pixels_becomes_graphs():
     exported = parts.export_blocks(network)
     models = {
         "head": graphs.nested_head(exported, 1, network.input_shape, 0.4),
-        "head_flat": graphs.flat_head(exported, 1, network.input_shape, 0.4),
+        "head_flat": graphs.flat_head(exported, 1, network.input_shape),
         "tail": graphs.tail(exported, 1),
     }
     frames = tiny.frames(20).repeat(2, axis=1).repeat(2, axis=2)[:, :22, :22]

@@ -215,7 +215,7 @@ def test_graphs_of_an_import_agree_with_it(save, images):
     exported = parts.export_blocks(network)
     models = {
         "head": graphs.nested_head(exported, 2, network.input_shape, 0.5),
-        "head_flat": graphs.flat_head(exported, 2, network.input_shape, 0.5),
+        "head_flat": graphs.flat_head(exported, 2, network.input_shape),
         "tail": graphs.tail(exported, 2),
     }
     frames = (images.permute(0, 2, 3, 1) * 255).byte().numpy()

@@ -39,7 +39,7 @@ def exported(network):
 @pytest.mark.parametrize("form", ["all cuts", "again", "no cut", "cut after 2", "flat"])
 def test_every_form_of_the_head_agrees_with_pytorch(network, exported, split, form):
     if form == "flat":
-        head = graphs.flat_head(exported, split, tiny.SHAPE, THRESHOLD)
+        head = graphs.flat_head(exported, split, tiny.SHAPE)
     else:
         cuts = {"no cut": [], "cut after 2": [2] if split > 2 else []}.get(form)
         head = graphs.nested_head(exported, split, tiny.SHAPE, THRESHOLD, cuts, again=form == "again")
@@ -50,10 +50,18 @@ def test_every_form_of_the_head_agrees_with_pytorch(network, exported, split, fo
     assert found_labels.tolist() == labels.tolist()
 
 
-def test_flat_graphs_take_any_batch(network, exported):
+def test_the_flat_head_has_no_default_threshold(exported):
+    """TensorRT would take it for a constant."""
+    head = session(graphs.flat_head(exported, 2, tiny.SHAPE))
+    assert [each.name for each in head.get_inputs()] == ["image", "threshold"]
+    assert head.get_overridable_initializers() == []
+
+
+def test_flat_graphs_take_any_batch(network, parts):
     exits, labels = early_exit(score(network, tiny.frames()), THRESHOLD)
-    head = session(graphs.flat_head(exported, 2, tiny.SHAPE, THRESHOLD))
-    label, _, exit_, activation = head.run(None, {"image": to_tensor(tiny.frames()).numpy()})
+    head = session(graphs.flat_head(exported, 2, tiny.SHAPE))
+    feed = {"image": to_tensor(tiny.frames()).numpy(), "threshold": np.full(1, THRESHOLD, np.float32)}
+    label, _, exit_, activation = head.run(None, feed)
     answers = session(graphs.tail(exported, 2)).run(
         None, {"activation": activation, "threshold": np.full((60, 1), THRESHOLD, np.float32)}
     )
@@ -177,8 +185,8 @@ def test_coefficients_give_the_pixels_of_defq_and_the_blocks_behind_them(network
     pixels = pixels_of(model).run(None, feed)[0]
     expected = np.stack([defq.planes(frame).copy() for frame in frames]) / np.float32(255)
     np.testing.assert_array_equal(pixels, expected)
-    flat = session(graphs.flat_head(exported, split, tiny.SHAPE, THRESHOLD))
-    activation = flat.run(["activation"], {"image": expected})[0]
+    flat = session(graphs.flat_head(exported, split, tiny.SHAPE))
+    activation = flat.run(["activation"], {"image": expected, "threshold": np.zeros(1, np.float32)})[0]
     np.testing.assert_allclose(session(model).run(None, feed)[0], activation, atol=1e-5)
 
 
@@ -228,7 +236,7 @@ def test_pixels_half_way_between_two_levels_may_fall_to_either_side():
 
 
 def test_levels_are_the_finest_that_take_a_seventh(exported):
-    head = graphs.flat_head(exported, 2, tiny.SHAPE, THRESHOLD)
+    head = graphs.flat_head(exported, 2, tiny.SHAPE)
     assert activation_levels(head, tiny.frames()[:20]) in LEVELS
     assert (
         activation_levels(head, np.zeros((20, 16, 16, 3), np.uint8)) == 255
@@ -246,7 +254,7 @@ def test_an_export_that_disagrees_fails(network, exported):
     other = tiny.network()
     for parameter in other.ics[0].parameters():
         parameter.data.neg_()
-    models = {name: graphs.flat_head(exported, 2, tiny.SHAPE, THRESHOLD) for name in ("head", "head_flat")}
+    models = {name: graphs.flat_head(exported, 2, tiny.SHAPE) for name in ("head", "head_flat")}
     models["tail"] = graphs.tail(exported, 2)
     with pytest.raises(DataError, match="agree with PyTorch on"):
         check_exits(other, models, 2, THRESHOLD, tiny.frames(), "frames")
