@@ -32,16 +32,20 @@ from device.errors import UsageError, WireError
 from device.preview.attackers import MODEL
 from device.protocol.messages import HEADER_LENGTH, decode_request, encode_response
 from device.protocol.tensors import Limits
-from export.attacks.connections import BoundedProtocol
+from export.attacks.connections import MOST, BoundedProtocol
 from export.attacks.linf import DeepSlothLinf
 from export.data.frames import to_pixels
 from export.networks.sdn import SDN, folded
 from export.networks.weights import to_tensor
+from host.app.body import CLOSE, Held, read_body
+from host.app.fair import Shares
+from host.app.reading import header_length_of
 
 BODY_TIMEOUT_S = 5.0
 MAX_WAITING = 4  # frames; the loop of one device sends one at a time
 TELL_S = 5.0
 HEADER_BYTES = 1 << 12
+MEMORY_REQUESTS = 2 * MOST  # of the largest, which all requests may hold together
 
 
 class FirstExits(nn.Module):
@@ -112,6 +116,7 @@ class _Routes:
         self._facts = facts
         self._token = token
         self._limit = int(np.prod(attacker.shape)) + HEADER_BYTES
+        self._memory = Shares(MEMORY_REQUESTS * self._limit)
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._told_s = 0.0
@@ -134,7 +139,7 @@ class _Routes:
         self._check_token(request)
         if request.headers.get("content-type") != "application/octet-stream":
             raise HTTPException(415, "found another Content-Type; expected application/octet-stream")
-        frame = self._frame(await self._body(request), request.headers.get(HEADER_LENGTH, ""))
+        frame = await self._frame(request)
         if self._waiting >= MAX_WAITING:
             raise HTTPException(503, "too many frames wait here; this attacker serves one device; ask again later")
         self._waiting += 1
@@ -156,36 +161,26 @@ class _Routes:
                 401, "found no valid token; expected the address that python -m export attack --serve printed"
             )
 
-    def _frame(self, body: bytes, header_length: str) -> np.ndarray:
-        length = int(header_length) if re.fullmatch("[0-9]{1,9}", header_length, re.ASCII) else None
-        tensors = decode_request(body, length, Limits(HEADER_BYTES, self._limit, HEADER_BYTES)).tensors
+    async def _frame(self, request: Request) -> np.ndarray:
+        """The frame of a request.
+
+        Raises:
+            HTTPException: those of ``read_body``; 408 also where the client went away.
+            WireError: malformed, or no frame of this network.
+        """
+        client = request.client.host if request.client else ""
+        with Held(self._memory, client) as held:
+            try:
+                body = await read_body(request, self._limit, BODY_TIMEOUT_S, held, ", for one frame of this network")
+            except ClientDisconnect:
+                raise HTTPException(408, "found a request that stopped coming; send it again", CLOSE) from None
+            limits = Limits(HEADER_BYTES, self._limit, HEADER_BYTES)
+            tensors = decode_request(body, header_length_of(request), limits).tensors
         frame = tensors.get("frame")
         if frame is None or frame.dtype != np.uint8 or frame.shape != self._attacker.shape:
             found = {name: (str(each.dtype), each.shape) for name, each in list(tensors.items())[:4]}
             raise WireError(f"found {found}; expected frame, uint8 {self._attacker.shape}; is it another network's?")
-        return frame.copy()  # torch wants memory that may be written
-
-    async def _body(self, request: Request) -> bytes:
-        """Never more than the limit and never later than the time-out."""
-
-        async def read() -> bytes:
-            parts = bytearray()
-            async for part in request.stream():
-                parts += part
-                if len(parts) > self._limit:
-                    raise HTTPException(413, f"found more than {self._limit} bytes", {"Connection": "close"})
-            return bytes(parts)
-
-        length = request.headers.get("content-length", "")
-        if not re.fullmatch("[0-9]{1,12}", length) or int(length) > self._limit:
-            raise HTTPException(413, f"found a body of {length[:20] or 'unknown'} bytes; expected at most {self._limit}",
-                                {"Connection": "close"})  # fmt: skip
-        try:
-            return await asyncio.wait_for(read(), BODY_TIMEOUT_S)
-        except (asyncio.TimeoutError, ClientDisconnect):
-            raise HTTPException(
-                408, "found a request that stopped coming; send it again", {"Connection": "close"}
-            ) from None
+        return frame.copy()  # PyTorch wants memory that may be written
 
     def _tell(self) -> None:
         now = time.monotonic()

@@ -85,7 +85,7 @@ class Reader:
             HTTPException: those of ``read_body`` and ``Unpacking``.
             ClientDisconnect: nobody waits for an answer.
         """
-        header_length = _header_length(request)
+        header_length = header_length_of(request)
         limit = self._limits.message.json_bytes if header_length is None else self._limits.binary_bytes
         takes = f", for {self._limits.frames} frames of this model"
         body = await read_body(request, limit, self._timeout_s, held, takes)
@@ -116,7 +116,12 @@ def _lists(shape: tuple[int, ...]) -> int:
     return sum(math.prod(shape[:axis]) for axis in range(len(shape)))
 
 
-def _header_length(request: Request) -> int | None:
+def header_length_of(request: Request) -> int | None:
+    """The value of Inference-Header-Content-Length; None where there is none.
+
+    Raises:
+        WireError: it is no whole number.
+    """
     text = request.headers.get(HEADER_LENGTH)
     if text is None:
         return None
