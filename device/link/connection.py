@@ -8,7 +8,7 @@ from typing import Any, Callable, NamedTuple, Optional, Tuple
 from device.errors import HostError
 from device.link.deadline import Deadline, DeadlineReader, send_all
 from device.link.endpoint import Endpoint
-from device.link.look_up import open_socket
+from device.link.name_resolver import open_socket
 from device.protocol.messages import HEADER_LENGTH, error_message
 
 MAX_ANSWER_BYTES = 1 << 20

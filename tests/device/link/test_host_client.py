@@ -10,6 +10,7 @@ from device.link.circuit_breaker import FIRST_PAUSE_S, CircuitBreaker
 from device.link.deadline import Deadline
 from device.link.host_client import HostClient
 from device.link.host_request import HostRequest
+from device.link.name_resolver import NameResolver
 from device.payload.base import Sendable
 from device.payload.choice import SETTLING, TRIES
 from device.payload.forms import FORMS, FP32
@@ -187,7 +188,7 @@ def test_a_name_that_nobody_knows_is_an_absent_host(client_to, monkeypatch):
     def getaddrinfo(*arguments):
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr("device.link.look_up.LOOK_UPS._getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("device.link.name_resolver.RESOLVER", NameResolver(getaddrinfo))
     with pytest.raises(HostError, match="found no host at http://no.such.host.invalid"):
         client_to("http://no.such.host.invalid").check()
 
@@ -202,7 +203,7 @@ def test_a_look_up_of_the_name_that_hangs_is_given_up_in_time(client_to, frame, 
         go.wait(20)
         return []
 
-    monkeypatch.setattr("device.link.look_up.LOOK_UPS._getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("device.link.name_resolver.RESOLVER", NameResolver(getaddrinfo))
     client = client_to("http://b\u00fccher.example:9", timeout_s=0.2)
     try:
         with pytest.raises(HostError, match="could not be looked up in time"):

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from device.link.deadline import Deadline
-from device.link.look_up import LookUps, open_socket
+from device.link.name_resolver import NameResolver, open_socket
 
 PATIENCE_S = 20.0
 WAY = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 9))
@@ -48,42 +48,42 @@ def silent():
 
 
 def test_the_deadline_holds_for_the_look_up(silent):
-    look_ups = LookUps(silent)
+    resolver = NameResolver(silent)
     with pytest.raises(socket.timeout, match="the name a.example could not be looked up in time"):
-        look_ups.addresses("a.example", 9, soon())
+        resolver.addresses("a.example", 9, soon())
     assert silent.asked == ["a.example"]
 
 
 def test_addresses_need_no_look_up(silent):
     for host in ("127.0.0.1", "::1"):
-        assert LookUps(silent).addresses(host, 9, soon())[0][4][:2] == (host, 9)
+        assert NameResolver(silent).addresses(host, 9, soon())[0][4][:2] == (host, 9)
     assert silent.asked == []
 
 
 def test_who_asks_for_the_same_name_shares_a_look_up_and_threads_do_not_pile_up(silent):
-    look_ups = LookUps(silent, most=2)
+    resolver = NameResolver(silent, most=2)
     for _ in range(5):
         with pytest.raises(socket.timeout):
-            look_ups.addresses("a.example", 9, soon())
+            resolver.addresses("a.example", 9, soon())
     with pytest.raises(socket.timeout):
-        look_ups.addresses("b.example", 9, soon())
+        resolver.addresses("b.example", 9, soon())
     with pytest.raises(OSError, match="2 look-ups of names hang"):
-        look_ups.addresses("c.example", 9, late())
+        resolver.addresses("c.example", 9, late())
     assert silent.asked == ["a.example", "b.example"]
     silent.go.set()
     for name in ("a.example", "b.example", "c.example"):
-        assert look_ups.addresses(name, 9, late()) == [WAY]
+        assert resolver.addresses(name, 9, late()) == [WAY]
 
 
 def test_an_answer_that_came_too_late_serves_the_next_one(silent):
-    look_ups = LookUps(silent)
+    resolver = NameResolver(silent)
     with pytest.raises(socket.timeout):
-        look_ups.addresses("a.example", 9, soon())
+        resolver.addresses("a.example", 9, soon())
     silent.go.set()
     assert silent.answered.acquire(timeout=PATIENCE_S)
-    assert look_ups.addresses("a.example", 9, late()) == [WAY]
+    assert resolver.addresses("a.example", 9, late()) == [WAY]
     assert silent.asked == ["a.example"]
-    assert look_ups.addresses("a.example", 9, late()) == [WAY]
+    assert resolver.addresses("a.example", 9, late()) == [WAY]
     assert silent.asked == ["a.example"] * 2  # and only the next one: addresses change
 
 
@@ -95,7 +95,7 @@ def test_a_name_without_an_address_is_an_error_of_the_connection(answer, error):
     server = NameServer(answer, error)
     server.go.set()
     with pytest.raises(OSError, match="no address|not known|could not be looked up"):
-        LookUps(server).addresses("a.example", 9, late())
+        NameResolver(server).addresses("a.example", 9, late())
 
 
 def test_the_next_address_is_tried(monkeypatch):
@@ -107,13 +107,13 @@ def test_the_next_address_is_tried(monkeypatch):
         ways = [WAY[:4] + (each.getsockname(),) for each in (nobody, listener)]
         server = NameServer([(9999, *WAY[1:]), *ways])
         server.go.set()
-        connection = open_socket("a.example", 9, late(), LookUps(server))
+        connection = open_socket("a.example", 9, late(), NameResolver(server))
         assert connection.getpeername() == listener.getsockname()
         connection.close()
         server = NameServer(ways[:1])
         server.go.set()
         with pytest.raises(ConnectionRefusedError):
-            open_socket("a.example", 9, late(), LookUps(server))
+            open_socket("a.example", 9, late(), NameResolver(server))
 
 
 def test_no_address_takes_all_of_the_time():
@@ -130,7 +130,7 @@ def test_no_address_takes_all_of_the_time():
     original, socket.socket = socket.socket, Way
     try:
         with pytest.raises(socket.timeout):
-            open_socket("a.example", 9, Deadline.after(8), LookUps(server))
+            open_socket("a.example", 9, Deadline.after(8), NameResolver(server))
     finally:
         socket.socket = original
     assert given == [pytest.approx(8 / left, rel=0.1) for left in (4, 3, 2, 1)]

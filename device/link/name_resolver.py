@@ -1,8 +1,8 @@
-"""Opens a connection to a host's name within a deadline, however long the name server takes.
+"""Looks up a host's name and connects to it within a deadline, however long the name server takes.
 
-The system's look-up (getaddrinfo) cannot be given a time-out: while a name server is silent it blocks for half a minute.
-So it runs in a thread that whoever asked leaves behind at his deadline. Those who ask for the same name share one look-up,
-and only so many names are looked up at a time, so that threads that hang do not pile up.
+The system's look-up (getaddrinfo) has no time-out: it blocks for half a minute while a name server is silent. So it runs in a
+thread of its own, which the caller leaves behind at its deadline. Callers that ask for the same name share one look-up, and
+the number of look-ups at a time is bounded, so that threads that hang do not pile up.
 """
 
 import socket
@@ -12,28 +12,28 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from device.link.deadline import Deadline, clock
 
 MOST = 4
-KEPT_S = 30.0  # what came too late for those who asked is good for the next one
+KEPT_S = 30.0  # a result that came too late for its callers serves the next one for so long
 
-Found = List[Tuple[Any, ...]]
-"""What getaddrinfo gives: family, type, protocol, name and address of each way to a host."""
+Addresses = List[Tuple[Any, ...]]
+"""The result of getaddrinfo: family, type, protocol, name and address of each way to a host."""
 
 
 class _LookUp:
-    """One that is under way, or has ended."""
+    """A look-up that is under way or has ended."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
         self.ended_s = 0.0
-        self.found: Found = []
+        self.addresses: Addresses = []
         self.error: Optional[OSError] = None
 
 
-class LookUps:
-    """Looks names up.
+class NameResolver:
+    """Looks names up in threads.
 
     Args:
-        getaddrinfo: blocks for as long as it likes.
-        most: look-ups under way at a time.
+        getaddrinfo: the system's function, which may block for any time.
+        most: the number of look-ups that may be under way at a time.
     """
 
     def __init__(self, getaddrinfo: Callable[..., Any] = socket.getaddrinfo, most: int = MOST) -> None:
@@ -42,12 +42,11 @@ class LookUps:
         self._lock = threading.Lock()
         self._under_way: Dict[Tuple[str, int], _LookUp] = {}
 
-    def addresses(self, host: str, port: int, deadline: Deadline) -> Found:
-        """The ways to a host; at least one.
+    def addresses(self, host: str, port: int, deadline: Deadline) -> Addresses:
+        """The ways to a host, at least one.
 
         Args:
-            host: an address, or a name in ASCII.
-            deadline: for this look-up.
+            host: an IP address, or a name in ASCII.
 
         Raises:
             OSError: there is none, the deadline came first (socket.timeout), or too many look-ups hang.
@@ -55,7 +54,7 @@ class LookUps:
         try:
             return list(self._getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
         except socket.gaierror:
-            pass  # no address, but a name
+            pass  # not an address but a name
         key = (host, port)
         look_up = self._started(key)
         if not look_up.ended.wait(deadline.remaining_s()):
@@ -65,10 +64,10 @@ class LookUps:
                 del self._under_way[key]
         if look_up.error is not None:
             raise look_up.error
-        return look_up.found
+        return look_up.addresses
 
     def _started(self, key: Tuple[str, int]) -> _LookUp:
-        """The look-up of a name that is under way, or has ended a moment ago; else a new one."""
+        """The look-up of a name that is under way or has just ended; otherwise a new one."""
         with self._lock:
             look_up = self._under_way.get(key)
             if look_up is not None and not self._is_old(look_up):
@@ -91,8 +90,8 @@ class LookUps:
 
     def _run(self, look_up: _LookUp, host: str, port: int) -> None:
         try:
-            look_up.found = list(self._getaddrinfo(host, port, 0, socket.SOCK_STREAM))
-            if not look_up.found:
+            look_up.addresses = list(self._getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+            if not look_up.addresses:
                 look_up.error = OSError("the name {} has no address".format(host))
         except OSError as error:
             look_up.error = error
@@ -102,26 +101,27 @@ class LookUps:
         look_up.ended.set()
 
 
-LOOK_UPS = LookUps()
-"""Of this process."""
+RESOLVER = NameResolver()
+"""The resolver of this process."""
 
 
-def open_socket(host: str, port: int, deadline: Deadline, look_ups: LookUps = LOOK_UPS) -> socket.socket:
-    """Connect to the first of a host's addresses that answers. With several, none may take all of the time.
+def open_socket(host: str, port: int, deadline: Deadline, resolver: Optional[NameResolver] = None) -> socket.socket:
+    """Connect to the first of a host's addresses that answers. Where there are several, none may take all of the time.
 
     Args:
         deadline: for looking the name up and connecting together.
+        resolver: None for the resolver of this process.
 
     Raises:
         OSError: none could be reached in time.
     """
-    ways = look_ups.addresses(host, port, deadline)
+    addresses = (resolver or RESOLVER).addresses(host, port, deadline)
     last: OSError = socket.timeout("timed out")
-    for number, (family, kind, protocol, _, address) in enumerate(ways):
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
         connection = None
         try:
             connection = socket.socket(family, kind, protocol)
-            connection.settimeout(deadline.remaining_s() / (len(ways) - number))
+            connection.settimeout(deadline.remaining_s() / (len(addresses) - number))
             connection.connect(address)
             return connection
         except OSError as error:
