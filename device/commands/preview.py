@@ -36,8 +36,9 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_session_arguments(parser)
-    parser.set_defaults(payload=FP32)  # traffic is compared: the same form for all frames, unless another is chosen
+    add_session_arguments(
+        parser, payload=FP32
+    )  # traffic is compared: one form for all frames, unless another is chosen
     add_camera_arguments(parser, defq="off")  # the page has a switch for it, and the story begins without
     add = parser.add_argument
     add(

@@ -29,8 +29,8 @@ SOURCES_HELP = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True) -> None:
-    """Options of every command that decides on frames, but for the source."""
+def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True, payload: str = AUTO) -> None:
+    """Options of every command that decides on frames, but for the source. ``payload``: the form by default."""
     add = parser.add_argument
     add("--bundle", required=bundle_required, metavar="DIR", help="folder or .tar.gz made by python -m export bundle")
     add("--host", metavar="URL", help="http://HOST:PORT of python -m host serve; without it the device answers alone")
@@ -42,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True)
     add("--threads", type=whole(0, 1024), default=0, metavar="N", help="of ONNX Runtime (default: cores, at most 4)")
     add("--connections", type=whole(1, 256), default=4, metavar="N",
         help="frames on their way to the host at once (default 4); with 1 files are decided one frame at a time")  # fmt: skip
-    add("--payload", choices=PAYLOADS, default=AUTO,
+    add("--payload", choices=PAYLOADS, default=payload,
         help="what frames go to the host as: fp32 and uint8 activations, or the DCT coefficients of frames behind DefQ, from "
-             "which it computes the head again (default auto: the fastest that it takes, measured as frames go)")  # fmt: skip
+             "which it computes the head again; auto is the fastest that it takes, measured as frames go (default {})".format(payload))  # fmt: skip
     add(
         "--timeout-ms",
         type=decimal(1, 3600000),
