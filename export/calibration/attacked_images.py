@@ -1,6 +1,7 @@
-"""Images under an attack that is given by name, and what a network answers for images.
+"""Images under an attack that is given by its name, and the scores of images.
 
-Crafting takes minutes to hours; what was made once is read back from the cache (export/attacks/crafting.py).
+Crafting takes minutes to hours. Images and scores that were made before are read back from the cache
+(export/attacks/crafting.py).
 """
 
 import re
@@ -29,17 +30,18 @@ from export.networks.weights import to_tensor
 
 PER_SAMPLE = {"linf": DeepSlothLinf(), "l2": DeepSlothL2(), "l1": DeepSlothL1(), "grey": GreyLinf()}
 UNIVERSAL = ("universal", "class-universal")
-UNIVERSAL_IMAGES = 500  # calibration images that universal perturbations are learned on
-DRAWS = 4  # random choices a gradient is averaged over, against randomised defences
+UNIVERSAL_IMAGES = 500  # number of calibration images that a universal perturbation is learned on
+DRAWS = 4  # number of random choices that a gradient is averaged over, against a randomised defence
 FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adaptive:ITERATIONS, adaptive:ITERATIONS@EXIT"
 SAMPLES, SLOW_SAMPLES = 600, 50
 """Number of calibration images that are attacked with L-inf, and with L2 or L1, which take 18 and 8 times as long."""
 
 
 def scores_of(model: CalibratedModel, images: Tensor) -> ExitScores:
-    """``score``, read back where these very images were seen before: reports go on where they were stopped.
+    """``cost.score``, read back where the same images were scored before, so that a report that was stopped can go on.
 
-    images: float32 (n, 3, h, w) in [0, 1].
+    Args:
+        images: float32 (n, 3, h, w) in [0, 1].
     """
 
     def build(_seed: int) -> Tensor:
@@ -50,14 +52,20 @@ def scores_of(model: CalibratedModel, images: Tensor) -> ExitScores:
 
 
 def attacked(attack: str, model: CalibratedModel, data: Dataset, images: Images, defence: Defence) -> Tensor:
-    """``images`` under ``attack``, float32 (n, 3, h, w) in [0, 1], from the cache where they were made before.
+    """``images`` under an attack, read back where they were attacked before.
 
     Args:
-        attack: one of FORMS. Universal forms learn on calibration images; adaptive ones know ``defence``; with an exit,
-            from 1, they spend nothing on the classifiers from there on, which makes them stronger against those before.
+        attack: one of FORMS. Universal attacks learn on calibration images. Adaptive attacks know ``defence``. An adaptive
+            attack with an exit, from 1, leaves out the classifiers from this exit on, which makes it stronger against the
+            classifiers before it.
+        data: its calibration images are learned on.
+        images: those to attack.
+
+    Returns:
+        float32 (n, 3, h, w) in [0, 1].
 
     Raises:
-        UsageError: no such attack or exit, or an adaptive attack on a defence that has no gradient.
+        UsageError: there is no such attack or exit, or the attack is adaptive and the defence has no gradient.
     """
     check_attack(attack, model, defence)
     clean = to_tensor(images.pixels)
@@ -79,10 +87,10 @@ def attacked(attack: str, model: CalibratedModel, data: Dataset, images: Images,
 
 
 def check_attack(attack: str, model: CalibratedModel, defence: Defence) -> None:
-    """Say what stands against ``attacked``, which may take hours, at once.
+    """Check the arguments of ``attacked`` before any work is done, because crafting may take hours.
 
     Raises:
-        UsageError: no such attack or exit, or an adaptive attack on a defence that has no gradient.
+        UsageError: there is no such attack or exit, or the attack is adaptive and the defence has no gradient.
     """
     if attack in ("clean", *PER_SAMPLE, *UNIVERSAL):
         return
@@ -94,7 +102,7 @@ def check_attack(attack: str, model: CalibratedModel, defence: Defence) -> None:
 
 
 class _Adaptive(NamedTuple):
-    """last: the exit, from 1, from which on nothing is spent; None: the attack is on all exits."""
+    """An adaptive attack. last: the exit, from 1, from which on classifiers are left out; None: all are attacked."""
 
     iterations: int
     last: int | None

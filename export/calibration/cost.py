@@ -1,4 +1,4 @@
-"""What calibration images tell of a network: cost and accuracy of every exit, thresholds for a relative accuracy drop."""
+"""Cost and accuracy of every exit of a network, and thresholds for a relative accuracy drop (RAD)."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,21 @@ THRESHOLD_GRID = np.round(np.arange(0.0, 1.0001, 0.01), 2)
 
 
 class ExitScores(NamedTuple):
-    """confidences: float32 (exits, images), maximum of the softmax; classes: int64 (exits, images), its argmax."""
+    """What every exit answers for images.
+
+    confidences: float32 (exits, images), the maximum of the softmax. classes: int64 (exits, images), its argmax.
+    """
 
     confidences: np.ndarray
     classes: np.ndarray
 
 
 class OperatingPoint(NamedTuple):
-    """A threshold and what it gives on the images it was chosen on."""
+    """A threshold and what it gives on the images on which it was measured.
+
+    threshold: in [0, 1]; the mean where images have thresholds of their own. accuracy: of the early exits. mean_cost: mean
+    relative cost. efcy, t3_er: device/loop/exits.py.
+    """
 
     threshold: float
     accuracy: float
@@ -35,8 +42,12 @@ class OperatingPoint(NamedTuple):
 
 
 def relative_costs(network: SDN) -> list[float]:
-    """Multiply-accumulates needed to leave at each exit (its own classifier and the earlier ones included), divided by
-    those of the whole network. float (exits,), ascending, the last 1.0."""
+    """Relative cost of every exit: the multiply-accumulates that are needed to leave there, its own classifier and the
+    earlier classifiers included, divided by those of the whole network.
+
+    Returns:
+        One number for each exit, ascending, the last 1.0.
+    """
     counts: dict[nn.Module, int] = {}
 
     def count(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
@@ -88,7 +99,14 @@ def exit_accuracies(scores: ExitScores, labels: np.ndarray) -> list[float]:
 
 
 def early_exit(scores: ExitScores, threshold: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 0-based exit and the predicted class of every image, both int64 (images,)."""
+    """Where images leave at a threshold, and what they are classified as there.
+
+    Args:
+        threshold: in [0, 1], one for all images or float (images,).
+
+    Returns:
+        The 0-based exit and the predicted class of every image, both int64 (images,).
+    """
     exits = first_confident(scores.confidences, threshold)
     return exits, scores.classes[exits, np.arange(len(exits))]
 
@@ -96,7 +114,13 @@ def early_exit(scores: ExitScores, threshold: float | np.ndarray) -> tuple[np.nd
 def operating_point(
     scores: ExitScores, labels: np.ndarray, costs: list[float], threshold: float | np.ndarray
 ) -> OperatingPoint:
-    """What ``threshold``, one for all images or one an image, gives on images with these scores and labels."""
+    """What a threshold gives on images.
+
+    Args:
+        labels: int (images,), the true classes.
+        costs: relative cost of every exit in ``scores``.
+        threshold: in [0, 1], one for all images or float (images,).
+    """
     exits, classes = early_exit(scores, threshold)
     return OperatingPoint(
         float(np.mean(threshold)),
@@ -110,8 +134,16 @@ def operating_point(
 def rad_threshold(
     scores: ExitScores, labels: np.ndarray, costs: list[float], drop_percent: float, grid: np.ndarray = THRESHOLD_GRID
 ) -> OperatingPoint:
-    """RAD r %: the threshold of ``grid`` with the lowest mean cost whose early-exit accuracy is at least
-    (1 - r/100) x the accuracy of the final classifier. Where none reaches it, the highest threshold."""
+    """The threshold for a relative accuracy drop of r percent: of those in ``grid`` whose early-exit accuracy is at least
+    (1 - r / 100) x the accuracy of the final classifier, the one with the lowest mean cost. Where no threshold reaches this
+    accuracy, the highest one.
+
+    Args:
+        labels: int (images,), the true classes of calibration images.
+        costs: relative cost of every exit.
+        drop_percent: r.
+        grid: thresholds to choose from, ascending.
+    """
     floor = (1 - drop_percent / 100) * float((scores.classes[-1] == labels).mean())
     points = [operating_point(scores, labels, costs, float(threshold)) for threshold in grid]
     accurate = [point for point in points if point.accuracy >= floor] or points[-1:]

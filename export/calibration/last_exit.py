@@ -1,9 +1,9 @@
-"""The last exit: a frame that has not left by then leaves there, however unsure.
+"""The last exit: a network that ends at an earlier exit than its final classifier.
 
-Shallow-Deep Networks overthink (Kaya et al. 2019): their final classifier is hardly more accurate than some exits before it,
-and yet that is where a slow-down attack sends every frame. A network that ends at an earlier exit costs clean frames next to
-nothing and bounds what any attacker can make of a frame, whatever they know. What the bound does not do: keep frames on
-the device, or make answers right.
+Shallow-Deep Networks overthink (Kaya et al. 2019): their final classifier is hardly more accurate than some of the exits
+before it. A slow-down attack nevertheless sends every frame to the final classifier. In a network that ends at an earlier
+exit, every frame leaves there at the latest, whatever its confidence. Clean frames lose very little accuracy, and no attack
+can make a frame cost more. The bound neither keeps frames on the device nor makes their answers right.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from export.calibration.cost import ExitScores, OperatingPoint, early_exit, oper
 from export.networks.sdn import SDN
 
 LOSS = {5: 0.011, 10: 0.009}
-"""Accuracy that clean calibration images may lose to it at each RAD: what reports/README.md found to be needed there."""
+"""Accuracy that clean calibration images may lose to the last exit, for each RAD in percent (found in reports/README.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +47,19 @@ class LastExit:
 
 
 def up_to(scores: ExitScores, last: int) -> ExitScores:
-    """Scores of the first ``last`` exits alone: the last of them answers for every image that is left."""
+    """The scores of a network that ends at exit ``last``, from 1, which answers for every image that has not left before."""
     return ExitScores(scores.confidences[:last], scores.classes[:last])
 
 
 def earliest_last_exit(scores: ExitScores, labels: np.ndarray, threshold: float, rad: int) -> int:
-    """The first exit, from 1, at which all images may be made to leave: they lose at most LOSS of their accuracy by it.
-    Not exit 1, so that a device and a host still have one each.
+    """The earliest exit, from 1, at which a network can end so that images lose at most LOSS of their accuracy. It is at least
+    exit 2, so that the device and the host have one exit each.
 
     Args:
         scores: of clean calibration images.
-        labels: int (images,).
-        threshold: that of ``rad``.
+        labels: int (images,), the true classes.
+        threshold: the threshold for ``rad``.
+        rad: relative accuracy drop in percent.
     """
 
     def accuracy(seen: ExitScores) -> float:
@@ -98,7 +99,8 @@ def _measured(
 
 
 def ending_at(network: SDN, last: int) -> SDN:
-    """``network`` up to exit ``last``, from 1, whose classifier becomes the final one. The modules are shared."""
+    """``network`` up to exit ``last``, from 1, whose classifier becomes the final one. The modules are shared with
+    ``network``."""
     end = nn.Sequential(network.blocks[last - 1], network.ics[last - 1])
     blocks, ics = list(network.blocks)[: last - 1], list(network.ics)[: last - 1]
     return SDN(network.stem, blocks, ics, end, network.input_shape).eval()

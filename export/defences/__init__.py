@@ -1,4 +1,4 @@
-"""Defences by name: what stands between a frame and the network."""
+"""Defences by their name: what is done to a frame before the network."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,7 @@ FORMS = (
     "none, defq, gated, searched, defq:LOW-HIGH, flat, transposed, flat:STEP, defq*SCALE, moving-grid, moving-grid+scale, "
     "distillation, jpeg:QUALITY, bits:BITS, median, gaussian:SIGMA, resizing, resizing:SHARE"
 )
-SPREAD = 0.5  # moving-grid+scale: all steps times 1/1.5 to 1.5
+SPREAD = 0.5  # of moving-grid+scale: all steps are multiplied by a factor between 1 / 1.5 and 1.5
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Defence:
     """A defence of single frames.
 
     Args:
-        name: as the command line and the reports say it.
-        frame: uint8 (h, w, 3) and a source of random numbers -> uint8 (h, w, 3).
-        quantiser: the same with gradients, where there is such a form; adaptive attacks need it.
-        identity: name and settings, for caches.
-        gate: which frames it treats, where that is not all of them.
+        name: on the command line and in reports.
+        frame: treats a frame, uint8 (h, w, 3), with a source of random numbers, and returns uint8 (h, w, 3).
+        quantiser: the same with gradients, which adaptive attacks need; None where there is no such form.
+        identity: name and settings, under which attacked images are cached.
+        gate: decides which frames are treated; None: all of them.
     """
 
     name: str
@@ -46,24 +46,31 @@ class Defence:
     gate: Gate | None = None
 
     def pixels(self, images: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Defend uint8 (n, h, w, 3), frame by frame."""
+        """Treat frames, uint8 (n, h, w, 3), one after the other. ``seed`` is that of the random numbers."""
         generator = np.random.default_rng(seed)
         return np.stack([self.frame(each, generator) for each in images])
 
     def thresholds(self, images: np.ndarray, rad: int, threshold: float) -> float | np.ndarray:
-        """The threshold for frames uint8 (n, h, w, 3) as they come in: ``threshold``, or what a gate makes of it for
-        each frame, float (n,)."""
+        """The threshold for frames before they are treated, uint8 (n, h, w, 3).
+
+        Args:
+            rad: relative accuracy drop in percent.
+            threshold: the network's threshold for it.
+
+        Returns:
+            ``threshold``; behind a gate the threshold of each frame, float (n,).
+        """
         if self.gate is None:
             return threshold
         stages = [self.gate.stage_for(frame) for frame in images]
         return np.array([threshold if stage is None else stage.thresholds[rad] for stage in stages])
 
     def __call__(self, images: Tensor, eight_bit: bool = True) -> Tensor:
-        """Defend float32 (n, 3, h, w) in [0, 1].
+        """Treat images, float32 (n, 3, h, w) in [0, 1], and return the same shape and range.
 
         Args:
-            eight_bit: round the images to 8 bits first, as a camera or a file delivers them. Else the values go on
-                as they are; defences that only know 8 bits still round them.
+            eight_bit: round the images to 8 bits first, as a camera or a file delivers them. Otherwise the values stay as
+                they are, but defences that only work on 8 bits round them nevertheless.
         """
         if not eight_bit and self.name == "none":
             return images
@@ -73,10 +80,14 @@ class Defence:
 
 
 def defence_named(name: str, table: TableFile | None = None) -> Defence:
-    """The defence that ``name`` says, with ``table`` where it is one of DefQ's.
+    """The defence of a name, as FORMS lists them.
+
+    Args:
+        table: the table file of the network, for the defences that are built from it.
 
     Raises:
-        UsageError: no such defence, or one that needs a table, or a part of it, which is not there.
+        UsageError: there is no such defence, or it needs a table, or a part of the table file, that is absent.
+        DataError: the table file has no mean ratios to bake another table from.
     """
     for pattern, build in _FORMS.items():
         found = re.fullmatch(pattern, name)
@@ -87,12 +98,12 @@ def defence_named(name: str, table: TableFile | None = None) -> Defence:
 
 
 def table_defence(name: str, table: np.ndarray) -> Defence:
-    """DefQ with any table, float (8, 8)."""
+    """DefQ with any table, (8, 8)."""
     return Defence(name, frames.quantisation(table), BlockQuantiser(table), f"table {table.tolist()}")
 
 
 def _learned(build: Callable[..., Defence]) -> Callable[..., Defence]:
-    """A defence that is built from the table of the network."""
+    """Makes ``build`` refuse to go on where the network has no table."""
 
     def checked(name: str, table: TableFile | None, *settings: str | None) -> Defence:
         if table is None:
@@ -112,7 +123,7 @@ def _moving_grid(name: str, table: TableFile, scale: str | None) -> Defence:
 
 
 def gated(name: str, gate: Gate) -> Defence:
-    """DefQ for the frames that a noise gate finds, with its tables."""
+    """DefQ for the frames that a noise gate finds, with the tables of its stages."""
     quantise = {stage.level: DefQ(stage.table) for stage in gate.stages()}
 
     def defend(frame: np.ndarray, _: np.random.Generator) -> np.ndarray:
@@ -123,21 +134,22 @@ def gated(name: str, gate: Gate) -> Defence:
         name,
         defend,
         BlockQuantiser(gate.table),
-        f"table {gate.table.tolist()}",  # an attacker has to expect that the gate finds the frame
+        f"table {gate.table.tolist()}",  # the attacker has to expect that the gate finds the frame
         gate,
     )
 
 
 def gated_until(name: str, table: TableFile, rad: int, last: int) -> Defence:
-    """``gated`` for a network that ends at exit ``last`` for ``rad``."""
+    """``gated`` before a network that ends at exit ``last``, from 1, for ``rad``: with the gate that was calibrated for it
+    where there is one."""
     return gated(name, table.ending_at(rad, last).own_gate().gate())
 
 
 def _in(name: str, text: str, least: float, most: float) -> float:
-    """The number in a defence's name.
+    """The number in the name of a defence.
 
     Raises:
-        UsageError: it is none, or out of range.
+        UsageError: it is no number from ``least`` to ``most``.
     """
     try:
         return decimal_number(text, least, most)

@@ -1,4 +1,4 @@
-"""Defences that a user could pick instead of DefQ, each on one frame: uint8 (h, w, 3) RGB in, the same out."""
+"""Defences of one frame, uint8 (h, w, 3) in RGB, which return the same shape: DefQ, and those that it is compared with."""
 
 from collections.abc import Callable
 
@@ -22,8 +22,12 @@ def quantisation(table: np.ndarray) -> FrameDefence:
 
 
 def random_quantisation(table: np.ndarray, spread: float) -> FrameDefence:
-    """DefQ with the grid of blocks at a random place for every frame, and all steps times a random factor between
-    1 / (1 + spread) and 1 + spread."""
+    """DefQ whose grid of blocks begins at a random place in every frame, and whose steps are all multiplied by a random factor
+    between 1 / (1 + spread) and 1 + spread.
+
+    Args:
+        table: quantisation steps, (8, 8).
+    """
     levels = [DefQ(np.maximum(table * (1 + spread) ** (level / 4), 1)) for level in range(-4, 5)]
 
     def defend(frame: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -36,7 +40,7 @@ def random_quantisation(table: np.ndarray, spread: float) -> FrameDefence:
 
 
 def jpeg(quality: int) -> FrameDefence:
-    """A round trip through libjpeg-turbo as OpenCV calls it (chroma halved in both directions)."""
+    """JPEG compression and decompression by libjpeg-turbo, as OpenCV calls it, with chroma halved in both directions."""
 
     def defend(frame: np.ndarray, _: np.random.Generator) -> np.ndarray:
         packed = cv2.imencode(".jpg", frame[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
@@ -55,17 +59,18 @@ def bit_depth(bits: int) -> FrameDefence:
 
 
 def median(size: int) -> FrameDefence:
-    """Feature squeezing (Xu et al., NDSS 2018): median of size x size pixels."""
+    """Feature squeezing (Xu et al., NDSS 2018): the median of size x size pixels."""
     return lambda frame, _: cv2.medianBlur(frame, size)
 
 
 def gaussian(sigma: float) -> FrameDefence:
-    """Gaussian blur, 3 x 3."""
+    """Gaussian blur with a kernel of 3 x 3 pixels; ``sigma`` in pixels."""
     return lambda frame, _: cv2.GaussianBlur(frame, (3, 3), sigma)
 
 
 def random_resizing(smallest: float) -> FrameDefence:
-    """Xie et al., ICLR 2018: shrink by a random factor of at least ``smallest``, pad with zeros at a random place."""
+    """Random resizing (Xie et al., ICLR 2018): shrink by a random factor of at least ``smallest``, and place the result at random
+    on a black frame of the old size."""
 
     def defend(frame: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         height, width = frame.shape[:2]

@@ -1,6 +1,7 @@
-"""DefQ and its variants on batches, with gradients: what an adaptive attacker differentiates and a table search tunes.
+"""DefQ and its variants on batches, with gradients: for adaptive attackers, who need them, and for the table search.
 
-On 8-bit images ``BlockQuantiser(table)`` gives what device.quantization.DefQ gives, but for rounding ties.
+On 8-bit images ``BlockQuantiser(table)`` gives the same pixels as DefQ on the device (device/defence/defq.py), except for
+ties in rounding.
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,10 @@ def straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class BlockQuantiser:
-    """Quantises the 8 x 8 DCT coefficients of images; the rounding's gradient is taken as 1 (BPDA).
+    """Quantises the 8 x 8 DCT coefficients of images. The gradient of the rounding is taken as 1 (BPDA, Athalye et al. 2018).
 
     Args:
-        tables: steps in units of pixels 0..255, float (8, 8) for all channels or (3, 8, 8) for each its own.
+        tables: steps in units of pixels 0..255, (8, 8) for all channels, or (3, 8, 8) with one table for each channel.
         ycbcr: quantise in YCbCr instead of RGB.
         moving_grid: start the grid of blocks at a random place for every call.
         spread: scale all steps by a random factor between 1 / (1 + spread) and 1 + spread for every call.
@@ -41,9 +42,14 @@ class BlockQuantiser:
         return self.moving_grid or self.spread > 0
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """float32 (n, 3, h, w) in [0, 1] -> the same shape, whole numbers / 255.
+        """Quantise images.
 
-        ``generator`` draws the random choices, one for the batch; without it torch's own does.
+        Args:
+            images: float32 (n, 3, h, w) in [0, 1].
+            generator: source of the random choices, which are the same for the whole batch; None: torch's own.
+
+        Returns:
+            The same shape, in whole numbers / 255.
         """
         height, width = images.shape[2:]
         top, left = torch.randint(BLOCK, (2,), generator=generator).tolist() if self.moving_grid else (0, 0)

@@ -1,4 +1,4 @@
-"""DefQ side by side with what a user could pick instead, and the frontiers: what each defence restores for what it costs."""
+"""Compares DefQ with other defences, and draws frontiers: what a defence restores against what it costs clean frames."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -39,7 +39,7 @@ SIZES = ((32, 32), (480, 640))
 
 
 def compare(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Rows:
-    """Every contender on the same frames with the same thresholds. images: test images for each attack."""
+    """Every contender on the same frames with the same thresholds. images: number of test images for each attack."""
     rows: Rows = []
     for name in models:
         model = shipped_model(name)
@@ -50,7 +50,7 @@ def compare(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> R
 
 
 def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
-    """Every family of defences from weak to strong, clean and under L-inf."""
+    """Every family of defences from weak to strong, on clean frames and under L-inf. images: number of test images."""
     rows: Rows = []
     for name in models:
         model = shipped_model(name)
@@ -66,18 +66,20 @@ def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
 
 
 def attackers(images: Mapping[int, int]) -> dict[str, int]:
-    """Attackers who know less than DeepSloth (one perturbation for all images, or for a class), as much, or the defence
-    too; and one who changes all channels alike, unseen by the gate. With the number of test images for each.
+    """The attackers of the adaptive report, with the number of test images for each. They know less than DeepSloth (one
+    perturbation for all images, or for each class), as much as DeepSloth, or the defence too. One changes all colour channels
+    alike, which the noise gate does not see.
 
     Args:
-        images: by number of steps of the adaptive attack; the others get the largest number.
+        images: for each number of steps of the adaptive attack the number of test images. The other attackers get the
+            largest of these.
     """
     others = dict.fromkeys(("clean", "universal", "class-universal", "linf", "grey"), max(images.values()))
     return {**others, **{f"adaptive:{steps}": count for steps, count in images.items()}}
 
 
 def adapt(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Rows:
-    """Each defence under each of ``attackers``. images: test images for each."""
+    """Each defence under each of ``attackers``. images: number of test images for each."""
     rows: Rows = []
     for name in models:
         model = shipped_model(name)
@@ -88,7 +90,7 @@ def adapt(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Row
 
 
 def times(names: tuple[str, ...] = CONTENDERS, model: str = "vgg16") -> dict[str, dict[str, float]]:
-    """Microseconds on one frame of each size, by defence."""
+    """Run time of each defence on one frame of each size, in microseconds."""
     generator, table = np.random.default_rng(0), shipped_table(model)
     found: dict[str, dict[str, float]] = {}
     for height, width in SIZES:
@@ -120,7 +122,7 @@ def comparison_report(rows: Rows, took: dict[str, dict[str, float]], rad: int = 
             found = {
                 row["attack"]: row for row in rows if (row["model"], row["defence"], row["rad"]) == (model, name, rad)
             }
-            if not found:  # rows of an earlier run, which did not know this defence
+            if not found:  # these are rows of an earlier release without this defence
                 continue
             cells = [f"{row['t3_er']:.2f} / {row['efcy']:.2f} / {row['accuracy']:.2f}" for row in found.values()]
             lines.append(
@@ -131,7 +133,7 @@ def comparison_report(rows: Rows, took: dict[str, dict[str, float]], rad: int = 
 
 
 def adaptive_report(rows: Rows, rad: int = 5) -> str:
-    """Markdown: EFCY / accuracy of each defence under attackers who know more and more."""
+    """Markdown: EFCY / accuracy of each defence under attackers who know more and more of it."""
     attacks = list(dict.fromkeys(row["attack"] for row in rows))
     parts = [f"# Attackers by what they know, RAD {rad} %", "", "EFCY / accuracy.", "", reference(rows)]
     for model in dict.fromkeys(row["model"] for row in rows):
@@ -145,8 +147,8 @@ def adaptive_report(rows: Rows, rad: int = 5) -> str:
 
 
 def frontier_points(rows: Rows, model: str, rad: int) -> dict[str, list[dict[str, float]]]:
-    """By family: what clean frames lose in accuracy, and EFCY and accuracy that attacked frames get back, as shares of
-    what clean frames have without a defence."""
+    """The points of the frontier, by family of defences: the accuracy that clean frames lose, and as shares of what clean
+    frames have without a defence the EFCY that they keep and the EFCY and accuracy that attacked frames have."""
     found = {(row["attack"], row["defence"]): row for row in rows if (row["model"], row["rad"]) == (model, rad)}
     base = found["clean", "none"]
     points: dict[str, list[dict[str, float]]] = {}

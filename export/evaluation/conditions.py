@@ -1,4 +1,4 @@
-"""Attacks x defences x thresholds: one row of figures for each."""
+"""The conditions of an evaluation, attack x defence x RAD, each with one row of figures."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -18,9 +18,10 @@ from export.defences import Defence, defence_named, gated_until
 from export.networks.weights import to_tensor
 
 LOOP = "@loop"
-"""A defence's name with this at its end: the same defence, with thresholds calibrated behind it."""
+"""A name of a defence that ends in this stands for the defence with thresholds that are calibrated behind it."""
 LAST = "@last"
-"""With this at its end: the same defence, and frames leave at the RAD's last exit at the latest (export.calibration.last_exit)."""
+"""A name of a defence that ends in this stands for the defence before a network that ends at the last exit for the RAD
+(export/calibration/last_exit.py)."""
 
 
 def evaluate(
@@ -33,18 +34,20 @@ def evaluate(
     eight_bit: bool = True,
     table: TableFile | None = None,
 ) -> list[dict[str, Any]]:
-    """Figures of every combination, JSON-ready.
+    """The figures of every condition, ready for JSON.
 
     Args:
+        data: its calibration images are used where an attack or a threshold is learned.
         images: those to attack and classify.
         attacks, defences: names (export.calibration.attacked_images, export.defences), or defences; a name that ends in ``@loop``
             gets thresholds calibrated behind the defence, one that ends in ``@last`` has frames leave at the last exit.
-        eight_bit: attacked images are rounded to 8 bits, as a camera or a file delivers them.
-        table: the one that DefQ takes, if not the model's own.
+        rads: relative accuracy drops in percent.
+        eight_bit: round attacked images to 8 bits, as a camera or a file delivers them.
+        table: the table of DefQ; None: the one of the model.
 
     Raises:
-        UsageError: no such attack or defence, one that cannot stand against the other, or a last exit or a gate that was
-            not calibrated for a RAD; all before anything is crafted.
+        UsageError: there is no such attack or defence, the attack cannot be run on the defence, or a last exit or a gate is
+            not calibrated for one of the RADs. All of this is checked before any image is attacked.
     """
     attacks = tuple(attacks)
     plans = [_plan(each, model, tuple(rads), table or model.table) for each in defences]
@@ -77,7 +80,7 @@ def evaluate(
 
 
 class _Variant(NamedTuple):
-    """A defence for some of the RADs; frames leave at ``last``, from 1, at the latest."""
+    """A defence for some of the RADs, before a network that ends at exit ``last``, from 1."""
 
     defence: Defence
     last: int
@@ -85,7 +88,7 @@ class _Variant(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What a name of a defence asks for. loop: thresholds are calibrated behind it."""
+    """What the name of a defence stands for. loop: whether thresholds are calibrated behind it."""
 
     name: str
     defence: Defence
@@ -94,7 +97,7 @@ class _Plan(NamedTuple):
 
 
 def _plan(asked: str | Defence, model: CalibratedModel, rads: tuple[int, ...], table: TableFile | None) -> _Plan:
-    """table: the one that DefQ takes."""
+    """What ``asked`` stands for. table: the table of DefQ."""
     name = asked if isinstance(asked, str) else asked.name
     plain = name.removesuffix(LAST)
     defence = defence_named(plain.removesuffix(LOOP), table) if isinstance(asked, str) else asked
@@ -113,7 +116,7 @@ def _plan(asked: str | Defence, model: CalibratedModel, rads: tuple[int, ...], t
 
 
 def _until(defence: Defence, model: CalibratedModel, rad: int, table: TableFile | None) -> _Variant:
-    """A defence where frames leave at the last exit for one RAD: the gate of ``table`` has other settings there."""
+    """The defence before a network that ends at the last exit for one RAD. ``table`` may have a gate of its own for it."""
     last = model.last_exit(rad)
     if defence.name == "gated" and table is not None:
         defence = gated_until("gated", table, rad, last)
@@ -121,16 +124,21 @@ def _until(defence: Defence, model: CalibratedModel, rad: int, table: TableFile 
 
 
 def _target(attack: str, model: CalibratedModel, last: int) -> CalibratedModel:
-    """What the attacker looks at: one who knows the defence knows of a last exit too."""
+    """The network that the attacker knows. One who knows the defence also knows where the network ends."""
     return model.up_to_exit(last) if attack.startswith("adaptive") else model
 
 
 def measure(
     scores: ExitScores, labels: np.ndarray, model: CalibratedModel, threshold: float | np.ndarray, rad: int
 ) -> dict[str, Any]:
-    """T3-ER, EFCY, accuracy, mean cost and exit histogram at one threshold, or one an image.
+    """T3-ER, EFCY, accuracy, mean cost and exit histogram at one threshold, ready for JSON.
 
-    scores: of all exits, or of the first ones alone, where images leave at the last of them."""
+    Args:
+        scores: of all exits, or of the first exits where the network ends at the last of these.
+        labels: int (images,), the true classes.
+        threshold: in [0, 1], one for all images or float (images,).
+        rad: relative accuracy drop in percent that the row is about.
+    """
     point = operating_point(scores, labels, model.costs[: len(scores.confidences)], threshold)
     exits, _ = early_exit(scores, threshold)
     kept = {name: round(value, 4) for name, value in point._asdict().items()}
@@ -138,8 +146,8 @@ def measure(
 
 
 def thresholds_behind(defence: Defence, model: CalibratedModel, calibration: Images) -> dict[int, float]:
-    """RAD thresholds with the defence in the loop, from calibration images alone: relative to the accuracy that the
-    final classifier has behind the defence."""
+    """The threshold for each RAD where all images pass through the defence, from calibration images alone. The accuracy drop
+    is relative to the accuracy of the final classifier behind the defence."""
     scores = scores_of(model, to_tensor(defence.pixels(calibration.pixels)))
     points = {rad: rad_threshold(scores, calibration.labels, model.costs, rad) for rad in model.thresholds}
     return {rad: point.threshold for rad, point in points.items()}

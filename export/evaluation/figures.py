@@ -1,4 +1,4 @@
-"""The paper's Figures 2, 4, 5 and 6 from our weights, and the frontier."""
+"""Figures 2, 4, 5 and 6 of the paper, drawn with our weights, and the frontier."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,11 +29,11 @@ SPLIT = 3
 
 
 def attacked_forms(model: CalibratedModel, data: Dataset, count: int, file: Path, rad: int = 5) -> None:
-    """Figure 2: one image and its three attacked forms with the exit that each reaches.
+    """Figure 2: one image and its three attacked forms, with the exit that each reaches.
 
-    The image is the first of ``count`` test images that leaves on the device unharmed, but under none of the attacks (the
-    very first where there is none such). CIFAR-10's images are not ours to give away: this picture stays on the machine
-    that drew it.
+    The image is the first of ``count`` test images that leaves on the device when it is clean, but under none of the attacks.
+    Where there is no such image, it is the first of all. The licence of CIFAR-10 does not let us publish its images, so that
+    this picture stays on the machine that drew it.
     """
     images = data.test.take(count)
     threshold = model.thresholds[rad]
@@ -77,8 +77,11 @@ def heat_maps(models: Sequence[str], file: Path) -> None:
 
 
 def confidence_bars(model: CalibratedModel, data: Dataset, file: Path, rad: int = 5) -> None:
-    """Figure 5: what the last exit on the device says of one image: clean, attacked, defended. The image is the first
-    test image that is sure there clean and defended, but not attacked (the very first where there is none such)."""
+    """Figure 5: the confidences of the last exit on the device for one image, clean, attacked and defended.
+
+    The image is the first test image whose confidence reaches the threshold there when it is clean and when it is defended,
+    but not when it is attacked. Where there is no such image, it is the first of all.
+    """
     images = data.test.take(100)
     none, defq = defence_named("none"), defence_named("defq", model.table)
     harmed = attacked("linf", model, data, images, none)
@@ -129,7 +132,7 @@ def exit_histograms(rows: Sequence[dict[str, Any]], models: Sequence[str], file:
 
 
 def frontier(rows: Sequence[dict[str, Any]], models: Sequence[str], file: Path, rad: int = 5) -> None:
-    """EFCY and accuracy restored under L-inf against the accuracy that clean frames lose, as the strength sweeps."""
+    """EFCY and accuracy restored under L-inf, against the accuracy that clean frames lose, for every strength of a defence."""
     figure, panels = plt.subplots(
         2, len(models), figsize=(4.6 * len(models), 7.2), constrained_layout=True, squeeze=False
     )

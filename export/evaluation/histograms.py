@@ -26,14 +26,14 @@ DEVICE, HOST = "#2a9d8f", "#e76f51"
 
 
 def exit_histograms(report: dict[str, Any], file: Path) -> None:
-    """The share of frames that leave at each exit, one panel a condition, as Figure 6 of the paper.
+    """Draw the share of frames that leave at each exit, with one panel for each condition, as in Figure 6 of the paper.
 
     Args:
         report: as written to demo/report.json.
         file: PNG to write.
     """
-    figure, grid = plt.subplots(2, 3, figsize=(12, 6.4), sharey=True, constrained_layout=True)
-    panels = grid.ravel()
+    figure, rows = plt.subplots(2, 3, figsize=(12, 6.4), sharey=True, constrained_layout=True)
+    panels = rows.ravel()
     split = report["split"]
     for panel, (name, title) in zip(panels, TITLES.items(), strict=True):
         condition = report["conditions"][name]
@@ -47,7 +47,7 @@ def exit_histograms(report: dict[str, Any], file: Path) -> None:
         )
         panel.set_xlabel("exit")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for panel in grid[:, 0]:
+    for panel in rows[:, 0]:
         panel.set_ylabel("share of frames")
     bars = [Rectangle((0, 0), 1, 1, color=colour) for colour in (DEVICE, HOST)]
     panels[-1].legend(bars, ["left on the device", "sent to the host"], frameon=False, fontsize=9)

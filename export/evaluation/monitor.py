@@ -1,7 +1,7 @@
 """Measures the attack monitor (device/defence/monitor.py) on test images.
 
-Streams of frames are drawn at random with replacement, so that neighbours know nothing of one another.
-The exits of all images are computed once; the monitor that sees them is the device's own.
+Streams of frames are drawn at random with replacement, so that frames are independent of their neighbours. The exits of all
+images are computed once. The monitor that sees them is the one that runs on the device.
 """
 
 import copy
@@ -22,9 +22,9 @@ from export.networks.weights import to_tensor
 
 SPLIT = 3
 MIXES = (1.0, 0.5, 0.2)
-"""Shares of frames that an attacker gets at."""
+"""Shares of frames that are attacked."""
 PHASE = 1000  # frames before, during and after an attack in the closed loop
-PATIENCE = 2  # times the stated frames between false alarms, for each change that is waited for
+PATIENCE = 2  # frames to wait for each change of mind, as a multiple of the stated frames between two false alarms
 COLUMNS = (
     "event",
     "defq",
@@ -40,30 +40,32 @@ COLUMNS = (
 
 
 class Streams(NamedTuple):
-    """Device exits of clean images and of others under attack, each int64 (n, 2): without and with DefQ; 0 = the frame
-    did not leave."""
+    """The exits that clean and attacked images take on the device, from 1, or 0 where the frame did not leave; each
+    int64 (n, 2): without DefQ and with DefQ."""
 
     clean: np.ndarray
     attacked: np.ndarray
 
     def draw(self, mix: float, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Exits of ``count`` frames, int64 (count, 2), and which of them are attacked, each with probability ``mix``."""
+        """``count`` frames, each attacked with probability ``mix``: their exits, int64 (count, 2), and which of them are
+        attacked, bool (count,)."""
         harmed = generator.random(count) < mix
         attacked, clean = (each[generator.integers(len(each), size=count)] for each in (self.attacked, self.clean))
         return np.where(harmed[:, None], attacked, clean), harmed
 
 
 def watch(data: Dataset, models: tuple[str, ...], clean: int, harmed: int, runs: int) -> Rows:
-    """What the monitor does at every RAD, SPLIT exits on the device.
+    """What the monitor does at every RAD with SPLIT exits on the device.
 
-    Rows of three events: "alarm", waited for from the start, "all-clear", waited for from an alarm on, and "auto", the
-    closed loop. ``mix`` is the share of attacked frames, ``frames`` how many were shown, ``changes`` how often the event
-    came; the exit histogram ends with the frames that did not leave on the device.
+    There are rows of three events: "alarm", which is waited for from the start; "all-clear", which is waited for after an
+    alarm; and "auto", the closed loop. In a row, ``mix`` is the share of attacked frames, ``frames`` the number of frames
+    that were shown, and ``changes`` the number of times that the event came. The exit histogram ends with the frames that
+    did not leave on the device.
 
     Args:
-        clean, harmed: how many test images, from the first on, are shown as they are and attacked. The clean ones had
-            better be many: a hundredth more of them that stays on the device moves false alarms by a factor of two.
-        runs: simulations of each wait; the mean then has a relative error of about 1 / sqrt(runs).
+        clean, harmed: number of test images, from the first on, that are shown clean and attacked. Many clean images are
+            needed: if one in a hundred more of them leaves early, false alarms become half as frequent.
+        runs: number of simulations of each wait. The mean has a relative error of about 1 / sqrt(runs).
     """
     rows: Rows = []
     for name in models:
@@ -81,7 +83,7 @@ def watch(data: Dataset, models: tuple[str, ...], clean: int, harmed: int, runs:
 
 
 def simulate(monitor: Monitor, streams: Streams, runs: int) -> Rows:
-    """The rows of ``watch`` for one network and RAD. ``monitor`` has seen nothing yet and stays so."""
+    """The rows of ``watch`` for one network and RAD. ``monitor`` has seen no frame, and copies of it are used."""
     events = [("alarm", False), ("alarm", True), ("all-clear", True)]
     conditions = [(*event, mix) for event in events for mix in (0.0, *MIXES)]
     rows: Rows = []
@@ -99,8 +101,12 @@ def simulate(monitor: Monitor, streams: Streams, runs: int) -> Rows:
 
 
 def _waits(monitor: Monitor, streams: Streams, believes: bool, defq: bool, mix: float, runs: int) -> dict[str, Any]:
-    """Frames until a monitor that ``believes`` in an attack, or does not, changes its mind, over and over again."""
-    monitor = copy.copy(monitor)  # the copies share the limits, which take a while to find
+    """How many frames pass until a monitor changes its mind, measured up to ``runs`` times.
+
+    Args:
+        believes: whether the monitor believes in an attack at the start of each wait.
+    """
+    monitor = copy.copy(monitor)  # copies share the limits, which take long to compute
     monitor.attacked = believes
     generator = np.random.default_rng(0)
     waits: list[int] = []
@@ -115,16 +121,19 @@ def _waits(monitor: Monitor, streams: Streams, believes: bool, defq: bool, mix: 
         frames += len(exits)
         histogram += exit_histogram(exits, SPLIT + 1)
     found: dict[str, Any] = {"frames": frames, "changes": len(waits), "exit_histogram": np.roll(histogram, -1).tolist()}
-    if waits:  # the mean counts the last, unfinished wait; where few are finished the others would come out short
+    if waits:  # the frames of the last, unfinished wait count in the mean; without them it would be too low
         figures = frames / len(waits), np.median(waits), np.percentile(waits, 95)
         found.update(zip(("mean", "median", "p95"), (round(float(each), 1) for each in figures), strict=True))
     return found
 
 
 def _closed_loop(monitor: Monitor, streams: Streams, mix: float, runs: int) -> dict[str, Any]:
-    """DefQ on while the monitor believes in an attack. PHASE clean frames, as many during an attack, PHASE clean ones."""
+    """The closed loop: DefQ is on while the monitor believes in an attack. Each run has PHASE clean frames, PHASE frames of
+    which the share ``mix`` is attacked, and PHASE clean frames."""
     generator = np.random.default_rng(0)
-    counts = np.zeros((2, 2), np.int64)  # of frames outside the attack and attacked ones: not quantised, quantised
+    counts = np.zeros(
+        (2, 2), np.int64
+    )  # rows: frames outside the attack, attacked frames; columns: not quantised, quantised
     histogram = np.zeros(SPLIT + 1, np.int64)
     for _ in range(runs):
         watching = copy.copy(monitor)
@@ -189,9 +198,11 @@ def _waits_table(rows: Rows, event: str, clean: str) -> str:
 
 
 def _wait(row: dict[str, Any]) -> str:
-    if row["changes"] < 10:  # too few to speak of a mean
+    if row["changes"] < 10:  # too few for a mean
         return f"{row['changes']} in {row['frames']:,}"
-    if row["event"] == "alarm" and not row["mix"]:  # as good as geometric: the error follows from how many there were
+    if (
+        row["event"] == "alarm" and not row["mix"]
+    ):  # nearly a geometric distribution: the error follows from the number of alarms
         return f"{row['mean']:,.0f} ± {row['mean'] / row['changes'] ** 0.5:,.0f}"
     return f"{row['mean']:,.0f} / {row['median']:,.0f} / {row['p95']:,.0f}"
 

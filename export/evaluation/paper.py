@@ -1,4 +1,4 @@
-"""The paper's Tables I to IV with its figures and ours side by side."""
+"""Tables I to IV of the paper, with its figures and ours side by side."""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +50,7 @@ def collect(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> R
     """Rows of every condition of Tables I to IV.
 
     Args:
-        images: test images for each of ATTACKS; L2 and L1 take 18 and 8 times as long to craft as L-inf.
+        images: number of test images for each of ATTACKS. L2 and L1 take 18 and 8 times as long to craft as L-inf.
     """
     rows: Rows = []
     for name in models:
@@ -87,7 +87,7 @@ def report(rows: Rows) -> str:
 
 
 def lookup(rows: Rows) -> Lookup:
-    """A function that finds the row of a condition, None where it was not run."""
+    """A function that finds the row of a condition, or None where it was not run."""
     index = {(row["model"], row["attack"], row["defence"], row["rad"], row["pixels"]): row for row in rows}
 
     def find(model: str, attack: str, defence: str, rad: int, pixels: str = "8 bit") -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What all reports share: Markdown tables, CSV, and the facts a figure means little without."""
+"""What all reports share: Markdown tables, CSV, and the facts that belong to every figure."""
 
 import csv
 import io
@@ -20,13 +20,17 @@ Rows = list[dict[str, Any]]
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    """A table whose first line is the heading."""
+    """A Markdown table. The first of ``lines`` is the heading."""
     heading, *body = ["| " + " | ".join(cells) + " |" for cells in lines]
     return "\n".join([heading, "|" + "---|" * len(lines[0]), *body])
 
 
 def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
-    """All rows, one column a figure; the exit histogram as one cell of numbers."""
+    """Write all rows with one column for each figure. The exit histogram is one cell with a number for each exit.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -36,10 +40,10 @@ def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
 
 
 def read_csv(file: Path) -> Rows:
-    """What ``write_csv`` wrote; no rows where there is no such file.
+    """The rows that ``write_csv`` wrote; none where there is no such file.
 
     Raises:
-        DataError: not a report of ours.
+        DataError: the file holds something else.
     """
     try:
         with file.open(newline="") as stream:
@@ -62,11 +66,13 @@ def _value(name: str, text: str) -> Any:
 
 
 def others(file: Path, models: Sequence[str], images: Mapping[str, int], **columns: int) -> Rows:
-    """The rows about other networks than ``models`` that ``file`` has from before, for a report on these alone.
+    """The rows of a report that is there already which are about other networks than ``models``.
 
     Args:
-        images: how many test images the new rows will be about, by attack.
-        columns: other numbers of images, by the column that holds them.
+        file: the report as CSV.
+        models: the networks that new rows will be about.
+        images: number of test images of the new rows, for each attack.
+        columns: other numbers of images, by the name of their column.
 
     Raises:
         DataError: the kept rows are about other numbers of images, so that one table cannot hold both.
@@ -96,7 +102,7 @@ def in_order(rows: Rows, models: Sequence[str]) -> Rows:
 
 
 def reference(rows: Sequence[dict[str, Any]]) -> str:
-    """On how many images each attack was run, and the thresholds."""
+    """A sentence on the number of images for each attack, and on the thresholds."""
     images = {row["attack"]: row["images"] for row in rows}
     thresholds = {
         (row["model"], row["rad"]): row["threshold"]
@@ -113,7 +119,7 @@ def reference(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def facts(data: Dataset) -> dict[str, object]:
-    """What a figure means little without."""
+    """The facts that belong to every figure: data, versions and machine."""
     return {
         "data": data.name,
         "python": platform.python_version(),

@@ -1,4 +1,5 @@
-"""The reports: Markdown, CSV and pictures of all three networks, or of one beside the rows that the others have."""
+"""Writes the reports: Markdown, CSV and pictures about all three networks, or about one of them, where the rows of the others
+stay as they are."""
 
 import json
 import time
@@ -15,8 +16,11 @@ from export.evaluation.report import Rows, facts, in_order, others, write_csv, w
 
 
 class Size(NamedTuple):
-    """On how many test images each part of a report runs. ``adaptive``: by number of steps; every defence is attacked
-    anew. ``monitor``: clean ones, which cost no attack; ``runs``: simulations of each of its waits."""
+    """Number of test images for each part of a report.
+
+    images: clean and under L-inf. l2, l1: under these attacks. sweep: for the frontier. adaptive: for each number of steps;
+    each defence is attacked for itself. monitor: clean images for the monitor. runs: simulations of each of its waits.
+    """
 
     images: int = 1000
     l2: int = 1000
@@ -34,7 +38,7 @@ QUICK = Size(images=100, l2=6, l1=6, sweep=50, adaptive={30: 6}, monitor=1000, r
 
 
 class Run(NamedTuple):
-    """One run: on which data, about which networks, of what size, into which folder."""
+    """One run: its data, the networks that it is about, its size and its folder."""
 
     data: Dataset
     models: tuple[str, ...]
@@ -42,8 +46,12 @@ class Run(NamedTuple):
     out: Path
 
     def rows(self, name: str, make: Callable[[], Rows], images: Mapping[str, int], **columns: int) -> Rows:
-        """What ``make`` gives beside the rows that a report has of other networks, which must be about as many images:
-        refused before hours of crafting, not after."""
+        """The rows that ``make`` gives, together with the rows of other networks that the report has already. Both must be
+        about the same numbers of images, which is checked before ``make`` begins hours of crafting.
+
+        Raises:
+            DataError: they are about different numbers of images, or the report that is there cannot be read.
+        """
         there = len(self.data.test.labels)
         kept = others(
             self.out / f"{name}.csv",
@@ -147,7 +155,7 @@ def _models_of(rows: Rows) -> tuple[str, ...]:
 
 
 def _note(names: Sequence[str], run: Run) -> None:
-    """run.json: of what size each report is, and what made it. ``models``: also those whose rows were there and stayed."""
+    """Write run.json: the size of each report and the tools that made it. Its ``models`` include those whose rows stayed."""
     file = run.out / "run.json"
     try:
         runs = json.loads(file.read_text())

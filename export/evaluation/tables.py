@@ -1,4 +1,4 @@
-"""Tables of our own, learned on calibration images: in YCbCr, and from the traces of other norms."""
+"""Tables that only reports use, learned on calibration images: for DefQ in YCbCr, and from attacks of other norms."""
 
 import numpy as np
 import torch
@@ -43,6 +43,6 @@ def ycbcr_defence(name: str, tables: np.ndarray) -> Defence:
 
 
 def defq_learned_from(attack: str, model: CalibratedModel, data: Dataset) -> Defence:
-    """DefQ with a table of range 20 to 60 from the traces of ``attack`` on a few calibration images."""
+    """DefQ with a table of range 20 to 60, learned from ``attack`` on a few calibration images."""
     ratios = mean_ratios(*_pairs(model, data, attack, SLOW_SAMPLES))
     return table_defence(f"defq from {attack}", table_from_ratios(ratios, 20, 60))

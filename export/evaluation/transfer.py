@@ -1,4 +1,5 @@
-"""Transfer: a table learned on one network defends another, an attack crafted on one is shown to another."""
+"""Transfer between networks: a table that was learned on one network defends another, and images that were attacked on one
+network are shown to another."""
 
 from export.calibration.attacked_images import attacked, scores_of
 from export.calibration.model import shipped_model
@@ -9,14 +10,16 @@ from export.evaluation.conditions import evaluate, measure
 from export.evaluation.report import Rows, markdown_table
 from export.evaluation.tables import defq_learned_from
 
-NORMS_OF = "mobilenet"  # the cheapest to attack: a table from L2 takes 27,500 gradients
+NORMS_OF = "mobilenet"  # attacks on it take the least time; a table from L2 takes 27,500 gradients
 
 
 def transfer(data: Dataset, models: tuple[str, ...], images: int, about: tuple[str, ...] | None = None) -> Rows:
-    """Two square matrices of rows: ``kind`` is "table" or "attack", ``source`` the network learned or crafted on.
+    """The rows of two square matrices. In a row, ``kind`` is "table" or "attack", and ``source`` is the network that the table
+    was learned on or the attack was crafted on.
 
     Args:
-        about: only the cells from or to these networks; all by default.
+        images: number of test images.
+        about: make only the cells from or to these networks; None: all cells.
     """
     rows: Rows = []
     chosen = data.test.take(images)
@@ -45,7 +48,8 @@ def transfer(data: Dataset, models: tuple[str, ...], images: int, about: tuple[s
 
 
 def norms(data: Dataset, images: dict[str, int], name: str = NORMS_OF) -> Rows:
-    """Tables learned from the traces of each norm, against each norm. ``kind`` is "norm", ``source`` the norm."""
+    """Tables that were learned from attacks of each norm, against attacks of each norm. In a row, ``kind`` is "norm" and
+    ``source`` is the norm that the table was learned from. images: number of test images for each attack."""
     model = shipped_model(name)
     rows: Rows = []
     for source in ("linf", "l2", "l1"):

@@ -1,4 +1,4 @@
-"""Trained weights: float16 safetensors in models/, named after the attributes of export.networks.SDN."""
+"""Files of trained weights: float16 safetensors, whose names of tensors follow the attributes of SDN (networks/sdn.py)."""
 
 import hashlib
 import json
@@ -21,18 +21,20 @@ MODELS = shipped_folder("models")
 
 
 def weights_file(model: str) -> Path:
-    """The committed weights of ``model`` (vgg16, resnet56 or mobilenet)."""
+    """The file of the weights of a network that comes with this repository, such as vgg16."""
     return MODELS / f"{model}.safetensors"
 
 
 def load_network(model: str, file: Path | None = None) -> SDN:
-    """Build ``model`` and load its weights as float32, in evaluation mode.
+    """Build a network and load its weights as float32; in evaluation mode.
 
     Args:
-        file: .safetensors of ours; any other name is read as a checkpoint of the public SDN code (networks/upstream.py).
+        model: name of the network, such as vgg16.
+        file: the weights; None: the shipped ones. A name that does not end in .safetensors is read as a checkpoint of the
+            public SDN code (networks/upstream.py).
 
     Raises:
-        DataError: no such file, a truncated file, or tensors that do not fit the network.
+        DataError: the file is absent or damaged, or its tensors do not fit the network.
     """
     path = file or weights_file(model)
     if path.suffix != ".safetensors":
@@ -60,10 +62,12 @@ def load_network(model: str, file: Path | None = None) -> SDN:
 def save_network(
     network: SDN, file: Path, recipe: str = "", data_sha256: str = "", classes: Sequence[str] = ()
 ) -> None:
-    """Write float16 safetensors, whole or not at all (a half-written file never takes the name).
+    """Write float16 safetensors. The file is replaced only when all of it was written.
 
     Args:
-        recipe, data_sha256, classes: how and on what the network was trained, for the metadata.
+        recipe: how the network was trained, in words; for the metadata, as the next two.
+        data_sha256: of the images that it was trained and calibrated on.
+        classes: names of its classes in order.
 
     Raises:
         OutputError: the file cannot be written.
@@ -78,7 +82,7 @@ def save_network(
 
 
 def metadata(file: Path) -> dict[str, str]:
-    """What a file of ours says of its making; nothing where it is a checkpoint from elsewhere."""
+    """The metadata of a safetensors file, by name; empty where the file has none or is a checkpoint of another format."""
     if file.suffix != ".safetensors":
         return {}
     try:
@@ -89,7 +93,7 @@ def metadata(file: Path) -> dict[str, str]:
 
 
 def trained_classes(file: Path) -> list[str]:
-    """Names of the classes that the weights were trained for, in order; none where the file does not say."""
+    """Names of the classes that the weights were trained for, in order; empty where the file does not say."""
     try:
         names = json.loads(metadata(file).get("classes", "[]"))
     except ValueError:
@@ -98,6 +102,11 @@ def trained_classes(file: Path) -> list[str]:
 
 
 def file_sha256(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -105,5 +114,5 @@ def file_sha256(path: Path) -> str:
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 (n, height, width, 3) in 0..255 -> float32 (n, 3, height, width) in [0, 1]."""
+    """Pixels, uint8 (n, height, width, 3), as images of a network, float32 (n, 3, height, width) in [0, 1]."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
