@@ -1,4 +1,4 @@
-"""Engines run the head of a bundle, one file a back end."""
+"""Engines run the head of a bundle. Each back end is one file."""
 
 from device.engines.base import Engine, HeadResult
 from device.engines.onnx_runtime import OnnxRuntimeEngine

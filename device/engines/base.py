@@ -1,4 +1,4 @@
-"""What every engine offers."""
+"""The interface of all engines: an engine runs the head of a bundle for one frame at a time."""
 
 from typing import NamedTuple, Optional
 
@@ -9,32 +9,34 @@ class HeadResult(NamedTuple):
     """The head's answer for one frame."""
 
     label: int
-    """Class of the exit the frame left at, or of the last device exit."""
+    """Index of the class at the exit where the frame left, or at the last exit on the device if it did not leave."""
     confidence: float
-    """Maximum of that exit's softmax."""
+    """Maximum of the softmax of that exit, in [0, 1]."""
     exit: int
-    """1-based exit the frame left at; 0 = it did not leave."""
+    """1-based exit where the frame left; 0 if it did not leave on the device."""
     activation: Optional[np.ndarray]
-    """float32 (1, ...) for the host where the frame did not leave, else None."""
+    """float32 (1, ...), the input of the tail, if the frame did not leave; otherwise None."""
 
 
 class Engine:
-    """Runs the head of a bundle for one frame at a time."""
+    """Runs the head of a bundle. An instance serves one thread."""
 
     name = "engine"
+    """What is really used, for people: library, device and precision."""
 
     def run(self, image: np.ndarray, threshold: float, defq: bool = False) -> HeadResult:
-        """Run the head.
+        """Run the head on one frame.
 
         Args:
             image: float32 (1, channels, height, width) in [0, 1], RGB.
-            threshold: confidence from which a frame leaves.
-            defq: let a head with fused DefQ apply it; without effect on other heads.
+            threshold: the confidence from which a frame leaves at an exit.
+            defq: apply DefQ inside the head, if the bundle has DefQ fused into its head. Other heads ignore it: their frames
+                come quantised.
 
         Raises:
-            EngineError: the back end failed.
+            EngineError: the engine failed, or it was closed.
         """
         raise NotImplementedError
 
     def close(self) -> None:
-        """Give back memory, of a GPU above all. The engine is of no use then; closing it again does nothing."""
+        """Free the memory of the engine, that of a GPU included. It cannot run afterwards. A second call does nothing."""

@@ -1,4 +1,8 @@
-"""Built engines on disk. Building one takes minutes, and it fits one graph, one TensorRT, one precision and one GPU alone."""
+"""Keeps built TensorRT engines on disk.
+
+Building an engine takes minutes. It fits only the graph, the version of TensorRT, the precision and the GPU that it was built
+for.
+"""
 
 import hashlib
 import os
@@ -12,7 +16,7 @@ DIGEST_BYTES = 32
 
 
 def folder() -> Optional[str]:
-    """$DEFQ_ENGINES, else defq/engines in the user's cache folder; None where the user has none."""
+    """The folder $DEFQ_ENGINES, or else defq/engines in the user's cache folder; None if the user has no such folder."""
     own = os.environ.get("DEFQ_ENGINES")
     if own:
         return os.path.abspath(own)
@@ -21,7 +25,7 @@ def folder() -> Optional[str]:
 
 
 def key(model: bytes, *parts: object) -> str:
-    """SHA-256 of a graph and of all else that an engine depends on, in hex."""
+    """The SHA-256, in hex, of a graph and of everything else that its engine depends on."""
     digest = hashlib.sha256(model)
     for part in parts:
         digest.update("\n{}".format(part).encode("utf-8"))
@@ -34,10 +38,13 @@ def exists(name: str) -> bool:
 
 
 def private_folder(*inside: str) -> Optional[str]:
-    """A folder of the cache, made where it is absent; None, with a warning, where others can write to it or it cannot be made.
+    """A folder of the cache, which is created if it is absent.
 
-    An engine is code for the GPU and TensorRT does not guard against a forged one: none is read that someone else could
-    have put there.
+    An engine is code for the GPU, and TensorRT does not detect a forged one. So the folder is not used if other users can write
+    to it.
+
+    Returns:
+        None, after a warning on stderr, if others can write to the folder or it cannot be created.
     """
     path = folder()
     if path is None:
@@ -60,7 +67,7 @@ def private_folder(*inside: str) -> Optional[str]:
 
 
 def load(name: str) -> Optional[bytes]:
-    """An engine as it was stored; None where it is absent, or damaged (with a warning)."""
+    """The engine that was stored under a name; None if there is none, or, after a warning, if it is damaged."""
     path = private_folder()
     if path is None or not exists(name):
         return None
@@ -77,7 +84,7 @@ def load(name: str) -> Optional[bytes]:
 
 
 def store(name: str, content: bytes) -> None:
-    """Keep an engine. A run that is cut off leaves no half engine under the name; a full disk is a warning."""
+    """Store an engine. An interrupted run leaves no incomplete engine under the name. A full disk only causes a warning."""
     path = private_folder()
     if path is None:
         return
@@ -88,7 +95,7 @@ def store(name: str, content: bytes) -> None:
             file.write(hashlib.sha256(content).digest())
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # boards lose power: a name must not outlive its content
+            os.fsync(file.fileno())  # boards lose power: the name must not be on disk before the content
         os.replace(partial, os.path.join(path, name))
     except OSError as error:
         if os.path.exists(partial):

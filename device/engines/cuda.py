@@ -1,7 +1,8 @@
 """Device memory and streams of an NVIDIA GPU, through ctypes on CUDA's runtime library.
 
-PyCUDA would do the same, but has no wheel for these boards and takes long to compile. Source: CUDA Runtime API reference,
-10.2 to 13: the functions below kept their signatures, the enumerations their values. Not run on hardware.
+PyCUDA would do the same, but it has no wheels for these boards and takes long to compile. Source: CUDA Runtime API reference,
+10.2 to 13; between these versions the functions below keep their signatures and the enumerations their values. This module
+has not been run on hardware.
 """
 
 import ctypes
@@ -11,7 +12,7 @@ import numpy as np
 
 from device.errors import EngineError
 
-# As JetPack's linker path has it; then by version, newest first; then where CUDA installs itself
+# The name on JetPack's linker path first, then by version from the newest, then the place where CUDA installs itself
 LIBRARIES = (
     "libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so.10.2",
     "/usr/local/cuda/lib64/libcudart.so",
@@ -22,11 +23,14 @@ PROPERTIES_BYTES = 1 << 14  # cudaDeviceProp has about 1 kB and grows; its first
 
 
 class Gpu(NamedTuple):
-    """What decides whether a TensorRT engine fits: all Orin modules are named Orin and have capability 8.7."""
+    """What decides whether a TensorRT engine fits a GPU."""
 
     name: str
+    """All Orin modules have the same name and capability; they differ in ``processors``."""
     capability: str
+    """Compute capability, such as 8.7."""
     processors: int
+    """Number of multiprocessors."""
 
 
 def open_cuda() -> "Cuda":
@@ -46,7 +50,7 @@ def open_cuda() -> "Cuda":
             if cuda.count():
                 return cuda
             found = "no NVIDIA GPU"
-        except EngineError as error:  # a runtime that is too new for the driver, say: another one may do
+        except EngineError as error:  # for example a runtime that is too new for the driver; an older one may work
             found = str(error).partition(";")[0].replace("found ", "", 1)
     raise EngineError("found {}; expected an NVIDIA GPU with its driver; on a Jetson install nvidia-jetpack, elsewhere use "
                       "--engine onnxruntime".format(found))  # fmt: skip
@@ -58,7 +62,7 @@ def load_library(name: str) -> Any:
 
 
 class Cuda:
-    """CUDA's runtime on its first GPU. Addresses and streams are plain numbers, as TensorRT takes them.
+    """CUDA's runtime on its first GPU. Addresses and streams are plain integers, as TensorRT takes them.
 
     Every method raises EngineError when CUDA reports an error.
     """
@@ -111,11 +115,11 @@ class Cuda:
         self._call("cudaStreamDestroy", ctypes.c_void_p(stream))
 
     def to_device(self, address: int, array: np.ndarray, stream: int) -> None:
-        """Queue a copy of a contiguous array to the device; it must stay as it is until ``synchronize``."""
+        """Queue a copy of a contiguous array to the device. The array must not change before ``synchronize``."""
         self._copy(address, array.ctypes.data, array.nbytes, HOST_TO_DEVICE, stream)
 
     def to_host(self, array: np.ndarray, address: int, stream: int) -> None:
-        """Queue a copy into a contiguous array; it is there after ``synchronize``."""
+        """Queue a copy into a contiguous array. The content has arrived after ``synchronize``."""
         self._copy(array.ctypes.data, address, array.nbytes, DEVICE_TO_HOST, stream)
 
     def _copy(self, to: int, source: int, size: int, kind: int, stream: int) -> None:
@@ -123,5 +127,5 @@ class Cuda:
                    ctypes.c_int(kind), ctypes.c_void_p(stream))  # fmt: skip
 
     def synchronize(self, stream: int) -> None:
-        """Wait until all that was queued is done; errors of what was queued come out here."""
+        """Wait until everything that was queued is done. Errors of queued work are raised here."""
         self._call("cudaStreamSynchronize", ctypes.c_void_p(stream))

@@ -1,6 +1,6 @@
-"""The head without control flow, ``head_flat.onnx``, for GPUs: ONNX Runtime keeps an ``If`` on the CPU.
+"""Engines for GPUs run ``head_flat.onnx``, the head without control flow, because ONNX Runtime keeps an ``If`` on the CPU.
 
-All exits are computed for every frame; the early-exit rule is in the graph and its answer in the outputs.
+The flat head computes all exits for every frame. The early-exit rule is in the graph, and its result is in the outputs.
 """
 
 from typing import Tuple
@@ -13,16 +13,16 @@ from device.defence.defq import DefQ
 from device.engines.base import Engine, HeadResult
 from device.errors import EngineError
 
-# How far a confidence may be off before an engine is wrong rather than rounding otherwise. PyTorch in float16 moves those of
-# VGG-16 by 0.0018 at most on 1000 test images (x86-64), and one of their exits at threshold 0.8
+# The largest difference of a confidence that different rounding explains; an engine that differs more is wrong. PyTorch in
+# float16 changes the confidences of VGG-16 by 0.0018 at most on 1000 test images (x86-64), and one exit at threshold 0.8
 TOLERANCE, TOLERANCE_FP16 = 0.005, 0.03
 
 
 class FlatHeadEngine(Engine):
-    """Base of the engines on ``head_flat.onnx``. A leaf runs the graph in ``run_flat``.
+    """Base of the engines that run ``head_flat.onnx``. A subclass runs the graph in ``run_flat``.
 
-    The flat head never has DefQ inside; where the bundle's other head has it fused, it is applied here, with the same
-    pixels (device/defence/defq.py).
+    The flat head never contains DefQ. If the bundle's other head has DefQ fused, DefQ is applied here instead and gives the
+    same pixels (device/defence/defq.py).
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -36,7 +36,7 @@ class FlatHeadEngine(Engine):
         return self.run_flat(image, threshold)
 
     def run_flat(self, image: np.ndarray, threshold: float) -> HeadResult:
-        """As ``run``, without DefQ."""
+        """Run the flat head; arguments and errors as of ``run``, without DefQ."""
         raise NotImplementedError
 
 
@@ -59,13 +59,19 @@ def read_flat_head(bundle: Bundle) -> bytes:
 
 
 def check_answers(engine: Engine, reference: Engine, input_shape: Tuple[int, ...], tolerance: float) -> None:
-    """Compare an engine with the head on the CPU, on noise and a black frame.
+    """Compare an engine with the head on the CPU, on noise and on a black frame.
 
-    Two things cannot be taken on trust: that the threshold is obeyed, and which of equals ArgMax takes (ONNX: the first,
-    which is how the graph finds the first confident exit; TensorRT's TopK, which stands in for it, promises nothing).
+    Two things are checked because a GPU engine may get them wrong. It must obey the threshold. And of equal values ArgMax must
+    take the first, as ONNX says, because so the graph finds the first confident exit; TensorRT replaces ArgMax by TopK, which
+    does not promise this.
+
+    Args:
+        reference: the engine on the CPU.
+        input_shape: (channels, height, width).
+        tolerance: the largest difference of a confidence, and of an activation relative to its largest value.
 
     Raises:
-        EngineError: another answer.
+        EngineError: the engine gives another answer.
     """
     noise = np.random.RandomState(0)
     images = [np.zeros((1, *input_shape), np.float32)]
@@ -76,10 +82,10 @@ def check_answers(engine: Engine, reference: Engine, input_shape: Tuple[int, ...
             right = reference.run(image, threshold)
             around = (reference.run(image, threshold + off).exit for off in (-tolerance, tolerance))
             if any(exit_ != right.exit for exit_ in around):
-                continue  # so close to a confidence that rounding may decide
+                continue  # the threshold is so close to a confidence that rounding may decide
             found = engine.run(image, threshold)
             same = found.exit == right.exit and abs(found.confidence - right.confidence) <= tolerance
-            if same and right.confidence > 0.5 + tolerance:  # no other label comes close
+            if same and right.confidence > 0.5 + tolerance:  # no other label can be as confident
                 same = found.label == right.label
             if same and right.activation is not None:
                 same = found.activation is not None and found.activation.shape == right.activation.shape

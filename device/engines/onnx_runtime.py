@@ -1,7 +1,7 @@
-"""The head in ONNX Runtime: on the CPU with nested early exits, or on an NVIDIA GPU through CUDA or TensorRT.
+"""Runs the head in ONNX Runtime: on the CPU with nested early exits, or on an NVIDIA GPU through CUDA or TensorRT.
 
-Options of the GPU providers: onnxruntime.ai, "CUDA Execution Provider" and "TensorRT Execution Provider", those that 1.10 knows
-already. The GPU providers were not run on hardware.
+Source for the options of the GPU providers: onnxruntime.ai, "CUDA Execution Provider" and "TensorRT Execution Provider"; only
+options that ONNX Runtime 1.10 knows are used. The GPU providers have not been run on hardware.
 """
 
 import contextlib
@@ -28,13 +28,13 @@ CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tensorrt
 def session_options(threads: int, arena: bool = True) -> "onnxruntime.SessionOptions":
     """Options for small graphs on small boards.
 
-    An explicit number of threads also keeps ONNX Runtime from pinning them, which fails in containers. Spinning is
-    off: it would keep every core busy between two camera frames. Severity 3 silences the search for GPUs at start.
+    With an explicit number of threads ONNX Runtime does not pin them, which fails in containers. Spinning is off because it
+    keeps every core busy between two camera frames. Log severity 3 hides the messages of the search for GPUs at the start.
 
     Args:
-        threads: of one operator.
-        arena: keep memory between frames, and plan it once. Off is for boards of 1 GB and larger networks of your own: it
-            spares the head of VGG-16 nothing (85.9 MB resident without, 84.9 with, and no difference in time, on x86-64).
+        threads: for one operator.
+        arena: keep memory between frames and plan it once. Without it, large networks need less memory on boards of 1 GB. The
+            head of VGG-16 does not: 85.9 MB resident without the arena, 84.9 MB with it, and the same time, on x86-64.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -48,12 +48,12 @@ def session_options(threads: int, arena: bool = True) -> "onnxruntime.SessionOpt
 
 
 def default_threads() -> int:
-    """All cores up to four: the number a Jetson Nano and every Raspberry Pi since the 2 have."""
+    """The number of cores, but at most four, which a Jetson Nano and every Raspberry Pi since the second have."""
     return min(4, os.cpu_count() or 1)
 
 
 def provider_of(name: str) -> str:
-    """The provider of ``onnxruntime-cuda`` or ``onnxruntime-tensorrt``.
+    """The execution provider behind ``onnxruntime-cuda`` or ``onnxruntime-tensorrt``.
 
     Raises:
         EngineError: this ONNX Runtime was built without it.
@@ -67,11 +67,11 @@ def provider_of(name: str) -> str:
 
 
 class OnnxRuntimeEngine(Engine):
-    """Runs ``head.onnx`` on the CPU (nested early exits: what lies behind the exit taken is not computed).
+    """Runs ``head.onnx`` on the CPU. Its exits are nested: blocks after the exit where a frame leaves are not computed.
 
     Args:
         bundle: where the head comes from.
-        threads: intra-op threads; 0 chooses ``default_threads()``.
+        threads: for one operator; 0 for ``default_threads()``.
         arena: as of ``session_options``.
 
     Raises:
@@ -111,14 +111,14 @@ class OnnxRuntimeEngine(Engine):
 class OnnxRuntimeGpuEngine(FlatHeadEngine):
     """Runs ``head_flat.onnx`` on an NVIDIA GPU.
 
-    A provider that is listed may still have no kernels for this GPU, or give way to the CPU in silence; so it is believed
-    after a run alone.
+    A provider that ONNX Runtime lists may have no kernels for this GPU, or ONNX Runtime may silently use the CPU instead. So
+    the head is run once at the start, and then it is checked which providers are in use.
 
     Args:
         bundle: where the head comes from.
         name: ``onnxruntime-cuda`` or ``onnxruntime-tensorrt``.
-        threads: of what stays on the CPU; 0 chooses ``default_threads()``.
-        fp16: as of TensorRtEngine; for TensorRT alone.
+        threads: for operators that stay on the CPU; 0 for ``default_threads()``.
+        fp16: see TensorRtEngine; only with TensorRT.
 
     Raises:
         BundleError: the head was changed.
@@ -129,7 +129,7 @@ class OnnxRuntimeGpuEngine(FlatHeadEngine):
         super().__init__(bundle)
         provider = provider_of(name)
         model = read_flat_head(bundle)
-        # of CUDA's libraries: Ampere GPUs would else round factors to 10 bits, and thresholds were calibrated without
+        # read by CUDA's libraries: with TF32, Ampere GPUs round factors to 10 bits; thresholds were calibrated without it
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
         cuda: Tuple[str, Dict[str, Any]] = (
             CUDA,
@@ -158,14 +158,14 @@ class OnnxRuntimeGpuEngine(FlatHeadEngine):
                               "onnxruntime-cuda or onnxruntime".format(engines, provider))  # fmt: skip
 
     def _start(self, model: bytes, providers: List[Any], provider: str, threads: int) -> List[str]:
-        """Make the session and run it once; gives the providers in use."""
+        """Create the session and run it once. Returns the providers in use."""
         options = session_options(threads or default_threads())
         options.add_free_dimension_override_by_name("batch", 1)
         try:
-            # it tells on stdout, where the decisions of --jsonl - go, when it falls back
+            # ONNX Runtime prints to stdout when it falls back, and the decisions of --jsonl - go there
             with contextlib.redirect_stdout(sys.stderr):
                 self._session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
-            self._session.disable_fallback()  # versions that do not know the argument
+            self._session.disable_fallback()  # for versions that do not know enable_fallback
             self._session.run(OUTPUTS, self._feed)
             return list(self._session.get_providers())
         except Exception as error:
@@ -183,7 +183,8 @@ class OnnxRuntimeGpuEngine(FlatHeadEngine):
 
 
 def cache_name(model: bytes, fp16: bool) -> str:
-    """The folder of ONNX Runtime's TensorRT engines in the cache; it does not notice itself when they are out of date.
+    """The folder in the cache for the engines that TensorRT builds inside ONNX Runtime, which does not notice when they are out of
+    date.
 
     Raises:
         EngineError: there is no GPU.

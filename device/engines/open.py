@@ -1,4 +1,4 @@
-"""Chooses an engine, and tells what there is to choose from."""
+"""Chooses an engine, and reports which engines can be used here."""
 
 import importlib.util
 import sys
@@ -21,32 +21,34 @@ from device.system.suggest import did_you_mean
 CPU = "onnxruntime"
 ON_GPU = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
 NAMES = ("auto", CPU, *ON_GPU)
-HALF = ("auto", "onnxruntime-tensorrt", "tensorrt")  # those to which fp16 means something
+HALF = ("auto", "onnxruntime-tensorrt", "tensorrt")  # the names that can be combined with fp16
 
 
 class Probe(NamedTuple):
-    """What is to be said of one engine."""
+    """What the doctor found out about one engine."""
 
     name: str
+    """One of NAMES."""
     status: str
+    """A sentence: what it is and how fast, or why it cannot be used."""
     usable: bool
 
 
 def open_engine(bundle: Bundle, name: str = "auto", threads: int = 0, fp16: bool = False) -> Engine:
-    """Start an engine; one that cannot be used gives way to ONNX Runtime on the CPU, with a warning on stderr.
+    """Start an engine. If it cannot be used, ONNX Runtime on the CPU is used instead, with a warning on stderr.
 
     Args:
         bundle: where the head comes from.
-        name: one of NAMES. ``auto``: TensorRT where its binding and a GPU are found, else CUDA in ONNX Runtime where it has
-            that, else the CPU.
-        threads: of ONNX Runtime; 0 chooses.
+        name: one of NAMES. ``auto`` uses TensorRT if its Python binding and a GPU are found, or else CUDA if this ONNX Runtime
+            has it, or else the CPU.
+        threads: of ONNX Runtime; 0 for ``default_threads()``.
         fp16: half precision in TensorRT (see TensorRtEngine).
 
     Returns:
-        the engine; its ``name`` says what is really used.
+        The engine; its ``name`` says what is really used.
 
     Raises:
-        UsageError: another name, or fp16 where it means nothing.
+        UsageError: another name, or fp16 with an engine that has no half precision.
         BundleError: the head was changed.
         EngineError: not even the CPU can run the head.
     """
@@ -73,7 +75,7 @@ def open_engine(bundle: Bundle, name: str = "auto", threads: int = 0, fp16: bool
 
 
 def _open_on_gpu(bundle: Bundle, name: str, threads: int, fp16: bool, cpu: Engine) -> Engine:
-    """Start an engine and hold it against the CPU's."""
+    """Start an engine and compare its answers with those of the CPU."""
     engine = TensorRtEngine(bundle, fp16) if name == "tensorrt" else OnnxRuntimeGpuEngine(bundle, name, threads, fp16)
     try:
         check_answers(engine, cpu, bundle.input_shape, TOLERANCE_FP16 if fp16 else TOLERANCE)
@@ -84,7 +86,7 @@ def _open_on_gpu(bundle: Bundle, name: str, threads: int, fp16: bool, cpu: Engin
 
 
 def _candidates() -> List[str]:
-    """What ``auto`` tries: nothing that is plainly not there, so that a board without a GPU gets no warning."""
+    """The engines that ``auto`` tries. None is tried that is known to be absent, so a board without a GPU gets no warning."""
     names = ["tensorrt"] if importlib.util.find_spec("tensorrt") is not None else []
     if onnx_runtime.CUDA in onnxruntime.get_available_providers():
         names.append("onnxruntime-cuda")
@@ -97,7 +99,7 @@ def _candidates() -> List[str]:
 
 
 def probe_engines(bundle: Bundle) -> List[Probe]:
-    """What each engine is like here. No TensorRT engine is built, which would take minutes.
+    """Try each engine on this machine. No TensorRT engine is built, since that takes minutes.
 
     Raises:
         BundleError: the head was changed.
@@ -140,7 +142,7 @@ def _kept(name: str) -> str:
 
 
 def _timed(engine: Engine, bundle: Bundle) -> str:
-    """The engine's name, once it has run all exits; the engine is closed then."""
+    """The name of an engine and the time that it takes for all exits. The engine is closed afterwards."""
     image = np.zeros((1, *bundle.input_shape), np.float32)
     try:
         engine.run(image, 2.0)

@@ -1,8 +1,9 @@
-"""The head in TensorRT's own Python binding: 8.2 (JetPack 4.6.1, Python 3.6) to 10, which JetPack installs for the system's Python.
+"""Runs the head in TensorRT's own Python binding, which JetPack installs for the system's Python: TensorRT 8.2 (JetPack 4.6.1,
+Python 3.6) to 10.
 
-Two interfaces of the binding are served: numbered bindings (to 8.4) and named tensors (from 8.5; 10 has these alone). Names
-and arguments were checked against the source of the 8.2 binding (NVIDIA/TensorRT, python/src) and against the compiled
-bindings of 8.6.1, 10.3, 10.13 and 11.4, which has them too. Not run on hardware.
+The binding has two interfaces, and both are supported: numbered bindings (up to 8.4) and named tensors (from 8.5 on; 10 has
+no others). Names and arguments were checked against the source of the 8.2 binding (NVIDIA/TensorRT, python/src) and against the
+compiled bindings of 8.6.1, 10.3, 10.13 and 11.4. This module has not been run on hardware.
 """
 
 import functools
@@ -20,7 +21,7 @@ from device.engines.cuda import Gpu, open_cuda
 from device.engines.flat_head import FlatHeadEngine, read_flat_head
 from device.errors import EngineError
 
-# While it builds: a board shares its memory with the GPU, and a build that takes all of it is killed (jetson-inference#649)
+# For building an engine. CPU and GPU of a board share their memory, and a build that takes all of it is killed (jetson-inference#649)
 WORKSPACE_BYTES = 256 << 20
 INPUTS = ("image", "threshold")
 ANSWER = ("label", "confidence", "exit")
@@ -36,12 +37,12 @@ class Tensor(NamedTuple):
 
 
 class TensorRtEngine(FlatHeadEngine):
-    """Builds an engine from ``head_flat.onnx``, or takes the one that it built before (device/engines/cache.py).
+    """Builds an engine from ``head_flat.onnx``, or loads the one that it built before (device/engines/cache.py).
 
     Args:
         bundle: where the head comes from.
-        fp16: let TensorRT compute in half precision. The thresholds were calibrated in float32 and confidences move
-            (by 0.0018 at most for VGG-16 with PyTorch in float16 on x86-64), so that it is off by default; TF32 is off too.
+        fp16: let TensorRT compute in half precision. It is off by default because thresholds are calibrated in float32 and half
+            precision changes confidences (by 0.0018 at most for VGG-16 with PyTorch in float16 on x86-64). TF32 is always off.
 
     Raises:
         BundleError: the head was changed.
@@ -70,7 +71,7 @@ class TensorRtEngine(FlatHeadEngine):
                 trt.__version__, bundle.path, self._log.reason(error), VERSIONS)) from error  # fmt: skip
 
     def _start(self, trt: Any, bundle: Bundle) -> None:
-        """Make the context and its buffers, and bind them."""
+        """Create the context and its buffers, and bind them."""
         tensors = {tensor.name: tensor for tensor in _tensors(trt, self._engine)}
         expected = {"image": (1, *bundle.input_shape), "threshold": (1,), "activation": (1, *bundle.activation_shape)}
         expected.update((name, (1,)) for name in ANSWER)
@@ -107,7 +108,7 @@ class TensorRtEngine(FlatHeadEngine):
         cuda.synchronize(stream)
         label, confidence, left = (self._answer[name].item() for name in ANSWER)
         activation = None
-        if not left:  # the largest output is fetched for the frames that need it alone
+        if not left:  # the activation is the largest output, so only frames that need it fetch it
             activation = np.empty(self._activation.shape, self._activation.dtype)
             cuda.to_host(activation, addresses["activation"], stream)
             cuda.synchronize(stream)
@@ -115,7 +116,7 @@ class TensorRtEngine(FlatHeadEngine):
         return HeadResult(int(label), float(confidence), int(left), activation)
 
     def close(self) -> None:
-        """Give the device memory back."""
+        """Free the device memory."""
         for address in self._addresses.values():
             self._cuda.free(address)
         self._addresses = {}
@@ -138,12 +139,12 @@ def load_tensorrt() -> Any:
 
 
 def cache_name(trt: Any, model: bytes, fp16: bool, gpu: Gpu) -> str:
-    """The file of an engine in the cache. TensorRT itself refuses engines of other versions, but not of other graphs."""
+    """The file of an engine in the cache. TensorRT itself refuses engines of other versions, but not engines of other graphs."""
     return cache.key(model, "tensorrt", trt.__version__, "fp16" if fp16 else "fp32", *gpu) + ".engine"
 
 
 def _engine(trt: Any, log: Any, model: bytes, bundle: Bundle, fp16: bool, gpu: Gpu) -> Any:
-    """Load the engine from the cache, or build and keep it."""
+    """Load the engine from the cache, or build and store it."""
     name = cache_name(trt, model, fp16, gpu)
     runtime = trt.Runtime(log)
     plan = cache.load(name)  # from a folder that nobody else can write to: an engine is code
@@ -167,10 +168,10 @@ def _engine(trt: Any, log: Any, model: bytes, bundle: Bundle, fp16: bool, gpu: G
 
 
 def _build(trt: Any, log: Any, model: bytes, image_shape: Tuple[int, ...], fp16: bool) -> bytes:
-    """An engine for one frame, serialised.
+    """Build an engine for a batch of one frame, serialised.
 
     Raises:
-        EngineError: TensorRT does not take the graph, or has no fp16 for it.
+        EngineError: TensorRT cannot read the graph, cannot build it, or has no fp16 for it.
     """
     builder = trt.Builder(log)
     # from TensorRT 10 on all networks have an explicit batch, and 11 has no flag for it any more
@@ -183,13 +184,13 @@ def _build(trt: Any, log: Any, model: bytes, image_shape: Tuple[int, ...], fp16:
             trt.__version__, errors[:300] or log.reason(), VERSIONS))  # fmt: skip
     for index in range(network.num_inputs):
         if network.get_input(index).name == "image":
-            network.get_input(index).shape = image_shape  # the graph leaves the batch open
+            network.get_input(index).shape = image_shape  # the batch axis is open in the graph
     config = builder.create_builder_config()
     if hasattr(config, "set_memory_pool_limit"):
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     else:
         config.max_workspace_size = WORKSPACE_BYTES
-    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; Ampere GPUs would round factors to 10 bits
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; with it, Ampere GPUs round factors to 10 bits
     if fp16:
         if not hasattr(trt.BuilderFlag, "FP16"):
             raise EngineError("found --fp16 with TensorRT {}, which takes the precision from the graph; expected TensorRT 8.2 "
@@ -204,7 +205,7 @@ def _build(trt: Any, log: Any, model: bytes, image_shape: Tuple[int, ...], fp16:
 
 
 def _tensors(trt: Any, engine: Any) -> List[Tensor]:
-    """All inputs and outputs. TensorRT 8 has no int64 and gives int32 for it."""
+    """All inputs and outputs. TensorRT 8 has no int64 and uses int32 instead."""
     types = {
         getattr(trt, name): np.dtype(name) for name in ("float32", "float16", "int32", "int64") if hasattr(trt, name)
     }
@@ -218,7 +219,11 @@ def _tensors(trt: Any, engine: Any) -> List[Tensor]:
 
 
 def _execution(context: Any, addresses: Dict[str, int], stream: int) -> Callable[[], bool]:
-    """What queues one run on the stream; its result is whether TensorRT took it. ``addresses`` in the order of the bindings."""
+    """A function that queues one run on the stream and returns whether TensorRT accepted it.
+
+    Args:
+        addresses: name -> device address, in the order of the bindings.
+    """
     if not hasattr(context, "execute_async_v3"):
         return functools.partial(context.execute_async_v2, bindings=list(addresses.values()), stream_handle=stream)
     for name, address in addresses.items():
@@ -229,8 +234,8 @@ def _execution(context: Any, addresses: Dict[str, int], stream: int) -> Callable
 
 @functools.lru_cache(maxsize=None)
 def _logger(trt: Any) -> Any:
-    """One for the process, as TensorRT wants it. It keeps the last error for our sentence; TensorRT's own prints to stdout,
-    where the decisions of ``--jsonl -`` go."""
+    """TensorRT's logger, one for the process as TensorRT requires. It keeps the last error for our messages. TensorRT's own logger
+    prints to stdout, where the decisions of ``--jsonl -`` go."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -243,7 +248,7 @@ def _logger(trt: Any) -> Any:
                 self._last = msg
 
         def reason(self, error: Optional[Exception] = None) -> str:
-            """The last error, else what an exception says; one line, and forgotten then."""
+            """The last error, or else the text of an exception, on one line. The last error is forgotten afterwards."""
             lines = (self._last or str(error or "")).strip().splitlines() or ["no reason given"]
             self._last = ""
             return lines[0][:300]

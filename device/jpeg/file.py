@@ -1,14 +1,17 @@
-"""Frames as baseline JPEG files that carry Q_def as their quantisation table: DefQ as a camera's JPEG engine would do it.
+"""Writes frames as baseline JPEG files whose quantisation table is Q_def, as a camera's JPEG engine would do with DefQ.
 
-The format is that of ITU-T T.81 (1992): baseline sequential, 8 bits, one scan, no subsampling, the typical Huffman tables
-of its Annex K.3. Colour frames are R, G and B; an APP14 segment of Adobe's (ITU-T T.872) with transform 0 tells
-decoders so. The AC coefficients are bit-equal to DefQ's. What is left between a decoded file and DefQ's pixels:
+The format is that of ITU-T T.81 (1992): baseline sequential, 8 bits, one scan, no subsampling, and the typical Huffman tables of
+Annex K.3. Colour frames are stored as R, G and B; an APP14 segment of Adobe (ITU-T T.872) with transform 0 tells decoders so.
+The AC coefficients are bit-equal to those of DefQ. The pixels of a decoded file differ from DefQ's for two reasons:
 
-* DC: JPEG takes 128 from every pixel, 1024 from a block's DC, before it rounds, DefQ does not. Unless Q[0][0] divides
-  1024 the two grids of DC values do not meet; see ``DC_RULES``. With an odd Q[0][0] the rule "exact" has a first step of 1,
-  and such a file holds a DC of 2047 (255.9 pixel levels) at most. DefQ may round a white block up to more, to 2151 for
-  Q[0][0] = 239: that block is darker in the file, by 13 levels before clipping at most.
-* The decoder's own arithmetic: most invert the DCT in whole numbers and round halves up, DefQ rounds halves to even.
+* DC: JPEG subtracts 128 from every pixel, and so 1024 from the DC of a block, before it rounds; DefQ does not. Unless Q[0][0]
+  divides 1024, the two have different grids of DC values; see ``DC_RULES``. With an odd Q[0][0] the rule "exact" uses a first
+  step of 1, and such a file holds a DC of at most 2047 (255.9 pixel levels). DefQ may round a white block up to more than that,
+  for example to 2151 for Q[0][0] = 239. Such a block is darker in the file, by at most 13 levels before clipping.
+* The decoder's own arithmetic: most decoders invert the DCT in integers and round halves up, while DefQ rounds halves to even.
+
+This is done by hand because the device has no other way: OpenCV takes no quantisation table, and Pillow, which does (``qtables``),
+is not among the device's packages, rounds the DC as "camera" does alone, and has its own integer DCT.
 """
 
 import math
@@ -30,7 +33,7 @@ LEVEL_SHIFT = 128 * BLOCK  # of an orthonormal DC
 MAX_STEP, MAX_SIDE = 255, 65535
 MAX_DIFFERENCE = 2047  # of the DC of a block to the one before it (T.81 table F.1)
 
-# codes of each length from 1 to 16 bits, and what they stand for, shortest first (T.81 tables K.3 and K.5)
+# The number of codes of each length from 1 to 16 bits, and the symbols of the codes, shortest first (T.81 tables K.3 and K.5)
 DC_COUNTS = (0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0)
 DC_SYMBOLS = tuple(range(12))
 AC_COUNTS = (0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 125)
@@ -39,15 +42,17 @@ _ALL = [16 * run + size for run in range(16) for size in range(1, 11)]
 AC_SYMBOLS = (*_SHORT, *(each for each in _ALL if each not in _SHORT))
 END_OF_BLOCK, SIXTEEN_ZEROS = 0x00, 0xF0
 
-_DC_ROW, _END_ROW = 64, 65  # of the code arrays; the rows before are runs of zeros
+_DC_ROW, _END_ROW = 64, 65  # of the code arrays, after the rows for runs of 0 to 63 zeros
 _SIZES = np.array([abs(value).bit_length() for value in range(-2048, 2048)], np.int64)
-_MAGNITUDES = np.arange(-2048, 2048)  # value -> the bits after its code: negative ones less 1, in their lowest bits
+_MAGNITUDES = np.arange(
+    -2048, 2048
+)  # value -> the bits after its code; of a negative value, the lowest bits of the value less 1
 _MAGNITUDES[:2048] += (1 << _SIZES[:2048]) - 1
 _MAGNITUDES = _MAGNITUDES.astype(np.uint64)
 
 
 def huffman_codes(counts: Tuple[int, ...], symbols: Tuple[int, ...]) -> Dict[int, Tuple[int, int]]:
-    """Symbol -> (code, its length in bits) of a table as a file holds it (T.81 annex C)."""
+    """Symbol -> (code, its length in bits), for a table as it stands in a file (T.81 annex C)."""
     codes, code, place = {}, 0, 0
     for length, count in enumerate(counts, 1):
         for symbol in symbols[place : place + count]:
@@ -58,9 +63,11 @@ def huffman_codes(counts: Tuple[int, ...], symbols: Tuple[int, ...]) -> Dict[int
 
 
 def _code_arrays() -> Tuple[np.ndarray, np.ndarray]:
-    """uint64 and int64 (66, 16): code and its length for [zeros before a coefficient, size], [_DC_ROW, size], [_END_ROW, 0].
+    """Codes uint64 (66, 16) and their lengths in bits int64 (66, 16), at [zeros before a coefficient, size], [_DC_ROW, size] and
+    [_END_ROW, 0].
 
-    Codes of sixteen zeros that a longer run needs come before the coefficient's in the same word: at most 59 bits with it.
+    A run of more than 15 zeros needs codes for sixteen zeros. They stand before the coefficient's code in the same word, which has
+    at most 59 bits.
     """
     dc, ac = huffman_codes(DC_COUNTS, DC_SYMBOLS), huffman_codes(AC_COUNTS, AC_SYMBOLS)
     codes, lengths = np.zeros((66, 16), np.uint64), np.zeros((66, 16), np.int64)
@@ -121,7 +128,7 @@ class JpegEncoder:
             self.steps[0, 0] = math.gcd(self._first, LEVEL_SHIFT)
 
     def encode(self, frame: np.ndarray) -> bytes:
-        """A frame as a whole file.
+        """The JPEG file of a frame.
 
         Args:
             frame: uint8 (height, width, 3) in RGB, (height, width, 1) or (height, width) in grey.
@@ -136,12 +143,12 @@ class JpegEncoder:
         channels = frame.shape[2] if frame.ndim == 3 else 1
         return b"".join([
             _header(self.steps, frame.shape[0], frame.shape[1], channels),
-            entropy_coded(self._indices(frame, channels)).replace(b"\xff", b"\xff\x00"),  # else taken for a marker
+            entropy_coded(self._indices(frame, channels)).replace(b"\xff", b"\xff\x00"),  # otherwise taken for a marker
             b"\xff\xd9",
         ])  # fmt: skip
 
     def _indices(self, frame: np.ndarray, channels: int) -> np.ndarray:
-        """What the file is to hold, float32 (channels, blocks, 64): coefficients in units of its steps."""
+        """The quantised coefficients for the file, float32 (channels, blocks, 64), in units of its steps."""
         levels = self._defq.levels(frame).reshape(channels, -1, BLOCK * BLOCK)
         dc = levels[:, :, 0]
         if self._dc == "camera":
@@ -152,7 +159,7 @@ class JpegEncoder:
             step = int(self.steps[0, 0])
             dc *= self._first // step
             dc -= LEVEL_SHIFT // step
-            # with a step of 1 white may else lie further from black than any code reaches
+            # with a step of 1, white may otherwise be further from black than any code reaches
             np.minimum(dc, MAX_DIFFERENCE - LEVEL_SHIFT // step, out=dc)
         return levels
 
@@ -167,7 +174,7 @@ def block_sums(frame: np.ndarray) -> np.ndarray:
 
 
 def entropy_coded(indices: np.ndarray) -> bytes:
-    """The scan of quantised coefficients: Huffman codes, filled up with ones to whole bytes, without stuffed zeros.
+    """The Huffman codes of quantised coefficients, filled up with ones to whole bytes; no zeros are stuffed after 0xff yet.
 
     Args:
         indices: whole numbers (channels, blocks, 64), blocks row by row, AC within +-1023, DC so that neighbours differ by at most 2047.
@@ -196,8 +203,10 @@ def _joined(words: np.ndarray, lengths: np.ndarray) -> bytes:
     ends = np.cumsum(lengths)
     total = int(ends[-1])
     starts = ends - lengths
-    targets = starts >> 6  # the 64-bit word that each begins in; no word is jumped over
-    left = 64 - (starts & 63) - lengths  # bits to the right of it there, negative where it runs over into the next word
+    targets = starts >> 6  # the 64-bit word in which each begins; every word has a beginning
+    left = (
+        64 - (starts & 63) - lengths
+    )  # free bits to its right in that word; negative where it continues in the next word
     inside = words << np.maximum(left, 0).astype(np.uint64) >> np.maximum(-left, 0).astype(np.uint64)
     firsts = np.flatnonzero(np.diff(targets, prepend=-1))
     joined = np.zeros(len(firsts) + 1, np.uint64)
@@ -210,7 +219,7 @@ def _joined(words: np.ndarray, lengths: np.ndarray) -> bytes:
 
 
 def _header(steps: np.ndarray, height: int, width: int, channels: int) -> bytes:
-    """Everything before the scan (T.81 annex B.2)."""
+    """All segments before the scan (T.81 annex B.2)."""
     names = b"RGB" if channels == 3 else b"Y"
     frame = struct.pack(">BHHB", 8, height, width, channels) + b"".join(bytes((name, 0x11, 0)) for name in names)
     scan = bytes((channels,)) + b"".join(bytes((name, 0x00)) for name in names) + bytes((0, 63, 0))

@@ -1,4 +1,4 @@
-"""Where an HTTP server listens, as people write it: read with care, and shown without its secrets."""
+"""Reads the address of an HTTP server as people write it, and shows it in messages without its secrets."""
 
 import re
 import socket
@@ -10,27 +10,29 @@ URL = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 NAME = re.compile(r"[a-z0-9_.-]+", re.ASCII)
-# The two standards for such names turn these four characters into different names (RFC 5894, section 7.2)
+# The two standards for international names (IDNA 2003 and 2008) turn these characters into different names (RFC 5894, section 7.2)
 AMBIGUOUS = re.compile("[\u00df\u03c2\u200c\u200d]")
 
 
 class Address(NamedTuple):
-    """host: in ASCII, names in other scripts as IDNA writes them. query: what follows a question mark."""
+    """The parts of an address."""
 
     scheme: str
     host: str
+    """In ASCII; names in other scripts are encoded with IDNA."""
     port: int
     query: str = ""
+    """The text after the question mark."""
 
 
 def address_of(url: str, ports: Dict[str, int]) -> Optional[Address]:
-    """Read SCHEME://HOST:PORT, with or without a slash and a query behind it.
+    """Read SCHEME://HOST:PORT, which a slash and a query may follow.
 
     Args:
-        ports: the schemes that may be, and the port of each where the address names none.
+        ports: each scheme that is allowed -> its port for addresses that name none.
 
     Returns:
-        None for anything else: a path, a user, a fragment, port 0, or a name that cannot be one.
+        None for anything else: a path, a user, a fragment, port 0, or a name that no host can have.
 
     Example:
         >>> address_of("http://b\u00fccher.example:8000", {"http": 80})
@@ -48,8 +50,8 @@ def address_of(url: str, ports: Dict[str, int]) -> Optional[Address]:
 
 
 def without_secrets(url: str) -> str:
-    """An address that may be no good, for a message: user and password, query and fragment are left out, since tokens
-    are put there.
+    """An address for use in a message; it need not be valid. User, password, query and fragment are replaced, because
+    people put tokens there.
 
     Example:
         >>> without_secrets("http://me:secret@host:1/?token=abc")
@@ -64,7 +66,7 @@ def without_secrets(url: str) -> str:
 
 
 def _name(name: str) -> str:
-    """The name in ASCII; empty where there is none."""
+    """The name in ASCII; empty if it cannot be the name of a host."""
     try:
         ascii_name = name.encode("idna").decode("ascii").lower()
     except UnicodeError:
@@ -73,6 +75,7 @@ def _name(name: str) -> str:
 
 
 def _six(text: str) -> str:
+    """The IPv6 address in lower case; empty if it is none."""
     try:
         socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
     except OSError:

@@ -1,7 +1,8 @@
 """The messages between device and host: Open Inference Protocol v2 with the binary tensor extension.
 
-Bytes in, messages out; no sockets. A body is a JSON header of ``header_length`` bytes followed by the raw bytes of
-the tensors in the header's order, little endian (device/protocol/tensors.py).
+This module turns bytes into messages and messages into bytes; it knows no sockets. A body is a JSON header of
+``header_length`` bytes, followed by the raw bytes of the tensors in the order of the header, little endian
+(device/protocol/tensors.py).
 
 Specification: the Open Inference Protocol (KServe "predict protocol v2") and NVIDIA Triton's "binary tensor data
 extension".
@@ -16,41 +17,52 @@ from device.errors import WireError
 from device.protocol.tensors import DEFAULT_LIMITS, Limits, describe, object_in, objects_in, read_tensors, text_in
 from device.system.json_text import Pause, read_json
 
-PIECE_BYTES = 1 << 18  # of JSON that is looked at without a pause
+PIECE_BYTES = 1 << 18  # of JSON that is scanned between two pauses
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 class Encoded(NamedTuple):
-    """A body to send; ``header_length`` goes into the HTTP header of that name, unless it is None (plain JSON)."""
+    """A message that is ready to be sent."""
 
     body: bytes
     header_length: Optional[int]
+    """The value for Inference-Header-Content-Length; None for a body that is JSON alone, which has no such HTTP header."""
 
 
 class InferRequest(NamedTuple):
-    """tensors: name -> read-only array. outputs: wanted name -> whether as binary; empty = all, as ``binary_default``."""
+    """A request to a server."""
 
     id: str
     tensors: Dict[str, np.ndarray]
+    """Read-only arrays."""
     outputs: Dict[str, bool]
+    """Name of each output that is wanted -> whether it is wanted as binary data. Empty for all outputs."""
     binary_default: bool
+    """Whether outputs that ``outputs`` does not name are wanted as binary data."""
     parameters: Dict[str, Any]
 
 
 class InferResponse(NamedTuple):
-    """tensors: name -> read-only array."""
+    """The answer of a server."""
 
     model_name: str
     model_version: str
     id: str
     tensors: Dict[str, np.ndarray]
+    """Read-only arrays."""
     parameters: Dict[str, Any]
 
 
 def encode_request(
     tensors: Dict[str, np.ndarray], outputs: Sequence[str] = (), request_id: str = "", binary: bool = True
 ) -> Encoded:
-    """A request that carries ``tensors`` and asks for ``outputs`` (all, if none is named), as binary or as JSON both."""
+    """Encode a request.
+
+    Args:
+        tensors: the inputs.
+        outputs: names of the outputs that are wanted; empty for all.
+        binary: whether inputs and outputs are binary data or JSON.
+    """
     header: Dict[str, Any] = {"id": request_id} if request_id else {}
     header["inputs"], blobs = describe(tensors, set(tensors) if binary else set())
     if outputs:
@@ -67,7 +79,11 @@ def encode_response(
     request_id: str = "",
     binary_names: Optional[Sequence[str]] = None,
 ) -> Encoded:
-    """An answer. ``binary_names``: which tensors go as binary, all by default; the others go as JSON."""
+    """Encode an answer.
+
+    Args:
+        binary_names: the tensors that are sent as binary data, all by default. The others are sent as JSON.
+    """
     header: Dict[str, Any] = {"model_name": model_name, "model_version": model_version}
     if request_id:
         header["id"] = request_id
@@ -83,10 +99,10 @@ def decode_request(
     Args:
         body: the whole HTTP body.
         header_length: the value of Inference-Header-Content-Length; None when the body is JSON alone.
-        pause: called again and again while much JSON is read (device/system/json_text.py).
+        pause: called repeatedly while a long JSON text is read (device/system/json_text.py).
 
     Raises:
-        WireError: malformed (status 400) or beyond ``limits`` (413).
+        WireError: the message is malformed (status 400) or larger than ``limits`` (413).
     """
     header, rest = _split(body, header_length, limits, pause)
     parameters = object_in(header, "parameters")
@@ -123,12 +139,12 @@ def is_error(body: bytes) -> bool:
 
 
 def error_message(body: bytes) -> str:
-    """What an error answer says, on one line; the beginning of the body where it is not of the protocol."""
+    """The sentence of an error answer, on one line; the beginning of the body if the answer is not of the protocol."""
     try:
         text = str(read_json(body)["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return repr(body[:80])
-    # a peer's escape sequences are not for the terminal of whoever reads this
+    # escape sequences of a peer must not reach a terminal
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[:500])
 
 
@@ -140,7 +156,7 @@ def _joined(header: Dict[str, Any], blobs: List[bytes]) -> Encoded:
 def _split(
     body: bytes, header_length: Optional[int], limits: Limits, pause: Pause = None
 ) -> Tuple[Dict[str, Any], memoryview]:
-    """The JSON header as a dictionary, and the bytes behind it."""
+    """The JSON header as a dictionary, and the bytes after it."""
     if len(body) > limits.body_bytes:
         raise WireError("found a message of {} bytes; expected at most {}".format(len(body), limits.body_bytes), 413)
     length = len(body) if header_length is None else header_length
@@ -167,7 +183,7 @@ def _split(
 
 
 def _check_size(text: bytes, limits: Limits, pause: Pause) -> None:
-    """Before JSON is parsed: how many objects would it make? Counted piece by piece, up to the limit."""
+    """Count, before JSON is parsed, how many objects parsing would create; piece by piece, up to the limits."""
     nodes = values = 0
     for start in range(0, len(text), PIECE_BYTES):
         if pause is not None and start:

@@ -1,6 +1,6 @@
-"""The tensors of a message between device and host: their JSON description, and arrays from it.
+"""The tensors of a message between device and host: their JSON description, and the arrays.
 
-Every length, type, rank and product of a shape is checked before an array is made, and arrays are views of the body.
+Every length, type, rank and product of a shape is checked before an array is created. Arrays are views of the body.
 """
 
 from itertools import chain
@@ -15,21 +15,21 @@ DTYPES = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "i1", "INT16": "<i2",
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
-PIECE = 1 << 13  # elements that are taken out of JSON without a pause, for about half a millisecond
+PIECE = 1 << 13  # elements that are read from JSON between two pauses, in about half a millisecond
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
 
 
 class Limits(NamedTuple):
-    """What a message may be at most; beyond it a WireError with status 413."""
+    """The largest message that is read. A larger one is a WireError with status 413."""
 
     header_bytes: int = 1 << 16
     body_bytes: int = 64 << 20
     json_bytes: int = 32 << 20
-    """Of a message that is JSON alone: read, it takes up to 15 times as much memory."""
+    """Of a message that is JSON alone. Parsed, JSON takes up to 15 times as much memory."""
     json_nodes: int = 1 << 17
-    """Lists, objects and members of objects in JSON: two characters take up to 64 bytes of memory."""
+    """Lists, objects and members of objects in JSON. Two characters of JSON take up to 64 bytes of memory."""
     json_values: int = 1 << 23
-    """Values in JSON, told by its commas: each takes up to 40 bytes of memory, and a tenth of a microsecond or more."""
+    """Values in JSON, counted by the commas. Each takes up to 40 bytes of memory and at least a tenth of a microsecond."""
     tensors: int = 16
     rank: int = 8
 
@@ -38,7 +38,11 @@ DEFAULT_LIMITS = Limits()
 
 
 def describe(tensors: Dict[str, np.ndarray], binary: Any) -> Tuple[List[Dict[str, Any]], List[bytes]]:
-    """The JSON description of each tensor, and the raw bytes of those that go as binary."""
+    """The JSON description of each tensor, and the raw bytes of those that are sent as binary data.
+
+    Args:
+        binary: names of these tensors.
+    """
     described, blobs = [], []
     for name, array in tensors.items():
         dtype = NAMES.get(array.dtype)
@@ -95,10 +99,14 @@ def text_in(holder: Dict[str, Any], key: str, default: Optional[str] = None) -> 
 def read_tensors(
     entries: List[Dict[str, Any]], rest: memoryview, limits: Limits, pause: Pause = None
 ) -> Dict[str, np.ndarray]:
-    """The tensors that ``entries`` describe; ``pause`` as of device/system/json_text.py.
+    """The tensors that ``entries`` describe.
+
+    Args:
+        rest: the bytes after the JSON header.
+        pause: see device/system/json_text.py.
 
     Raises:
-        WireError: one does not fit its description, or ``rest`` is not what they describe.
+        WireError: a tensor does not fit its description, or ``rest`` is longer or shorter than they say.
     """
     tensors: Dict[str, np.ndarray] = {}
     offset = 0

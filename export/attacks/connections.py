@@ -1,4 +1,4 @@
-"""What keeps clients that say nothing from shutting a device out of the live attacker."""
+"""Keeps clients that send nothing from locking a device out of the live attacker."""
 
 import asyncio
 from collections import Counter
@@ -11,11 +11,11 @@ HEAD_S = 5.0
 
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's protocol with a bound on connections and a time limit for the head of a request (the application has one for
-    bodies).
+    """uvicorn's protocol with a bound on connections and a time limit for the head of a request. The application has a time limit
+    for bodies.
 
-    A connection beyond the bound takes the place of one that waits for a whole request: of the address that has the most of
-    them, the one that has waited longest. So whoever holds sockets open pushes out his own ones.
+    A connection beyond the bound replaces one that has not sent a whole request: of the address with the most connections, the
+    one that has waited longest. So a client that holds many sockets open only loses its own.
     """
 
     most = MOST

@@ -1,9 +1,9 @@
 """The live attacker: python -m export attack --serve attacks frames as a device's preview sends them.
 
-Per-frame DeepSloth L-inf against the exits on the device alone: that is what decides whether a frame crosses the network,
-and costs a fraction of an attack on all exits. It answers requests of the Open Inference Protocol (device/protocol/messages.py) for a
-model named deepsloth: tensor ``frame`` uint8 (1, height, width, channels) in, the same under attack and
-``frames_per_second`` out. One frame at a time; it is a demonstration for one device.
+It runs DeepSloth L-inf on each frame, against the exits on the device alone: they decide whether a frame crosses the network,
+and the attack costs a fraction of one on all exits. It answers requests of the Open Inference Protocol
+(device/protocol/messages.py) for a model named deepsloth. The input is ``frame``, uint8 (1, height, width, channels); the outputs are
+the attacked ``frame`` and ``frames_per_second``. It attacks one frame at a time, as a demonstration for one device.
 """
 
 import asyncio
@@ -42,14 +42,14 @@ from host.app.fair import Shares
 from host.app.reading import header_length_of
 
 BODY_TIMEOUT_S = 5.0
-MAX_WAITING = 4  # frames; the loop of one device sends one at a time
+MAX_WAITING = 4  # frames; the loop of a device sends one at a time
 TELL_S = 5.0
 HEADER_BYTES = 1 << 12
 MEMORY_REQUESTS = 2 * MOST  # of the largest, which all requests may hold together
 
 
 class FirstExits(nn.Module):
-    """The first ``count`` exits of a network, to be handed to any attack: it leaves the others alone, and does not run them."""
+    """The first ``count`` exits of a network. An attack on this module ignores the other exits and does not run them."""
 
     def __init__(self, network: SDN, count: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class LiveAttacker:
     Args:
         network: in evaluation mode.
         split: exits on the device.
-        steps: gradient steps a frame.
+        steps: gradient steps for each frame.
     """
 
     def __init__(self, network: SDN, split: int, steps: int) -> None:
@@ -77,7 +77,14 @@ class LiveAttacker:
         self._attack = DeepSlothLinf(iterations=steps)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """uint8 (1, height, width, channels) -> the same under attack, in whole levels as a camera would give them."""
+        """Attack one frame.
+
+        Args:
+            frame: uint8 (1, height, width, channels).
+
+        Returns:
+            The attacked frame in the same shape, in whole levels as a camera would give them.
+        """
         started = time.perf_counter()
         clean = to_tensor(frame).contiguous(memory_format=torch.channels_last)
         attacked = to_pixels(self._attack(self._target, clean, seed=self.frames, progress=False))
@@ -91,12 +98,12 @@ def make_app(attacker: LiveAttacker, facts: dict[str, Any], token: str = "", loc
     """The application.
 
     Args:
-        facts: model, split, steps and weights_sha256, for the device to compare with its bundle.
-        token: wanted as ``Authorization: Bearer``; empty: none.
-        local: answer to names of this machine alone, so that no web page can get here by a name of its own.
+        facts: model, split, steps and weights_sha256, which the device compares with its bundle.
+        token: that requests must show as ``Authorization: Bearer``; empty for none.
+        local: answer only requests to names of this machine, so that no web page reaches it through a name of its own.
 
-    Every error is JSON ``{"error": sentence}``: 400 malformed, 401 no token, 413 too large, 415 another Content-Type (which
-    a page of another site cannot send unasked), 503 too many waiting.
+    Every error is JSON ``{"error": sentence}``: 400 malformed, 401 no token, 408 too late, 413 too large, 415 a Content-Type that a
+    web page could send without permission, 503 too many frames waiting.
     """
     routes = _Routes(attacker, facts, token)
     hosts = ["localhost", "127.0.0.1", "[::1]"] if local else ["*"]
@@ -215,9 +222,9 @@ def serve(
     Args:
         network: in evaluation mode.
         split: exits on the device, as in its bundle.
-        steps: gradient steps a frame, 1 to 100.
-        token: that a device needs; made up and printed when it listens beyond this machine.
-        threads: of PyTorch; one frame has little for a second one to do, and where other programs run it waits for it.
+        steps: gradient steps for each frame, 1 to 100.
+        token: that a device must show. Without one, a token is created and printed if the address is not of this machine alone.
+        threads: of PyTorch. One frame is too little work for a second thread, which also waits when other programs run.
 
     Raises:
         UsageError: an address, port or number that cannot work.
@@ -242,7 +249,7 @@ def serve(
     print(
         f"attacking {model}, exits 1 to {split}, {steps} steps a frame; give the device: --attacker '{url}'", flush=True
     )
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises what stopped it once more when it is done
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal that stopped it again at its end
         signal.signal(number, lambda *_: None)
     uvicorn.Server(config_of(make_app(attacker, facts, token, local))).run(sockets=[listener])
     return 0
