@@ -7,6 +7,7 @@ checked is what gets used. Nothing is unpacked to disk.
 import hashlib
 import io
 import os
+import pkgutil
 import re
 import tarfile
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -25,7 +26,9 @@ from device.system.json_text import read_json, shown
 FORMAT = "sdn-edge-bundle"
 FORMAT_VERSION = 1
 GRAPHS = ("head", "head_flat", "tail")
-FORM_GRAPHS = ("from_uint8", "from_coefficients")  # each optional, as everything that the manifest names beside GRAPHS
+# One for each payload form, all optional. Their names are read from the folder, because the forms import this module
+FORMS_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "payload", "forms")
+FORM_GRAPHS = tuple("from_" + module.name for module in pkgutil.iter_modules([FORMS_FOLDER]))
 KNOWN = frozenset((*GRAPHS, *FORM_GRAPHS))
 """Parts that ``requires`` of a manifest may name: those without which a bundle must not be used."""
 MAX_FILE_BYTES = 1 << 30

@@ -1,6 +1,6 @@
 """What every payload form offers: the form of the tensors in which a frame goes to the host.
 
-A new form takes two files: a module in device/payload/forms with a class that has a ``name``, and its graph in
+A new form takes two files: a module in device/payload/forms, named as the form, with its class; and its graph in
 export/onnx/payload.py, which the host runs before the tail.
 """
 

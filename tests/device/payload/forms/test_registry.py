@@ -1,9 +1,17 @@
+from device.bundle.reader import FORM_GRAPHS
 from device.payload.forms import CLASSES, FORMS, FP32
 
 
 def test_forms_are_found_in_the_folder_from_the_smallest():
     assert FORMS == ("coefficients", "uint8", "fp32")
     assert FP32 == "fp32"
+
+
+def test_a_form_has_the_name_of_its_module():
+    """device/bundle/reader.py knows the forms by the files of the folder."""
+    for name, form in CLASSES.items():
+        assert form.__module__ == "device.payload.forms." + name
+        assert "from_" + name in FORM_GRAPHS
 
 
 def test_sizes_are_estimated_from_the_tensors(bundle):
