@@ -6,6 +6,7 @@ from export.calibration.card import ModelCard
 from export.data.cifar10 import NAME as CIFAR10
 from export.data.output import write_output
 from export.networks.model_files import ModelFiles
+from export.networks.registry import network_spec
 from export.networks.weights import metadata
 
 USE = "* **Use**: research and demonstrations of early exits under attack. CIFAR-10 is no data for a product."
@@ -32,12 +33,13 @@ def recipe_of(weights: Path) -> str:
 def card_page(card: ModelCard, files: ModelFiles) -> str:
     """The page in Markdown. ``files``: the model that the card belongs to."""
     images = card.images
+    height, width = network_spec(files.model).input_size
     about = f"{images.calibration} calibration and {images.test} test images" if images else "images were not counted"
     return "\n".join(
         [
             f"# SDN {card.model}",
             "",
-            "A Shallow-Deep Network for 32 x 32 RGB images in [0, 1] without normalisation, float16 safetensors.",
+            f"A Shallow-Deep Network for {width} x {height} RGB images in [0, 1] without normalisation, float16 safetensors.",
             f"Weights: `{files.weights.name}`, SHA-256 `{card.weights_sha256}`.",
             "",
             f"* **Data**: {_data(card)}",

@@ -12,7 +12,7 @@ from export.networks.model_files import find
 
 EXAMPLES = (
     "defq bundle --model vgg16 --out build/vgg16",
-    "defq bundle --model mobilenet --split 4 --frames 200 --archive --out build/mobilenet",
+    "defq bundle --model build/models/mobilenet --split 4 --frames 200 --archive --out build/mine",
 )
 
 

@@ -13,7 +13,7 @@ from export.networks.weights import load_network
 
 EXAMPLES = (
     "defq calibrate --model vgg16",
-    "defq calibrate --model vgg16 --weights models/mine/weights.safetensors --data photographs/",
+    "defq calibrate --model build/models/mobilenet --data photographs/",
 )
 
 

@@ -20,7 +20,7 @@ from export.networks.weights import file_sha256, load_network, save_network
 
 EXAMPLES = (
     "defq train --model mobilenet --data photographs/",
-    "defq train --model resnet56 --epochs 20 --out models/mine/weights.safetensors",
+    "defq train --model resnet56 --epochs 20 --out build/models/mine/weights.safetensors",
 )
 
 
