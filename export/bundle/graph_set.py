@@ -32,10 +32,10 @@ def bundle_graphs(
         steps: Q_def, (8, 8), for a head that contains DefQ.
     """
     split = settings.split
-    nested, again = cheapest_handover(exported, split)
+    nested, repeat_first_block = cheapest_handover(exported, split)
     table = steps if settings.fuse_defq else None
     return {
-        "head": graphs.nested_head(nested, split, shape, threshold, again=again, table=table),
+        "head": graphs.nested_head(nested, split, shape, threshold, repeat_first_block=repeat_first_block, table=table),
         "head_flat": graphs.flat_head(exported, split, shape),
         "tail": graphs.tail(exported, split),
         **payload.form_graphs(exported, split, shape),

@@ -10,7 +10,7 @@ import torch
 from device.errors import DataError, OutputError
 
 
-class Origin(NamedTuple):
+class TrainingRun(NamedTuple):
     """Everything that determines the result of a training run.
 
     data_sha256: of the images (Dataset.sha256). source: where the images lie; it is shown, not compared. start_sha256: of
@@ -33,7 +33,7 @@ class Origin(NamedTuple):
         }
 
 
-def write_checkpoint(file: Path, origin: Origin, epoch: int, parts: dict[str, Any]) -> None:
+def write_checkpoint(file: Path, run: TrainingRun, epoch: int, parts: dict[str, Any]) -> None:
     """Write the state after ``epoch`` epochs. A write that fails leaves the earlier checkpoint as it was.
 
     Args:
@@ -45,7 +45,7 @@ def write_checkpoint(file: Path, origin: Origin, epoch: int, parts: dict[str, An
     partial = file.with_name(file.name + ".partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"origin": origin.described(), "source": origin.source, "epoch": epoch, **parts}, partial)
+        torch.save({"origin": run.described(), "source": run.source, "epoch": epoch, **parts}, partial)
         partial.replace(file)
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError where the disk is full
         with contextlib.suppress(OSError):
@@ -56,11 +56,11 @@ def write_checkpoint(file: Path, origin: Origin, epoch: int, parts: dict[str, An
         ) from error
 
 
-def read_checkpoint(file: Path, origin: Origin) -> dict[str, Any]:
+def read_checkpoint(file: Path, run: TrainingRun) -> dict[str, Any]:
     """Read what write_checkpoint wrote: ``parts``, and under ``epoch`` the number of finished epochs.
 
     Raises:
-        DataError: the checkpoint is of another run than ``origin``, or the file is no checkpoint.
+        DataError: the checkpoint is of another run than ``run``, or the file is no checkpoint.
     """
     elsewhere = "name another file with --checkpoint, or remove this one to begin anew"
     try:
@@ -84,7 +84,7 @@ def read_checkpoint(file: Path, origin: Origin) -> dict[str, Any]:
             f"found a checkpoint in {file} that does not name its data and its recipe, like those of early releases; "
             f"expected one that names them; {elsewhere}"
         )
-    wanted = origin.described()
+    wanted = run.described()
     differing = [name for name in wanted if of.get(name) != wanted[name]]
     if differing == ["epochs"] and str(epoch) == of["epochs"]:
         raise DataError(
@@ -92,7 +92,7 @@ def read_checkpoint(file: Path, origin: Origin) -> dict[str, Any]:
             f"{epoch}; to train further, begin a new run from its weights with --start FILE, and {elsewhere}"
         )
     if differing:
-        sources = f" ({source or 'unknown'} there, {origin.source} here)" if "data" in differing else ""
+        sources = f" ({source or 'unknown'} there, {run.source} here)" if "data" in differing else ""
         listed = ", ".join(f"{name} {of.get(name, 'unknown')} there, {wanted[name]} here" for name in differing)
         raise DataError(
             f"found a checkpoint of another run in {file}: {listed}{sources}; expected a checkpoint of the same data and recipe; {elsewhere}"

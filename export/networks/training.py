@@ -17,7 +17,7 @@ from export.data.classes import check_classes
 from export.data.images import Dataset
 from export.defences.quantiser import BlockQuantiser
 from export.networks.bfloat16 import strided_depthwise_in_float32
-from export.networks.checkpoint import Origin, read_checkpoint, write_checkpoint
+from export.networks.checkpoint import TrainingRun, read_checkpoint, write_checkpoint
 from export.networks.model_files import beside
 from export.networks.registry import network_spec
 from export.networks.sdn import SDN
@@ -56,14 +56,14 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
         _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
     )
     recipe = replace(recipe, batch=min(recipe.batch, len(data.train.labels)))
-    origin = Origin(model, data.sha256(), data.source, file_sha256(start) if start else "", asdict(recipe))
+    this_run = TrainingRun(model, data.sha256(), data.source, file_sha256(start) if start else "", asdict(recipe))
     steps = len(data.train.labels) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=TRAINED_WARM_UP if start else WARM_UP
     )
     done = 0
     if checkpoint.exists():
-        state = read_checkpoint(checkpoint, origin)
+        state = read_checkpoint(checkpoint, this_run)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
@@ -86,7 +86,7 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
             "optimiser": optimiser.state_dict(),
             "schedule": schedule.state_dict(),
         }
-        write_checkpoint(checkpoint, origin, epoch + 1, parts)
+        write_checkpoint(checkpoint, this_run, epoch + 1, parts)
     network.eval()
     return network
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from export.onnx.parts import ExportedBlocks, GraphPart, joined, renaming
+from export.onnx.parts import ExportedBlocks, GraphPart, joined, renamed
 
 # Multiply-accumulates that take about as long as handing one value over (VGG-16's first block has 27 for each of its
 # values, MobileNet's 50, ResNet-56's 315)
@@ -20,11 +20,12 @@ MACS_PER_VALUE = 32
 class Handover(NamedTuple):
     """Arguments of ``nested_head``.
 
-    exported: the network, where some blocks start before the cut in front of them. again: whether block 1 is computed again.
+    exported: the network, where some blocks start before the cut in front of them.
+    repeat_first_block: whether block 1 is computed a second time behind the cut.
     """
 
     exported: ExportedBlocks
-    again: bool
+    repeat_first_block: bool
 
 
 def cheapest_handover(exported: ExportedBlocks, split: int) -> Handover:
@@ -38,8 +39,8 @@ def cheapest_handover(exported: ExportedBlocks, split: int) -> Handover:
         if count:
             start, blocks[index] = _split(blocks[index], count, f"started{index}")
             exits[index - 1] = joined(exits[index - 1], start)
-    again = blocks[1] is exported.blocks[1] and macs_per_value(exported) < MACS_PER_VALUE
-    return Handover(ExportedBlocks(blocks, exits, exported.shapes), again)
+    repeat = blocks[1] is exported.blocks[1] and macs_per_value(exported) < MACS_PER_VALUE
+    return Handover(ExportedBlocks(blocks, exits, exported.shapes), repeat)
 
 
 def macs_per_value(exported: ExportedBlocks) -> float:
@@ -75,7 +76,7 @@ def _values_of(node: NodeProto, weight: TensorProto, shape: tuple[int, ...]) -> 
 
 def _split(block: GraphPart, count: int, name: str) -> tuple[GraphPart, GraphPart]:
     """The first ``count`` nodes of a block, and the others. The tensor that joins the two is called ``name``."""
-    whole = renaming(block, {block.nodes[count - 1].output[0]: name})
+    whole = renamed(block, {block.nodes[count - 1].output[0]: name})
     start, rest = whole.nodes[:count], whole.nodes[count:]
     names = {each for node in start for each in node.input}
     return (

@@ -17,7 +17,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from export.onnx.defq import defq_switch
-from export.onnx.parts import ExportedBlocks, GraphPart, constant, joined, model, renaming
+from export.onnx.parts import ExportedBlocks, GraphPart, constant, joined, model, renamed
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
@@ -101,7 +101,7 @@ def _answering(part: GraphPart, prefix: str, features: str | None = None, suffix
     names = {f"{prefix}{name}": name + suffix for name in OUTPUTS[:3]}
     if features:
         names[features] = OUTPUTS[3] + suffix
-    return renaming(part, names)
+    return renamed(part, names)
 
 
 def _threshold(value: float) -> tuple[ValueInfoProto, TensorProto]:
@@ -117,7 +117,7 @@ def flat_head(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...]
     The threshold has no default: TensorRT takes an input with a default for a constant (``importInputs`` in onnx-tensorrt's
     ModelImporter.cpp, 8.0 to 10), so a threshold that is asked for would be ignored."""
     whole = joined(exported.span(0, split - 1), _first_confident(0, split - 1, "head/"))
-    whole = renaming(_answering(whole, "head/", f"features{split - 1}"), {"pixels": "image"})
+    whole = renamed(_answering(whole, "head/", f"features{split - 1}"), {"pixels": "image"})
     graph = helper.make_graph(
         whole.nodes,
         "flat_head",
@@ -145,7 +145,7 @@ def tail(exported: ExportedBlocks, split: int) -> ModelProto:
         # the final classifier answers whatever its confidence: what "none is confident" gives, but for the number
         choice = _first_confident(first, last, "tail/", otherwise=last + 1)
     whole = joined(exported.span(first, last), choice)
-    whole = renaming(_answering(whole, "tail/"), {f"features{first - 1}": "activation"})
+    whole = renamed(_answering(whole, "tail/"), {f"features{first - 1}": "activation"})
     graph = helper.make_graph(
         whole.nodes,
         "tail",
@@ -165,7 +165,7 @@ def nested_head(
     input_shape: tuple[int, ...],
     threshold: float,
     cuts: Sequence[int] | None = None,
-    again: bool = False,
+    repeat_first_block: bool = False,
     table: np.ndarray | None = None,
 ) -> ModelProto:
     """Exits 1..split for one frame; what lies behind a cut runs only when the frame has not left before it.
@@ -174,7 +174,7 @@ def nested_head(
         cuts: exits (1-based, below ``split``) with a cut behind them; all of them by default. On x86-64 with AVX-512 the
             first cut costs a frame that stays 10 to 20 us and each further one little, and a cut behind every exit was
             the cheapest over clean traffic (splits 3 and 9 of ResNet-56, 3 and 7 of MobileNet, 3 and 6 of VGG-16).
-        again: compute block 1 once more behind a first cut at exit 1 instead of handing its features over
+        repeat_first_block: compute block 1 once more behind a first cut at exit 1 instead of handing its features over
             (export/onnx/cuts.py says when).
         table: Q_def (8, 8), to apply DefQ inside the graph; adds the input ``defq`` bool (1,), by default true.
 
@@ -193,10 +193,10 @@ def nested_head(
         one_exit = first == last and not innermost
         choice = _only_confidence(last, prefix) if one_exit else _first_confident(first, last, prefix)
         here = joined(exported.span(first, last), choice)
-        if again and first == 1:
-            here = renaming(joined(exported.blocks[0], here), {"features0": "features0_again"})
+        if repeat_first_block and first == 1:
+            here = renamed(joined(exported.blocks[0], here), {"features0": "features0_again"})
         if table is None:
-            here = renaming(here, {"pixels": "image"})
+            here = renamed(here, {"pixels": "image"})
         if innermost:
             return _answering(here, prefix, f"features{last}", suffix)
         rest = scope(last + 1, inner)

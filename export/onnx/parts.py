@@ -129,7 +129,7 @@ def export_blocks(network: SDN) -> ExportedBlocks:
     return ExportedBlocks(blocks, exits, shapes)
 
 
-def renaming(part: GraphPart, names: dict[str, str]) -> GraphPart:
+def renamed(part: GraphPart, names: dict[str, str]) -> GraphPart:
     """A copy with tensors renamed. A name ``a`` -> ``b`` also renames ``a/x`` to ``b/x``."""
 
     def rename(name: str) -> str:

@@ -60,7 +60,7 @@ def test_a_head_whose_blocks_start_before_the_cut_agrees_with_pytorch(split, cut
     exported = parts.export_blocks(made)
     cuts = cuts if cuts is None else [cut for cut in cuts if cut < split]
     handover = cheapest_handover(exported, split)
-    head = graphs.nested_head(handover.exported, split, tiny.SHAPE, THRESHOLD, cuts, handover.again)
+    head = graphs.nested_head(handover.exported, split, tiny.SHAPE, THRESHOLD, cuts, handover.repeat_first_block)
     exits, labels = early_exit(score(made, tiny.frames()), THRESHOLD)
     images = to_tensor(tiny.frames()).numpy()
     found = run_split(session(head), session(graphs.tail(exported, split)), images, THRESHOLD)
@@ -99,5 +99,5 @@ def test_the_shipped_networks():
         moved = [
             int(np.sum([old is not new for old, new in zip(exported.blocks, handover.exported.blocks, strict=True)]))
         ]
-        found[name] = (macs_per_value(exported), handover.again, *moved)
+        found[name] = (macs_per_value(exported), handover.repeat_first_block, *moved)
     assert found == {"vgg16": (27, True, 0), "resnet56": (315, False, 0), "mobilenet": (50, False, 1)}

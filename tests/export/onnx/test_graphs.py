@@ -42,7 +42,7 @@ def test_every_form_of_the_head_agrees_with_pytorch(network, exported, split, fo
         head = graphs.flat_head(exported, split, tiny.SHAPE)
     else:
         cuts = {"no cut": [], "cut after 2": [2] if split > 2 else []}.get(form)
-        head = graphs.nested_head(exported, split, tiny.SHAPE, THRESHOLD, cuts, again=form == "again")
+        head = graphs.nested_head(exported, split, tiny.SHAPE, THRESHOLD, cuts, repeat_first_block=form == "again")
     exits, labels = early_exit(score(network, tiny.frames()), THRESHOLD)
     images = to_tensor(tiny.frames()).numpy()
     found_exits, found_labels, _ = run_split(session(head), session(graphs.tail(exported, split)), images, THRESHOLD)
