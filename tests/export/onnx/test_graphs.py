@@ -57,7 +57,7 @@ def test_the_flat_head_has_no_default_threshold(exported):
     assert head.get_overridable_initializers() == []
 
 
-def test_flat_graphs_take_any_batch(network, parts):
+def test_flat_graphs_take_any_batch(network, exported):
     exits, labels = early_exit(score(network, tiny.frames()), THRESHOLD)
     head = session(graphs.flat_head(exported, 2, tiny.SHAPE))
     feed = {"image": to_tensor(tiny.frames()).numpy(), "threshold": np.full(1, THRESHOLD, np.float32)}

@@ -151,8 +151,8 @@ HANGS = """
 import sys, threading
 import host.app.routes, host.app.tail
 from host.cli import main
-host.tail.Tail.answer = lambda *_: threading.Event().wait()
-host.app.HostSettings.__new__.__defaults__ = (32, 0.002, 64 << 20, 10.0, 0.2, False)
+host.app.tail.Tail.answer = lambda *_: threading.Event().wait()
+host.app.routes.HostSettings.__new__.__defaults__ = (32, 0.002, 64 << 20, 10.0, 0.2, False)
 sys.exit(main(["serve", "--bundle", sys.argv[1], "--port", "0", "--threads", "1"]))
 """
 
