@@ -238,24 +238,34 @@ def test_token(network):
 
 
 def test_only_so_many_wait(network):
+    go, refused = threading.Event(), threading.Semaphore(0)
+
     class Slow(LiveAttacker):
         def __call__(self, frame):
-            time.sleep(0.5)
+            assert go.wait(20)
             return super().__call__(frame)
 
     server = Running(make_app(Slow(network, 2, 1), FACTS))
     try:
         body, headers = request(tiny.frames()[:1])
         statuses = []
-        askers = [
-            threading.Thread(target=lambda: statuses.append(server.ask(body=body, **headers)[0])) for _ in range(6)
-        ]
+
+        def ask():
+            statuses.append(server.ask(body=body, **headers)[0])
+            refused.release()
+
+        askers = [threading.Thread(target=ask) for _ in range(6)]
         for asker in askers:
             asker.start()
+        for _ in range(2):
+            assert refused.acquire(timeout=20)
+        assert statuses == [503] * 2
+        go.set()
         for asker in askers:
             asker.join()
         assert sorted(statuses) == [200] * 4 + [503] * 2
     finally:
+        go.set()
         server.stop()
 
 
