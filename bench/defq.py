@@ -26,7 +26,7 @@ def contenders(frame: np.ndarray, steps: np.ndarray) -> dict[str, Callable[[], A
     libjpeg-turbo is left out where simplejpeg is not installed.
     """
     defq = DefQ(steps)
-    rows = [steps.reshape(-1).tolist()] * 3
+    rows = [np.rint(steps).astype(int).reshape(-1).tolist()] * 3
     image = Image.fromarray(frame)
     height, width, _ = frame.shape
     single = steps.astype(np.float32)

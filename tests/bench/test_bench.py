@@ -40,7 +40,7 @@ def report(results):
 def test_defq_is_measured_without_simplejpeg(monkeypatch):
     monkeypatch.setattr(defq.importlib.util, "find_spec", lambda name: None)
     frame = np.zeros((32, 32, 3), np.uint8)
-    calls = defq.contenders(frame, np.full((8, 8), 20))
+    calls = defq.contenders(frame, np.full((8, 8), 20, np.float32))
     assert "libjpeg-turbo, quality 50" not in calls
     assert all(np.asarray(call()).size == frame.size for call in calls.values())
 
