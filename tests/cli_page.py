@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the parsers of all commands: ``python -m tests.cli_page``. tests/test_cli_page.py says when it is old."""
+"""Writes docs/cli.md from the parsers of all commands: ``python -m tests.cli_page``. tests/test_commands.py says when it is old."""
 
 import argparse
 from collections.abc import Iterator

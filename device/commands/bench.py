@@ -23,8 +23,8 @@ from device.bundle.frame_set import load_frame_set
 from device.cameras import Frame
 from device.cameras.arrays import ArrayCamera
 from device.commands.compare import FORMAT, FORMAT_VERSION, compare
+from device.commands.options import POWER_HELP, add_debug_option, add_decision_options, option_groups
 from device.commands.session import Session, open_session, stop_on_signals
-from device.commands.session import add_arguments as add_session_arguments
 from device.errors import UsageError
 from device.loop.sinks import Decision, Sink
 from device.power import Meter, open_sensor
@@ -61,21 +61,31 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_session_arguments(parser, bundle_required=False)
-    add = parser.add_argument
-    add("--seconds", type=decimal(0.1, 3600), default=10, metavar="S", help="of a condition's window (default 10)")
-    add("--warm-up", type=decimal(0, 3600), default=2, metavar="S", help="before each window (default 2)")
+    groups = option_groups(parser)
+    add = groups.source.add_argument
     add(
-        "--rate",
-        type=decimal(LEAST_RATE, 1000),
-        metavar="FPS",
-        help="show this many frames a second (default: as many as it can)",
+        "--seconds",
+        type=decimal(0.1, 3600),
+        default=10,
+        metavar="S",
+        help="measure each condition for this long (default 10)",
     )
-    add("--power", default="auto", metavar="SENSOR",
-        help="auto, none, ina3221, pmic, ina2xx, ina2xx:ADDRESS, rapl or csv:FILE (default auto)")  # fmt: skip
+    add(
+        "--warm-up",
+        type=decimal(0, 3600),
+        default=2,
+        metavar="S",
+        help="run each condition for this long before (default 2)",
+    )
+    add("--rate", type=decimal(LEAST_RATE, 1000), metavar="FPS",
+        help="show this many frames a second (default: as many as the device can decide on)")  # fmt: skip
+    add_decision_options(groups, bundle_required=False)
+    add = groups.output.add_argument
+    add("--power", default="auto", metavar="SENSOR", help=POWER_HELP)
     add("--json", metavar="FILE", help="write the figures as JSON, for --compare; - for stdout")
     add("--csv", metavar="FILE", help="write the figures as CSV; - for stdout")
-    add("--compare", nargs=2, metavar="FILE", help="do not measure: show two reports of --json side by side")
+    add("--compare", nargs=2, metavar="FILE", help="measure nothing: show two reports of --json side by side")
+    add_debug_option(groups)
 
 
 class _Window(ArrayCamera):

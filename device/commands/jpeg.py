@@ -11,7 +11,8 @@ import numpy as np
 from device.bundle.calibration import check_table_file
 from device.bundle.reader import Bundle, load_bundle
 from device.cameras import Camera, open_camera
-from device.commands.session import SOURCES_HELP, open_source, stop_on_signals
+from device.commands.options import ENGINE_HELP, RAD_HELP, SOURCES_HELP, THREADS_HELP, add_debug_option, option_groups
+from device.commands.session import open_source, stop_on_signals
 from device.defence.defq import DefQ
 from device.defence.undefended import Undefended
 from device.engines import Engine, open_engine
@@ -34,30 +35,25 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--bundle",
-        metavar="DIR",
-        help="folder or .tar.gz made by python -m export bundle; its table and its head are used",
-    )
-    add(
-        "--table", metavar="FILE", help="instead: a table alone, as in tables/vgg16.json; frames keep the camera's size"
-    )
-    add(
-        "--source",
-        metavar="URI",
-        help=SOURCES_HELP + " (default: bundle:clean where the bundle has a frame set, else photos:)",
-    )
+    groups = option_groups(parser)
+    add = groups.source.add_argument
+    add("--source", metavar="URI",
+        help=SOURCES_HELP + " (default: bundle:clean where the bundle has a frame set, else photos:)")  # fmt: skip
     add("--frames", type=whole(1), default=100, metavar="N", help="stop after N frames (default 100)")
-    add("--out", required=True, metavar="FOLDER", help="for frame-000000.jpg and so on; made if it is not there")
+    add = groups.decision.add_argument
+    add("--bundle", metavar="DIR",
+        help="folder or .tar.gz made by defq bundle; its table and its head are used")  # fmt: skip
+    add("--table", metavar="FILE",
+        help="a table instead of a bundle, as in tables/vgg16.json; frames keep the camera's size")  # fmt: skip
+    add("--rad", type=whole(0, 100), metavar="PERCENT", help=RAD_HELP)
+    add("--engine", default="auto", metavar="NAME", help=ENGINE_HELP)
+    add("--threads", type=whole(0, 1024), default=0, metavar="N", help=THREADS_HELP)
+    add = groups.output.add_argument
+    add("--out", required=True, metavar="FOLDER", help="folder for frame-000000.jpg and so on; made if it is not there")
     add("--full-size", action="store_true", help="keep the camera's size (default: the network's)")
     add("--dc", choices=tuple(DC_RULES), default="nearest",
         help="; ".join("{}: {}".format(*rule) for rule in DC_RULES.items()) + " (default nearest)")  # fmt: skip
-    add("--rad", type=whole(0, 100), metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)")
-    add("--engine", default="auto", metavar="NAME",
-        help="auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt (default auto: the best that works)")  # fmt: skip
-    add("--threads", type=whole(0, 1024), default=0, metavar="N", help="of ONNX Runtime (default: cores, at most 4)")
-    add("--debug", action="store_true", help="print the traceback of an error")
+    add_debug_option(groups)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,13 +7,8 @@ from typing import Optional
 
 from device.bundle.frame_set import load_frame_set
 from device.cameras import Camera
-from device.commands.session import add_arguments as add_session_arguments
-from device.commands.session import (
-    add_camera_arguments,
-    open_session,
-    open_source,
-    stop_on_signals,
-)
+from device.commands.options import add_camera_options, add_debug_option, add_decision_options, option_groups
+from device.commands.session import open_session, open_source, stop_on_signals
 from device.errors import CameraError
 from device.loop.pipeline import Pipeline
 from device.payload.forms import FP32
@@ -36,28 +31,34 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_session_arguments(
-        parser, payload=FP32
-    )  # traffic is compared: one form for all frames, unless another is chosen
-    add_camera_arguments(parser, defq="off")  # the page has a switch for it, and the story begins without
-    add = parser.add_argument
+    groups = option_groups(parser)
+    # traffic is compared: one form for all frames, unless another is chosen
+    add_decision_options(groups, payload=FP32)
+    add_camera_options(groups, defq="off")  # the page has a switch for it, and the story begins without
+    groups.source.add_argument("--attacker", metavar="URL",
+        help="attack frames as they come: address of defq attack --serve, with its token")  # fmt: skip
+    add = groups.output.add_argument
+    add("--address", default="127.0.0.1", metavar="ADDRESS",
+        help="address of the page (default 127.0.0.1: this machine alone); others need a token")  # fmt: skip
     add(
-        "--address",
-        default="127.0.0.1",
-        help="to listen on (default 127.0.0.1: this machine alone); others need a token",
+        "--port",
+        type=whole(0, 65535),
+        default=8080,
+        metavar="PORT",
+        help="port of the page; 0 for any free one (default 8080)",
     )
-    add("--port", type=whole(0, 65535), default=8080, help="0 = any free one (default 8080)")
+    add("--token", metavar="TOKEN",
+        help="what viewers must know, 12 or more letters and digits (default beyond this machine: a new one, printed)")  # fmt: skip
     add(
-        "--token",
-        help="that viewers need, 12 or more letters and digits (default beyond this machine: made up and printed)",
+        "--fps",
+        type=decimal(1, 30),
+        default=10,
+        metavar="FPS",
+        help="pictures a second on the page, 1 to 30 (default 10)",
     )
-    add(
-        "--attacker",
-        metavar="URL",
-        help="of python -m export attack --serve, with its token: attacks frames as they come",
-    )
-    add("--fps", type=decimal(1, 30), default=10, help="pictures a second on the page, 1 to 30 (default 10)")
-    add("--power", default="auto", metavar="SENSOR", help="auto, none, ina3221, ina2xx, pmic or rapl (default auto)")
+    add("--power", default="auto", metavar="SENSOR",
+        help="power sensor: auto, none, ina3221, ina2xx, pmic or rapl (default auto)")  # fmt: skip
+    add_debug_option(groups)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,14 +6,8 @@ import sys
 from typing import Any, Dict, Optional
 
 from device.cameras import Camera
-from device.commands.session import add_arguments as add_session_arguments
-from device.commands.session import (
-    add_camera_arguments,
-    open_session,
-    open_source,
-    reopen_on_hangup,
-    stop_on_signals,
-)
+from device.commands.options import add_camera_options, add_debug_option, add_decision_options, option_groups
+from device.commands.session import open_session, open_source, reopen_on_hangup, stop_on_signals
 from device.errors import DataError
 from device.loop.progress import ProgressSink
 from device.loop.sinks import JsonLinesSink, Sink
@@ -28,11 +22,14 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_session_arguments(parser)
-    add_camera_arguments(parser)
-    parser.add_argument("--jsonl", metavar="FILE",
-        help="append one line of JSON a frame; - for stdout; opened again on SIGHUP, for log rotation")  # fmt: skip
-    parser.add_argument("--summary", metavar="FILE", help="the run's figures as JSON; - for stdout")
+    groups = option_groups(parser)
+    add_decision_options(groups)
+    add_camera_options(groups)
+    add = groups.output.add_argument
+    add("--jsonl", metavar="FILE",
+        help="append a line of JSON for each frame; - for stdout; opened again on SIGHUP, for log rotation")  # fmt: skip
+    add("--summary", metavar="FILE", help="write the run's figures as JSON; - for stdout")
+    add_debug_option(groups)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,61 +12,13 @@ from device.bundle.reader import Bundle, load_bundle
 from device.cameras import Camera, open_camera
 from device.cameras.arrays import ArrayCamera
 from device.cameras.base import options, rate_option, whole_option
-from device.defence.controller import AUTO as AUTO_DEFENCE
-from device.defence.controller import MODES, Controller, monitor_of
+from device.defence.controller import AUTO, Controller, monitor_of
 from device.engines import Engine, open_engine
 from device.errors import HostError, UsageError
-from device.link.credentials import add_arguments as add_credentials_arguments
 from device.link.credentials import credentials_of
-from device.link.host_client import AUTO, PAYLOADS, HostClient
+from device.link.host_client import HostClient
 from device.loop.pipeline import Pipeline
 from device.loop.sinks import JsonLinesSink, Sink
-from device.system.options import decimal, whole
-
-SOURCES_HELP = (
-    "picamera2://, csi://, v4l2:///dev/video0, rtsp://..., dir:PATH, npz:FILE, video:FILE, photos:, or bundle:clean and "
-    "bundle:attacked for the bundle's own frame set"
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser, bundle_required: bool = True, payload: str = AUTO) -> None:
-    """Options of every command that decides on frames, but for the source. ``payload``: the form by default."""
-    add = parser.add_argument
-    add("--bundle", required=bundle_required, metavar="DIR", help="folder or .tar.gz made by python -m export bundle")
-    add("--host", metavar="URL", help="http://HOST:PORT of python -m host serve; without it the device answers alone")
-    add("--require-host", action="store_true", help="stop with exit code 5 when the host is absent at the start")
-    add("--rad", type=whole(0, 100), metavar="PERCENT", help="relative accuracy drop, 5 or 10 (default: the bundle's)")
-    add("--engine", default="auto", metavar="NAME",
-        help="auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt (default auto: the best that works)")  # fmt: skip
-    add("--fp16", action="store_true", help="half precision in TensorRT; confidences change a little")
-    add("--threads", type=whole(0, 1024), default=0, metavar="N", help="of ONNX Runtime (default: cores, at most 4)")
-    add("--connections", type=whole(1, 256), default=4, metavar="N",
-        help="frames on their way to the host at once (default 4); with 1 files are decided one frame at a time")  # fmt: skip
-    add("--payload", choices=PAYLOADS, default=payload,
-        help="what frames go to the host as: fp32 and uint8 activations, or the DCT coefficients of frames behind DefQ, from "
-             "which it computes the head again; auto is the fastest that it takes, measured as frames go (default {})".format(payload))  # fmt: skip
-    add(
-        "--timeout-ms",
-        type=decimal(1, 3600000),
-        default=2000,
-        metavar="MS",
-        help="patience with the host's answer (default 2000)",
-    )
-    add_credentials_arguments(parser)
-    add("--debug", action="store_true", help="print the traceback of an error")
-
-
-def add_camera_arguments(parser: argparse.ArgumentParser, defq: str = "on") -> None:
-    """Options of the commands that watch a source."""
-    add = parser.add_argument
-    add("--source", required=True, metavar="URI", help=SOURCES_HELP)
-    add("--defq", choices=MODES, default=defq,
-        help="quantise all frames, none, those that are noisier than clean ones, or all while the monitor suspects an "
-             "attack (default {})".format(defq))  # fmt: skip
-    add("--monitor", action="store_true", help="watch the exits and warn of an attack; --defq auto implies it")
-    add("--learn", type=whole(0, 1 << 31), default=0, metavar="N",
-        help="the first N frames are clean: let the monitor learn from them how often frames leave early here")  # fmt: skip
-    add("--frames", type=whole(1), metavar="N", help="stop after N frames")
 
 
 class Session(NamedTuple):
@@ -89,7 +41,7 @@ class Session(NamedTuple):
         Raises:
             UsageError: the bundle lacks what the mode or the monitor needs.
         """
-        monitor = monitor_of(self.bundle, self.rad, learn) if watch or mode == AUTO_DEFENCE else None
+        monitor = monitor_of(self.bundle, self.rad, learn) if watch or mode == AUTO else None
         return Controller(self.bundle, self.rad, mode, monitor)
 
     def pipeline(self, controller: Controller, sink: Sink) -> Pipeline:

@@ -10,8 +10,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What is served, where, and how."""
     add = parser.add_argument
     add("--bundle", required=True, metavar="DIR", help="the device's bundle, folder or .tar.gz")
-    add("--address", default="127.0.0.1", help="to listen on (default 127.0.0.1: this machine alone)")
-    add("--port", type=whole(0, 65535), default=8000, help="0 = any free one (default 8000)")
+    add(
+        "--address",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on (default 127.0.0.1: this machine alone)",
+    )
+    add(
+        "--port",
+        type=whole(0, 65535),
+        default=8000,
+        metavar="PORT",
+        help="port to listen on; 0 for any free one (default 8000)",
+    )
     add("--max-batch", type=whole(1, 1 << 16), default=32, metavar="N", help="frames in one batch (default 32)")
     add(
         "--max-wait-ms",
@@ -27,8 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MB",
         help="largest request (default 64; the host takes none larger than the model needs)",
     )
-    add("--threads", type=whole(0, 1024), default=0, metavar="N", help="of ONNX Runtime (default: all cores)")
-    add("--log-requests", action="store_true", help="one line a request on stderr")
+    add(
+        "--threads",
+        type=whole(0, 1024),
+        default=0,
+        metavar="N",
+        help="threads of ONNX Runtime (default: as many as there are cores)",
+    )
+    add("--log-requests", action="store_true", help="write one line for each request on stderr")
     add("--debug", action="store_true", help="print the traceback of an error")
 
 

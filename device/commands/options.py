@@ -1,0 +1,89 @@
+"""The options of run, preview and bench, in the groups that their help shows: source, decision, host, output."""
+
+import argparse
+from typing import Any, NamedTuple
+
+from device.defence.controller import MODES
+from device.link.credentials import add_arguments as add_credentials_arguments
+from device.link.host_client import AUTO, PAYLOADS
+from device.system.options import decimal, whole
+
+SOURCES_HELP = (
+    "picamera2://, csi://, v4l2:///dev/video0, rtsp://..., dir:PATH, npz:FILE, video:FILE, photos:, or bundle:clean and "
+    "bundle:attacked for the bundle's own frame set"
+)
+ENGINE_HELP = (
+    "what runs the head: auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt (default auto: the best "
+    "that works)"
+)
+THREADS_HELP = "threads of ONNX Runtime (default: as many as there are cores, at most 4)"
+RAD_HELP = "relative accuracy drop that chooses the threshold, 5 or 10 (default: the bundle's)"
+POWER_HELP = "power sensor: auto, none, ina3221, pmic, ina2xx, ina2xx:ADDRESS, rapl or csv:FILE (default auto)"
+
+
+class OptionGroups(NamedTuple):
+    """The groups of a command's help; each takes options by ``add_argument`` as a parser does."""
+
+    source: Any
+    """Where frames come from, and how many."""
+    decision: Any
+    """How a frame is decided on: bundle, engine, defence."""
+    host: Any
+    """Where frames go that stay, and how."""
+    output: Any
+    """What the command shows and writes."""
+
+
+def option_groups(parser: argparse.ArgumentParser) -> OptionGroups:
+    """Add the empty groups to a parser, in the order in which its help shows them."""
+    return OptionGroups(*map(parser.add_argument_group, OptionGroups._fields))
+
+
+def add_decision_options(groups: OptionGroups, bundle_required: bool = True, payload: str = AUTO) -> None:
+    """Options of every command that decides on frames, but for the source and the defence.
+
+    Args:
+        payload: the default of --payload.
+    """
+    add = groups.decision.add_argument
+    add("--bundle", required=bundle_required, metavar="DIR", help="folder or .tar.gz made by defq bundle")
+    add("--rad", type=whole(0, 100), metavar="PERCENT", help=RAD_HELP)
+    add("--engine", default="auto", metavar="NAME", help=ENGINE_HELP)
+    add("--fp16", action="store_true", help="compute in half precision in TensorRT; confidences change a little")
+    add("--threads", type=whole(0, 1024), default=0, metavar="N", help=THREADS_HELP)
+    add = groups.host.add_argument
+    add("--host", metavar="URL",
+        help="address of a host, http://HOST:PORT of defq serve (default: the device answers alone)")  # fmt: skip
+    add("--require-host", action="store_true", help="stop with exit code 5 when the host is absent at the start")
+    add("--connections", type=whole(1, 256), default=4, metavar="N",
+        help="frames on their way to the host at once (default 4); with 1, files are decided on one frame at a time")  # fmt: skip
+    add("--payload", choices=PAYLOADS, default=payload,
+        help="form in which frames go to the host: activations as fp32 or uint8, or the DCT coefficients of frames behind "
+             "DefQ, from which the host computes the head again (default %(default)s; auto: the fastest form that the host "
+             "takes, measured while frames go)")  # fmt: skip
+    add("--timeout-ms", type=decimal(1, 3600000), default=2000, metavar="MS",
+        help="longest wait for the host's answer to a frame (default 2000)")  # fmt: skip
+    add_credentials_arguments(groups.host)
+
+
+def add_camera_options(groups: OptionGroups, defq: str = "on") -> None:
+    """Options of the commands that watch a source.
+
+    Args:
+        defq: the default of --defq.
+    """
+    add = groups.source.add_argument
+    add("--source", required=True, metavar="URI", help=SOURCES_HELP)
+    add("--frames", type=whole(1), metavar="N", help="stop after N frames (default: when the source ends)")
+    add = groups.decision.add_argument
+    add("--defq", choices=MODES, default=defq,
+        help="quantise all frames, none, those that are noisier than clean ones, or all while the monitor suspects an "
+             "attack (default %(default)s)")  # fmt: skip
+    add("--monitor", action="store_true", help="watch the exits and warn of an attack; --defq auto implies it")
+    add("--learn", type=whole(0, 1 << 31), default=0, metavar="N",
+        help="the first N frames are clean: let the monitor learn from them how often frames leave early here")  # fmt: skip
+
+
+def add_debug_option(groups: OptionGroups) -> None:
+    """The last option of every command."""
+    groups.output.add_argument("--debug", action="store_true", help="print the traceback of an error")
