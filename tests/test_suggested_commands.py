@@ -1,7 +1,7 @@
 """Every command that a message tells people to run can be run as it stands: its own parser takes it.
 
-The text of a message says ``...: python -m PROGRAM COMMAND options``; without the colon it only names the command. What is
-filled in later is replaced by a value that fits.
+The text of a message says ``...: defq COMMAND options`` or ``...: python -m PROGRAM COMMAND options``; without the colon it
+only names the command. What is filled in later is replaced by a value that fits.
 """
 
 import argparse
@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-import device.commands.cli
-import export.commands.cli
-import host.cli
+from device.commands.parts import PARTS
 
 ROOT = Path(__file__).parent.parent
-SUGGESTED = re.compile(r"(?:^|: |&& |, |\n\s*)(python3? -m (?:device|export|host) (?:[^;,`()\n]|,(?=\S))*)")
+COMMANDS = {name: module for part in PARTS for name, (module, _) in part.commands().items()}
+PROGRAM = rf"(?:python3? -m (?:device|export|host)|defq(?= (?:{'|'.join(COMMANDS)}|\{{\}})(?!\w)))"
+SUGGESTED = re.compile(rf"(?:^|: |&& |, |\n\s*)({PROGRAM} (?:[^;,`()\n]|,(?=\S))*)")
 VALUES = {
     "export": "gate",
+    "defq": "gate",
     "--last-exit": "5",
     "--rad": "5",
     "--split": "3",
@@ -77,10 +78,9 @@ def filled_in(command: str) -> list[str]:
 
 
 def parse(words: list[str]) -> None:
-    program, command, *options = words[2:]
-    known = {"device": device.commands.cli, "export": export.commands.cli, "host": host.cli}[program].COMMANDS
+    command, *options = words[1:] if words[0] == "defq" else words[3:]
     parser = argparse.ArgumentParser()
-    importlib.import_module(known[command][0]).add_arguments(parser)
+    importlib.import_module(COMMANDS[command]).add_arguments(parser)
     parser.parse_args(options)
 
 
