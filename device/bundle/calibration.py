@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterable, NamedTuple, Optional
 import numpy as np
 
 from device.defence.defq import check_table
-from device.defence.gate import Gate
+from device.defence.gate import Gate, GateStage
 from device.defence.monitor import ExitShares, check_shares
 from device.errors import DataError
 
@@ -66,21 +66,20 @@ def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optio
     if "gate" not in content:
         return None
     try:
-        gate = _stage(content["gate"], rads)
+        stages = [_stage(content["gate"], rads)]
         if "weak" in content["gate"]:
-            weak = _stage(content["gate"]["weak"], rads)
-            if not weak.level < gate.level:
-                raise ValueError("found a weak level of {}".format(weak.level))
-            gate = gate._replace(weak=weak)
+            stages.append(_stage(content["gate"]["weak"], rads))
+            if not stages[1].level < stages[0].level:
+                raise ValueError("found a weak level of {}".format(stages[1].level))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, DataError) as error:
         raise DataError("found no usable gate in {} ({}: {}); expected a level from 0 on, a threshold from 0 to 1 for each "
                         "RAD and a table; calibrate it, as in: python -m export gate --model mobilenet; and {}".format(
                             name, type(error).__name__, str(error)[:200], EXPORT_AGAIN)) from error  # fmt: skip
-    return gate
+    return Gate(stages)
 
 
-def _stage(content: Dict[str, Any], rads: Iterable[int]) -> Gate:
-    stage = Gate(
+def _stage(content: Dict[str, Any], rads: Iterable[int]) -> GateStage:
+    stage = GateStage(
         float(content["level"]),
         {int(rad): float(value) for rad, value in content["thresholds"].items()},
         check_table(np.array(content["table"])),

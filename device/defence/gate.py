@@ -15,27 +15,31 @@ from device.defence.defq import BLOCK, dct_matrix
 HIGH = 4  # frequencies from 4 on, in both directions
 
 
-class Gate(NamedTuple):
-    """When a frame counts as attacked, how it is then quantised, and from which confidence it leaves."""
+class GateStage(NamedTuple):
+    """From which noise level a frame counts as attacked, and what is done to it then."""
 
     level: float
-    """Of ``noise_level``, from which a frame counts as attacked."""
+    """Of ``noise_level``, from which a frame belongs to this stage."""
     thresholds: Dict[int, float]
     """For such frames: relative accuracy drop in percent -> threshold in [0, 1]."""
     table: np.ndarray
     """For such frames instead of Q_def, float32 (8, 8)."""
 
-    weak: Optional["Gate"] = None
-    """A second stage for frames below ``level``: a lower level, for weak attacks, with gentler settings."""
 
-    def stages(self) -> List["Gate"]:
-        """This stage and, where there is one, the weak one."""
-        return [self] if self.weak is None else [self, self.weak]
+class Gate(NamedTuple):
+    """Which frames count as attacked: those whose noise reaches the level of a stage."""
 
-    def stage_for(self, frame: np.ndarray) -> Optional["Gate"]:
-        """The stage that counts a frame, uint8 (height, width, channels) of the network's size, as attacked; or None."""
+    stages: List[GateStage]
+    """At least one, from the highest level to the lowest. Lower levels are for weaker attacks, with gentler settings."""
+
+    def stage_for(self, frame: np.ndarray) -> Optional[GateStage]:
+        """The stage that a frame belongs to, the one with the highest level; None for a frame that does not count as attacked.
+
+        Args:
+            frame: uint8 (height, width, channels) of the network's size.
+        """
         noise = noise_level(frame)
-        for stage in self.stages():
+        for stage in self.stages:
             if noise >= stage.level:
                 return stage
         return None

@@ -24,7 +24,7 @@ class Gated(Defence):
             raise UsageError(self.missing(bundle))
         self.gate: Gate = bundle.gate
         self._rad = rad
-        self._quantisers = {stage.level: DefQ(stage.table) for stage in self.gate.stages()}
+        self._quantisers = {stage.level: DefQ(stage.table) for stage in self.gate.stages}
 
     @classmethod
     def missing(cls, bundle: Bundle) -> str:
@@ -43,5 +43,5 @@ class Gated(Defence):
     def describe(self) -> str:
         return "; ".join(
             "noise level {:.2f}, threshold {:.2f}".format(stage.level, stage.thresholds[self._rad])
-            for stage in self.gate.stages()
+            for stage in self.gate.stages
         )

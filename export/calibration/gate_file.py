@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from device.defence.gate import Gate
+from device.defence.gate import GateStage as DeviceStage
 from export.calibration.json_fields import Fields
 
 
@@ -62,8 +63,7 @@ class GateFile:
 
     def gate(self) -> Gate:
         """The gate as the device runs it."""
-        strong = _device_stage(self.strong)
-        return strong if self.weak is None else strong._replace(weak=_device_stage(self.weak))
+        return Gate([_device_stage(each) for each in (self.strong, self.weak) if each is not None])
 
     def as_json(self) -> dict[str, Any]:
         content = self.strong.as_json()
@@ -78,8 +78,8 @@ class GateFile:
         return content
 
 
-def _device_stage(stage: GateStage) -> Gate:
-    return Gate(stage.level, dict(stage.thresholds), stage.table.astype(np.float32))
+def _device_stage(stage: GateStage) -> DeviceStage:
+    return DeviceStage(stage.level, dict(stage.thresholds), stage.table.astype(np.float32))
 
 
 def gate_from_json(fields: Fields) -> GateFile:

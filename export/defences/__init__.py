@@ -124,17 +124,18 @@ def _moving_grid(name: str, table: TableFile, scale: str | None) -> Defence:
 
 def gated(name: str, gate: Gate) -> Defence:
     """DefQ for the frames that a noise gate finds, with the tables of its stages."""
-    quantise = {stage.level: DefQ(stage.table) for stage in gate.stages()}
+    quantise = {stage.level: DefQ(stage.table) for stage in gate.stages}
 
     def defend(frame: np.ndarray, _: np.random.Generator) -> np.ndarray:
         stage = gate.stage_for(frame)
         return frame if stage is None else quantise[stage.level](frame).copy()
 
+    strong = gate.stages[0]
     return Defence(
         name,
         defend,
-        BlockQuantiser(gate.table),
-        f"table {gate.table.tolist()}",  # the attacker has to expect that the gate finds the frame
+        BlockQuantiser(strong.table),
+        f"table {strong.table.tolist()}",  # the attacker has to expect that the gate finds the frame
         gate,
     )
 

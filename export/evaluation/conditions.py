@@ -106,7 +106,7 @@ def _plan(asked: str | Defence, model: CalibratedModel, rads: tuple[int, ...], t
     else:
         variants = [_Variant(defence, len(model.costs), rads)]
     for variant in variants:
-        for stage in variant.defence.gate.stages() if variant.defence.gate else ():
+        for stage in variant.defence.gate.stages if variant.defence.gate else ():
             if not set(variant.rads) <= set(stage.thresholds):
                 raise UsageError(
                     f"found {name} for RAD {', '.join(map(str, variant.rads))} with a gate that knows {sorted(stage.thresholds)}; "

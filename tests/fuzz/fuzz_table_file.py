@@ -32,7 +32,7 @@ def _table(content: dict) -> None:
 
 def _gate(content: dict) -> None:
     gate = check_gate(content, RADS, "table.json")
-    for stage in gate.stages() if gate else ():
+    for stage in gate.stages if gate else ():
         assert 0 <= stage.level < float("inf")
         assert all(0 <= stage.thresholds[rad] <= 1 for rad in RADS)
         assert stage.table.shape == (8, 8)

@@ -122,22 +122,24 @@ def test_gate_and_nothing_else_changes(gated_folder, bundle, tmp_path):
     archive = str(tmp_path / "bundle.tar.gz")
     pack_bundle(gated_folder, archive)
     for gated in (load_bundle(gated_folder), load_bundle(archive)):
-        assert gated.gate[:2] == (1.5, {5: 0.5, 10: 0.4})
-        assert gated.gate.table.dtype == np.float32
-        np.testing.assert_array_equal(gated.gate.table, np.full((8, 8), 30))
+        (stage,) = gated.gate.stages
+        assert (stage.level, stage.thresholds) == (1.5, {5: 0.5, 10: 0.4})
+        assert stage.table.dtype == np.float32
+        np.testing.assert_array_equal(stage.table, np.full((8, 8), 30))
         np.testing.assert_array_equal(gated.table, bundle.table)
         assert (gated.id, gated.thresholds) == (bundle.id, bundle.thresholds)
 
 
 def test_gate_may_know_more_rads_than_the_bundle(bundle_folder, write_gate):
     write_gate(bundle_folder, {"level": 0, "thresholds": {"5": 0, "10": 1, "15": 0.3}, "table": STEPS})
-    assert load_bundle(bundle_folder).gate[:2] == (0.0, {5: 0.0, 10: 1.0, 15: 0.3})
+    (stage,) = load_bundle(bundle_folder).gate.stages
+    assert (stage.level, stage.thresholds) == (0.0, {5: 0.0, 10: 1.0, 15: 0.3})
 
 
 def test_gate_with_a_weak_stage(bundle_folder, write_gate):
     weak = {"level": 0.5, "thresholds": {"5": 0.6, "10": 0.5}, "table": [[12] * 8] * 8}
     write_gate(bundle_folder, {"level": 1, "thresholds": {"5": 0.5, "10": 0.4}, "table": STEPS, "weak": weak})
-    strong, second = load_bundle(bundle_folder).gate.stages()
+    strong, second = load_bundle(bundle_folder).gate.stages
     assert (strong.level, second.level, second.thresholds[10], second.table[0, 0]) == (1.0, 0.5, 0.5, 12)
 
 

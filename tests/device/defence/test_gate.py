@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from device.defence.gate import Gate, noise_level
+from device.defence.gate import Gate, GateStage, noise_level
 
 
 def by_the_book(frame):
@@ -70,5 +70,14 @@ def test_frames_at_the_level_are_found():
     frame = noise(32, 32, 3)
     level = noise_level(frame)
     table = np.full((8, 8), 30.0)
-    assert Gate(level, {5: 0.5}, table).stage_for(frame) is not None
-    assert Gate(level + 0.001, {5: 0.5}, table).stage_for(frame) is None
+    assert Gate([GateStage(level, {5: 0.5}, table)]).stage_for(frame) is not None
+    assert Gate([GateStage(level + 0.001, {5: 0.5}, table)]).stage_for(frame) is None
+
+
+def test_a_frame_belongs_to_the_highest_stage_that_it_reaches():
+    frame = noise(32, 32, 3)
+    level, table = noise_level(frame), np.full((8, 8), 30.0)
+    above, at, below = (GateStage(level + more, {5: 0.5}, table) for more in (0.1, 0.0, -0.1))
+    assert Gate([above, at, below]).stage_for(frame) is at
+    assert Gate([above, below]).stage_for(frame) is below
+    assert Gate([above]).stage_for(frame) is None

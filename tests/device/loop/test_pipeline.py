@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from device.cameras import Camera, Frame
-from device.defence.gate import Gate, noise_level
+from device.defence.gate import Gate, GateStage, noise_level
 from device.defence.monitor import ExitShares, Monitor
 from device.defence.quantised import Quantised
 from device.defence.undefended import Undefended
@@ -98,14 +98,14 @@ def test_decisions_and_summary_tell_the_payload(run, fake_host, frames, payload)
 
 def test_the_gate_sends_coefficients_of_the_table_of_each_frame(run, fake_host, frames):
     fake_host.forms = ["coefficients", "uint8", "fp32"]
-    weak = Gate(0.0, {5: 2.0}, np.full((8, 8), 25, np.float32))
-    gate = Gate(
-        float(np.median([noise_level(frame) for frame in frames])), {5: 2.0}, np.full((8, 8), 40, np.float32), weak
-    )
+    weak = GateStage(0.0, {5: 2.0}, np.full((8, 8), 25, np.float32))
+    middle = float(np.median([noise_level(frame) for frame in frames]))
+    strong = GateStage(middle, {5: 2.0}, np.full((8, 8), 40, np.float32))
+    gate, blind = Gate([strong, weak]), Gate([strong._replace(level=1e9)])
     run(ListCamera(frames), fake_host.url, defq=True, gate=gate, rad=5, payload="coefficients")
     assert fake_host.received == ["coefficients"] * 60
     assert {steps[0] for steps in fake_host.steps} == {25, 40}
-    run(ListCamera(frames), fake_host.url, defq=True, gate=gate._replace(level=1e9, weak=None), payload="coefficients")
+    run(ListCamera(frames), fake_host.url, defq=True, gate=blind, payload="coefficients")
     assert set(fake_host.received[60:]) == {"uint8"}  # frames that the gate lets pass are not quantised
 
 
@@ -188,7 +188,8 @@ def test_fused_heads_are_told_whether_to_quantise(bundle, frames):
     assert [(pytest.approx(seen), defq) for seen, defq in Engine.seen] == [(value, True), (value, False)]
 
 
-GATE = Gate(1.5, {5: 0.5, 10: 0.4}, np.full((8, 8), 30, np.float32))
+STAGE = GateStage(1.5, {5: 0.5, 10: 0.4}, np.full((8, 8), 30, np.float32))
+GATE = Gate([STAGE])
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def clean_and_noisy(frames):
     coarse = frames[0][::4, ::4].repeat(4, axis=0).repeat(4, axis=1)
     clean = cv2.GaussianBlur(coarse, (0, 0), 2)
     noisy = np.clip(clean + np.random.RandomState(0).normal(0, 10, clean.shape), 0, 255).astype(np.uint8)
-    assert noise_level(clean) < GATE.level < noise_level(noisy)
+    assert noise_level(clean) < STAGE.level < noise_level(noisy)
     return [clean, noisy]
 
 
@@ -221,7 +222,7 @@ class RecordingEngine:
 def test_gate_quantises_noisy_frames_alone_and_lowers_their_threshold(bundle, clean_and_noisy, rad, lower):
     engine, sink = RecordingEngine(bundle), ListSink()
     summary = make_pipeline(bundle, engine, 0.62, True, None, sink, GATE, rad).run(ListCamera(clean_and_noisy * 2))
-    other = Quantised(bundle._replace(table=GATE.table), 5)  # the gate's table for every frame
+    other = Quantised(bundle._replace(table=STAGE.table), 5)  # the gate's table for every frame
     images = [image_of(Undefended(bundle, 5), clean_and_noisy[0]), image_of(other, clean_and_noisy[1])] * 2
     for (image, _, _), expected in zip(engine.seen, images):
         np.testing.assert_array_equal(image, expected)
@@ -235,11 +236,11 @@ def test_gate_quantises_noisy_frames_alone_and_lowers_their_threshold(bundle, cl
 def test_a_weak_stage_takes_what_lies_below_the_strong_one(bundle, clean_and_noisy):
     clean, noisy = clean_and_noisy
     between = noise_level(noisy) + 0.1
-    weak = GATE._replace(thresholds={5: 0.3, 10: 0.2}, table=np.full((8, 8), 12, np.float32))
-    strong = GATE._replace(level=between, weak=weak)
+    weak = STAGE._replace(thresholds={5: 0.3, 10: 0.2}, table=np.full((8, 8), 12, np.float32))
+    strong = STAGE._replace(level=between)
     louder = np.clip(clean + np.random.RandomState(1).normal(0, 40, clean.shape), 0, 255).astype(np.uint8)
     engine, sink = RecordingEngine(bundle), ListSink()
-    make_pipeline(bundle, engine, 0.62, True, None, sink, strong).run(ListCamera([clean, noisy, louder]))
+    make_pipeline(bundle, engine, 0.62, True, None, sink, Gate([strong, weak])).run(ListCamera([clean, noisy, louder]))
     assert [threshold for _, threshold, _ in engine.seen] == [0.62, 0.3, 0.5]
     assert [decision.attacked for decision in sink.decisions] == [False, True, True]
     with_weak, with_strong = (Quantised(bundle._replace(table=stage.table), 5) for stage in (weak, strong))
@@ -261,7 +262,7 @@ def test_gate_sees_the_frame_at_the_size_of_the_network(bundle, clean_and_noisy)
     engine, sink = RecordingEngine(bundle), ListSink()
     large = [frame.repeat(20, axis=0).repeat(30, axis=1) for frame in clean_and_noisy]
     make_pipeline(bundle, engine, 0.62, True, None, sink, GATE).run(ListCamera(large))
-    assert [noise_level(frame) for frame in large] < [GATE.level] * 2  # fine noise is coarse up there
+    assert [noise_level(frame) for frame in large] < [STAGE.level] * 2  # fine noise is coarse up there
     assert [decision.attacked for decision in sink.decisions] == [False, True]
 
 
@@ -286,9 +287,11 @@ def test_gate_that_finds_nothing_or_all_is_defq_off_or_on(run, bundle, frames):
         return shown, figures.get("attacked_frames")
 
     same = {5: 0.62}
-    assert outcome(defq=True, gate=Gate(1e9, same, bundle.table)) == (outcome(defq=False)[0], 0)
-    assert outcome(defq=True, gate=Gate(0.0, same, bundle.table)) == (outcome(defq=True)[0], 60)
-    assert outcome(defq=False, gate=Gate(0.0, {5: 0.0}, bundle.table)) == outcome(defq=False)  # off stays off
+    assert outcome(defq=True, gate=Gate([GateStage(1e9, same, bundle.table)])) == (outcome(defq=False)[0], 0)
+    assert outcome(defq=True, gate=Gate([GateStage(0.0, same, bundle.table)])) == (outcome(defq=True)[0], 60)
+    assert outcome(defq=False, gate=Gate([GateStage(0.0, {5: 0.0}, bundle.table)])) == outcome(
+        defq=False
+    )  # off stays off
 
 
 def test_frames_of_other_modes_carry_no_mark(run, frames):

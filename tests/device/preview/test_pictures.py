@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from device.defence.defq import DefQ
-from device.defence.gate import Gate
+from device.defence.gate import Gate, GateStage
 from device.preview.pictures import Painter, Picture
 from device.preview.preview_sink import PreviewSink
 from tests.device.preview.fakes import shot, write
@@ -80,9 +80,9 @@ def test_lens_shows_clean_attacked_difference_and_what_went_in(bundle, frames):
 
 def test_lens_shows_the_table_that_a_frame_was_quantised_with(bundle, frames):
     """With a gate it is the gate's, but for frames that were quantised whatever they look like (auto)."""
-    gate = Gate(0.0, {5: 0.5}, np.full((8, 8), 40, np.float32))
+    gate = Gate([GateStage(0.0, {5: 0.5}, np.full((8, 8), 40, np.float32))])
     painter = Painter(bundle._replace(gate=gate))
-    for attacked, table in ((True, gate.table), (None, bundle.table)):
+    for attacked, table in ((True, gate.stages[0].table), (None, bundle.table)):
         one = shot(pixels=frames[0], quantised=True)
         content = painter.lens(one._replace(decision=one.decision._replace(attacked=attacked)))
         shown = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[:, 48:, ::-1]

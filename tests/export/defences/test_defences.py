@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from device.defence.defq import DefQ
-from device.defence.gate import Gate
+from device.defence.gate import Gate, GateStage
 from device.errors import DataError, UsageError
 from export.calibration.table_file import TableFile
 from export.calibration.table_reader import shipped_table
@@ -166,7 +166,7 @@ def test_a_gate_treats_noisy_frames_alone():
     clean[..., 0] = clean[..., 1]  # no red-green detail
     noise = np.random.default_rng(0).normal(0, 6, clean.shape)
     noisy = np.clip(clean + noise, 0, 255).astype(np.uint8)
-    gate = Gate(1.0, {5: 0.4, 10: 0.3}, np.full((8, 8), 40.0))
+    gate = Gate([GateStage(1.0, {5: 0.4, 10: 0.3}, np.full((8, 8), 40.0))])
     defence = gated("gated", gate)
     assert np.array_equal(defence.pixels(clean), clean)
     assert np.array_equal(defence.pixels(noisy), table_defence("", np.full((8, 8), 40.0)).pixels(noisy))

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from device.bundle.calibration import check_gate
-from device.defence.gate import Gate
 from device.errors import OutputError, UsageError
 from export import defences as named_defences
 from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
@@ -158,7 +157,7 @@ IMPOSSIBLE = [
 def test_what_cannot_be_combined_is_refused_before_anything_is_crafted(
     attacks, defences_, message, tiny_model, data, monkeypatch, capsys
 ):
-    one_rad = Gate(1.0, {5: 0.5}, np.full((8, 8), 30.0))
+    one_rad = GateFile(GateStage(1.0, {5: 0.5}, np.full((8, 8), 30.0))).gate()
     knows = tiny.calibrated(tiny_model.network, {5: 3} if "without" in message else {5: 3, 10: 3}, VGG16)
     monkeypatch.setattr(evaluation_cli, "model_to_evaluate", lambda *_: knows)
     monkeypatch.setitem(named_defences._FORMS, "gated", lambda name, _table: gated(name, one_rad))
@@ -209,10 +208,11 @@ def test_a_calibrated_gate_keeps_its_promises_on_the_images_it_was_made_on(tiny_
     found = calibrate_gate(tiny_model, data)
     gate = check_gate({"gate": found.as_json()}, (5, 10), "a table")
     assert found.weights_sha256 == "tiny"
-    assert set(gate.thresholds) == {5, 10}
-    assert all(gate.thresholds[rad] <= threshold for rad, threshold in tiny_model.thresholds.items())
-    for stage in gate.stages()[1:]:
-        assert stage.level < gate.level
+    strong, *weak = gate.stages
+    assert set(strong.thresholds) == {5, 10}
+    assert all(strong.thresholds[rad] <= threshold for rad, threshold in tiny_model.thresholds.items())
+    for stage in weak:
+        assert stage.level < strong.level
 
 
 def test_a_gate_before_a_last_exit_counts_what_that_costs(tiny_model, data, monkeypatch):
