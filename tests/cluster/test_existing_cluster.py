@@ -18,7 +18,7 @@ from tests.cluster.test_cluster import exchange
 from tests.host.conftest import BUNDLE, ROOT
 
 yaml = pytest.importorskip("yaml", reason="needs ray, which brings yaml")
-KUBERAY = yaml.safe_load((ROOT / "docs" / "kuberay.yaml").read_text())
+KUBERAY = yaml.safe_load((ROOT / "host" / "cluster" / "kuberay.yaml").read_text())
 
 
 def free_port():
@@ -117,5 +117,5 @@ def test_the_config_for_kuberay_serves(head, device, tmp_path):
 
 
 def test_versions_agree():
-    pinned = re.search(r"ray\[serve\]==(\S+)", (ROOT / "host" / "requirements-cluster.txt").read_text()).group(1)
+    pinned = re.search(r"ray\[serve\]==(\S+)", (ROOT / "host" / "cluster" / "requirements.txt").read_text()).group(1)
     assert KUBERAY["spec"]["rayClusterConfig"]["rayVersion"] == pinned
