@@ -14,7 +14,9 @@ INLINE_BYTES = 1 << 10  # so that small inputs reach what a large body does
 
 
 def check(data: bytes) -> None:
-    with mock.patch.object(encoding, "INLINE_BYTES", INLINE_BYTES):  # for this input alone: other tests share the module
+    with mock.patch.object(
+        encoding, "INLINE_BYTES", INLINE_BYTES
+    ):  # for this input alone: other tests share the module
         _check(data)
 
 
