@@ -19,7 +19,7 @@ from device.system.json_text import shown
 from host.app.body import Held, read_body
 from host.app.encoding import Unpacking
 from host.app.fair import Shares, Turns
-from host.serving.request_log import Record
+from host.serving.request_log import RequestLog
 
 Form = Mapping[str, tuple[str, tuple[int, ...]]]
 """Tensors of a payload form: name -> datatype and shape of one frame."""
@@ -77,8 +77,8 @@ class Reader:
         """What a request of this client will hold of the memory; given back by the caller, who uses its tensors."""
         return Held(self._memory, client)
 
-    async def read(self, request: Request, client: str, held: Held, record: Record) -> InferRequest:
-        """The message of a request. Sets ``bytes`` of ``record``.
+    async def read(self, request: Request, client: str, held: Held, entry: RequestLog) -> InferRequest:
+        """The message of a request. Sets ``bytes`` of ``entry``.
 
         Raises:
             WireError: malformed, or larger than the model takes.
@@ -89,7 +89,7 @@ class Reader:
         limit = self._limits.message.json_bytes if header_length is None else self._limits.binary_bytes
         takes = f", for {self._limits.frames} frames of this model"
         body = await read_body(request, limit, self._timeout_s, held, takes)
-        record.bytes = len(body)
+        entry.bytes = len(body)
         unpacking = Unpacking(body, request.headers.get("content-encoding", ""), limit)
         if unpacking.is_short:
             content = unpacking.content()

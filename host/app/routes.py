@@ -22,10 +22,12 @@ from host.app.encoding import encoded
 from host.app.metadata import VERSION, model_metadata
 from host.app.reading import Reader, limits_of
 from host.app.tail import Answers, Inputs, Tail
-from host.serving.guard import Guarding, charge
+from host.serving.clients import client_of
+from host.serving.guard import charge
+from host.serving.guard_options import GuardOptions
 from host.serving.log import Log
 from host.serving.metrics import Metrics
-from host.serving.request_log import GONE, RECORD, Record, Recorder, client_of
+from host.serving.request_log import CLIENT_GONE, REQUEST_LOG, RequestLog, RequestLogMiddleware
 
 ENGINE = logging.getLogger("uvicorn.error")  # host/serving/log.py writes its lines
 MAX_WAITING = 2048  # frames, of which one client may have half; the first answer of 503
@@ -47,7 +49,7 @@ class HostSettings(NamedTuple):
 def make_app(
     tail: Tail,
     settings: HostSettings = HostSettings(),  # noqa: B008 (immutable)
-    guarding: Guarding | None = None,
+    guard: GuardOptions | None = None,
     log: Log | None = None,
     metrics: Metrics | None = None,
 ) -> Starlette:
@@ -58,7 +60,7 @@ def make_app(
     not answer; and those of host/serving/guard.py.
 
     Args:
-        guarding: who may ask, and how much; None = all.
+        guard: who may ask, and how much; None = everybody may ask without limit.
         log: gets a line for each request; None = as ``settings`` say.
         metrics: counts requests.
 
@@ -68,10 +70,10 @@ def make_app(
     if log is None and settings.log_requests:
         log = Log()
     routes = _Routes(tail, settings, metrics)
-    tell: list[Callable[[Record], None]] = [each.request for each in (log, metrics) if each]
-    middleware = [Middleware(Recorder, tell)] if tell else []
-    if guarding:
-        middleware.append(Middleware(guarding.wrap, metrics.refused if metrics else None))
+    tell: list[Callable[[RequestLog], None]] = [each.request for each in (log, metrics) if each]
+    middleware = [Middleware(RequestLogMiddleware, tell)] if tell else []
+    if guard:
+        middleware.append(Middleware(guard.wrap, metrics.refused if metrics else None))
     model = "/v2/models/{name}"
 
     @contextlib.asynccontextmanager
@@ -154,22 +156,22 @@ class _Routes:
         return JSONResponse(model_metadata(self._tail.bundle, self._tail.forms, request.headers))
 
     async def infer(self, request: Request) -> Response:
-        record = request.scope.get(RECORD) or Record()
+        entry = request.scope.get(REQUEST_LOG) or RequestLog()
         client = client_of(request.scope)
         try:
             self._check_model(request)
             with self._reader.held(client) as held:
-                message = await self._reader.read(request, client, held, record)
-                record.id = message.id
+                message = await self._reader.read(request, client, held, entry)
+                entry.id = message.id
                 inputs = self._tail.checked(message.tensors, self._settings.max_batch)
-                record.frames = inputs.frames
+                entry.frames = inputs.frames
                 wanted = message.outputs or dict.fromkeys(("label", "confidence", "exit"), message.binary_default)
                 unknown = sorted(set(wanted) - {"label", "confidence", "exit"})
                 if unknown:
                     raise WireError(f"found wanted outputs {shown(unknown)}; expected label, confidence or exit")
                 charge(request.scope, inputs.frames)
-                answers, record.batch = await self._answer(inputs, client)
-            record.exits = answers.exit
+                answers, entry.batch = await self._answer(inputs, client)
+            entry.exits = answers.exit
             tensors = {name: getattr(answers, name) for name in wanted}
             binary = [name for name, as_binary in wanted.items() if as_binary]
             answer = encode_response(self._tail.bundle.id, VERSION, tensors, message.id, binary)
@@ -179,7 +181,7 @@ class _Routes:
             headers[HEADER_LENGTH] = str(answer.header_length)  # before the encoding, as Triton counts
             return Response(content, headers=headers, media_type="application/octet-stream")
         except ClientDisconnect:
-            record.status = GONE  # nobody is there to read it
+            entry.status = CLIENT_GONE  # nobody is there to read it
             return Response(status_code=400)
 
     async def _answer(self, inputs: Inputs, client: str) -> Batched:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from host.app.body import Held, read_body
 from host.app.fair import FairQueue, Shares
-from host.serving.request_log import address_of
+from host.serving.clients import address_of
 
 TRIES = 3  # replicas that may die under one request
 MAX_GROUP = 32  # requests in one call

@@ -12,10 +12,12 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.utils import get_remote_addr
 
-from host.serving.limits import ConnectionLimits, Refused, Warn, network_of
+from host.serving.clients import network_of
+from host.serving.discard import DiscardRate
+from host.serving.limits import ConnectionLimits, Refused, Warn
 from host.serving.messages import BoundedMessages
+from host.serving.open_connections import OpenConnections
 
 
 def bounded_protocol(
@@ -24,75 +26,42 @@ def bounded_protocol(
     tls: ssl.SSLContext | None = None,
     warn: Warn | None = None,
 ) -> type[HttpToolsProtocol]:
-    """uvicorn's HTTP/1.1 protocol within limits, for uvicorn.Config(http=bounded_protocol(limits)); its connections count
-    together.
+    """uvicorn's HTTP/1.1 protocol within limits, for uvicorn.Config(http=bounded_protocol(limits)). All connections that it
+    makes are counted together.
 
     Args:
-        refused: told of each refusal: those of host/serving/messages.py, and 0 for connections, address_connections (too many) and
-            handshake (failed or too late).
-        tls: for https. Given here, not to uvicorn, so that connections count before their handshake. The application finds
-            the common name of the client's certificate, if the context asks for one, as request.state.certificate.
-        warn: told of the same in sentences; anyone can cause them, so it should not write each.
+        limits: the limits.
+        refused: called for each refusal: those of host/serving/messages.py, and 0 for connections and address_connections (too
+            many) and for handshake (failed or too late).
+        tls: for https. It is given here and not to uvicorn, so that connections count before their handshake. The application
+            finds the common name of the client's certificate, if the context asks for one, as request.state.certificate.
+        warn: called for each refusal with a sentence. Anyone can cause refusals, so it should not write all of them.
     """
-    made = functools.partial(_Bounded, _Open(limits), refused or _tell_nobody, warn or _tell_nobody, tls)
+    made = functools.partial(
+        _BoundedConnection, OpenConnections(limits), tls, limits, DiscardRate(), refused or _ignore, warn or _ignore
+    )
     return cast(type[HttpToolsProtocol], made)
 
 
-def _tell_nobody(*_what: Any) -> None:
+def _ignore(*_what: Any) -> None:
     pass
 
 
-class _Open:
-    """How many connections there are, and which of them have not sent a request yet."""
+class _BoundedConnection(BoundedMessages):
+    """One connection. A TLS handshake runs before uvicorn learns of the connection."""
 
-    def __init__(self, limits: ConnectionLimits) -> None:
-        self.limits = limits
-        self._all = 0
-        self._of: dict[str, int] = {}
-        self._silent: dict[_Bounded, None] = {}  # the oldest first
-
-    def enter(self, connection: "_Bounded", client: str) -> str:
-        """Count one, or say which limit it is beyond. If there are too many in all, the oldest one that has not sent a
-        request makes room: whoever holds connections open without asking keeps nobody out."""
-        of_client = self._of.get(client, 0)
-        if client and of_client >= self.limits.of_one_address:
-            return "address_connections"
-        if self._all >= self.limits.most:
-            if not self._silent:
-                return "connections"
-            next(iter(self._silent)).make_room()
-        self._all += 1
-        self._of[client] = self._of.get(client, 0) + 1
-        self._silent[connection] = None
-        return ""
-
-    def asked(self, connection: "_Bounded") -> None:
-        """It has sent a request."""
-        self._silent.pop(connection, None)
-
-    def leave(self, connection: "_Bounded", client: str) -> None:
-        self._silent.pop(connection, None)
-        self._all -= 1
-        self._of[client] -= 1
-        if not self._of[client]:
-            del self._of[client]
-
-
-class _Bounded(BoundedMessages):
-    def __init__(
-        self, open_: _Open, refused: Refused, warn: Warn, tls: ssl.SSLContext | None, *arguments: Any, **more: Any
-    ) -> None:
-        super().__init__(open_.limits, refused, warn, *arguments, **more)
+    def __init__(self, open_: OpenConnections, tls: ssl.SSLContext | None, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
         self._open = open_
         self._tls = tls
-        self._counts_as: str | None = None
-        self._plain: asyncio.Transport | None = None  # below TLS
+        self._counts_as: str | None = None  # client as which this connection is counted
+        self._plain: asyncio.Transport | None = None  # transport below TLS
         self._handshake: asyncio.Task[None] | None = None
-        self._was_ended = False  # by this host, before its handshake was done
-        self._early = b""  # what came behind the handshake before its task went on
+        self._was_ended = False  # by this host, before the handshake was done
+        self._early = b""  # data behind the handshake that arrived before its task went on
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.client = get_remote_addr(transport)
+        self.client = self.address_of(transport)
         client = network_of((self.client or ("",))[0])
         reason = self._open.enter(self, client)
         if reason:
@@ -101,7 +70,7 @@ class _Bounded(BoundedMessages):
                 if reason == "connections"
                 else (self._limits.of_one_address, "--client-connections", f" of {client}")
             )
-            self._note(0, reason, f"found {most} open connections{whose}; expected no more; close some, or raise {option}")  # fmt: skip
+            self.note(0, reason, f"found {most} open connections{whose}; expected no more; close some, or raise {option}")  # fmt: skip
             transport.abort()
             return
         self._counts_as = client
@@ -111,7 +80,7 @@ class _Bounded(BoundedMessages):
             return
         self._plain = transport
         self.connections.add(self)  # so that shutdown() is called when the server stops
-        # Its first step now, not in a task: uvloop reads at once, and TLS must be there by then.
+        # The first step of the handshake is made here and not in a task: uvloop reads at once, and TLS must be there by then.
         handshake = self._start_tls(transport, self._tls)
         waiter = handshake.send(None)
         waiter.add_done_callback(lambda _: self._go_on(handshake))
@@ -135,16 +104,16 @@ class _Bounded(BoundedMessages):
     def _end_handshake(self, plain: asyncio.Transport, why: str) -> None:
         if not self._was_ended:
             self._was_ended = True
-            self._note(0, "handshake", f"its TLS handshake failed ({why})")
+            self.note(0, "handshake", f"its TLS handshake failed ({why})")
         plain.abort()
-        self._leave()  # uvloop tells nobody that a connection was lost in its handshake
+        self._leave()  # uvloop does not report that a connection was lost during its handshake
 
     def _begin(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         subject = (transport.get_extra_info("peercert") or {}).get("subject", ())
         name = next((value for part in subject for key, value in part if key == "commonName"), None)
         if name:
-            self.app_state = {**self.app_state, "certificate": name}
+            self.add_to_state("certificate", name)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
@@ -153,15 +122,15 @@ class _Bounded(BoundedMessages):
 
     def _leave(self) -> None:
         self.connections.discard(self)
-        self._stop_timers()
+        self.stop_timers()
         if self._counts_as is not None:
             self._open.leave(self, self._counts_as)
             self._counts_as = None
 
     def make_room(self) -> None:
-        """End, for another connection."""
         self._was_ended = True
-        self._note(0, "connections", f"found {self._limits.most} open connections and no request on this one yet; expected one at once; send it, or raise --max-connections")  # fmt: skip
+        if not self._discard:  # otherwise the client has its answer, and was told with it that the connection ends
+            self.note(0, "connections", f"found {self._limits.most} open connections and no request on this one yet; expected one at once; send it, or raise --max-connections")  # fmt: skip
         for transport in (self.transport, self._plain):
             if transport is not None:
                 transport.abort()
@@ -169,8 +138,12 @@ class _Bounded(BoundedMessages):
 
     def on_headers_complete(self) -> None:
         if not self._heads:
-            self._open.asked(self)
+            self._open.has_asked(self)
         super().on_headers_complete()
+
+    def discard_begins(self) -> None:
+        if self._counts_as is not None:
+            self._open.has_answer(self, self._counts_as)
 
     def shutdown(self) -> None:
         if self.transport is not None:
@@ -193,7 +166,7 @@ class _Bounded(BoundedMessages):
 
 
 def _reason(error: OSError) -> str:
-    """What OpenSSL found, in its words, without where in its source."""
+    """What OpenSSL found, in its words, without the place in its source code."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the client's certificate was refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:

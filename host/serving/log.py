@@ -12,7 +12,7 @@ import time
 from typing import Any, TextIO
 
 from device.system.json_text import shown
-from host.serving.request_log import Record
+from host.serving.request_log import RequestLog
 
 PLAIN = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 PIECE_BYTES = 4096  # a pipe that takes anything takes as much (PIPE_BUF of Linux)
@@ -42,16 +42,16 @@ class Log:
             poll.register(self._file, select.POLLOUT)
             self._poll = poll
 
-    def request(self, record: Record) -> None:
+    def request(self, entry: RequestLog) -> None:
         """A line for a request."""
-        ms = round(record.ms, 2)
+        ms = round(entry.ms, 2)
         if self._as_json:
-            fields = {"client": record.client, "name": record.name, "id": record.id[:80], "frames": record.frames, "batch": record.batch,
-                      "status": record.status, "ms": ms, "bytes": record.bytes}  # fmt: skip
+            fields = {"client": entry.client, "name": entry.name, "id": entry.id[:80], "frames": entry.frames, "batch": entry.batch,
+                      "status": entry.status, "ms": ms, "bytes": entry.bytes}  # fmt: skip
             self._object("info", "request", fields)
             return
-        who = f" name={_plain(record.name)}" if record.name else ""
-        self._write(f"{_plain(record.client)}{who} id={_plain(record.id)} frames={record.frames} batch={record.batch} status={record.status} ms={ms:.2f}")  # fmt: skip
+        who = f" name={_plain(entry.name)}" if entry.name else ""
+        self._write(f"{_plain(entry.client)}{who} id={_plain(entry.id)} frames={entry.frames} batch={entry.batch} status={entry.status} ms={ms:.2f}")  # fmt: skip
 
     def warn(self, sentence: str, level: str = "warning") -> None:
         """A sentence for the operator."""

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from device import __version__
 from device.errors import UsageError
-from host.serving.request_log import Record
+from host.serving.request_log import RequestLog
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 FRAMES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -67,16 +67,16 @@ class Metrics:
         name, text = "edge_host_certificate_end_seconds", "When the host's certificate ends, since 1970."
         self._client.Gauge(name, text, registry=self._registry).set_function(ends_s)
 
-    def request(self, record: Record) -> None:
+    def request(self, entry: RequestLog) -> None:
         """A request has ended."""
-        self._count(self._requests, record.status)
-        self._bytes.inc(record.bytes)
-        if record.exits is not None and record.status == 200:
-            self._seconds.observe(record.ms / 1e3)
-            for exit_ in record.exits.tolist():
+        self._count(self._requests, entry.status)
+        self._bytes.inc(entry.bytes)
+        if entry.exits is not None and entry.status == 200:
+            self._seconds.observe(entry.ms / 1e3)
+            for exit_ in entry.exits.tolist():
                 self._count(self._frames, exit_)
-        elif record.status in REASONS:
-            self._count(self._refused, REASONS[record.status])
+        elif entry.status in REASONS:
+            self._count(self._refused, REASONS[entry.status])
 
     def batch(self, frames: int) -> None:
         """A batch goes to the engine. Called in the engine's thread."""

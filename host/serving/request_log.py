@@ -1,4 +1,4 @@
-"""What is known of each request, for the log and the metrics. Nothing of a frame, a token or a header."""
+"""What the log and the metrics learn about each request. Nothing of a frame, a token or a header is among it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,33 +6,25 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from host.serving.limits import network_of
+from host.serving.clients import network_of
 
-RECORD = "sdn_edge.record"  # where an ASGI scope has it
-GONE = 499  # the client went before its answer; what nginx writes for it
-
-
-def address_of(scope: Scope) -> str:
-    """The address of a request's client, with IPv6 the first 64 bits."""
-    return network_of((scope.get("client") or ("",))[0])
+REQUEST_LOG = "sdn_edge.request_log"  # key of the entry in an ASGI scope
+CLIENT_GONE = 499  # status of a request whose client left before the answer; nginx uses the same number
 
 
-def client_of(scope: Scope) -> str:
-    """What host/serving/guard.py calls the client of a request; its address where nothing guards."""
-    return str(scope.get("state", {}).get("client_name") or address_of(scope))
-
-
-class Record:
-    """A request for answers, when it ends.
+class RequestLog:
+    """What is known of one request for answers when it ends.
 
     Attributes:
-        client: its address and port.
-        name: of its token or certificate; empty where it has shown none.
-        id: what the client calls it.
-        status: HTTP's, or 499 where the client went before the answer.
-        frames: in it. batch: frames that ran together with it. bytes: of its body, as it came.
-        exits: int64 (frames,), where they left; None without an answer.
-        ms: from its head to its answer.
+        client: address and port of the client.
+        name: name that belongs to the client's token or certificate; empty if the client showed neither.
+        id: identifier that the client gave to the request.
+        status: HTTP status, or CLIENT_GONE.
+        frames: number of frames in the request.
+        batch: number of frames in the batch in which the request ran.
+        bytes: size of the body as it was received.
+        exits: int64 (frames,), the exit at which each frame left, from 1; None if there was no answer.
+        ms: milliseconds from the head of the request to the end of its answer.
     """
 
     __slots__ = ("batch", "bytes", "client", "exits", "frames", "id", "ms", "name", "status")
@@ -45,17 +37,18 @@ class Record:
         self.ms = 0.0
 
 
-class Recorder:
-    """ASGI middleware: a record for each request for answers, refused ones too; the application fills in what it knows.
+class RequestLogMiddleware:
+    """ASGI middleware that makes one RequestLog for each request for answers, refused requests included. The application
+    finds it in the scope under REQUEST_LOG and fills in what it knows.
 
     Args:
-        app: behind it.
-        tell: called with each record when its request ends.
+        app: the application behind this middleware.
+        receivers: functions that are called with each entry when its request ends.
     """
 
-    def __init__(self, app: ASGIApp, tell: Sequence[Callable[[Record], None]]) -> None:
+    def __init__(self, app: ASGIApp, receivers: Sequence[Callable[[RequestLog], None]]) -> None:
         self._app = app
-        self._tell = tell
+        self._receivers = receivers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].endswith("/infer"):
@@ -63,20 +56,20 @@ class Recorder:
             return
         started = time.perf_counter()
         host, port = scope.get("client") or ("-", 0)
-        record = scope[RECORD] = Record(f"{host}:{port}" if port else host)
+        entry = scope[REQUEST_LOG] = RequestLog(f"{host}:{port}" if port else host)
 
-        async def watch(message: Message) -> None:
-            if message["type"] == "http.response.start" and not record.status:
-                record.status = message["status"]
+        async def send_and_note_status(message: Message) -> None:
+            if message["type"] == "http.response.start" and not entry.status:
+                entry.status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, send_and_note_status)
         finally:
-            record.status = record.status or 500
-            record.ms = (time.perf_counter() - started) * 1e3
+            entry.status = entry.status or 500
+            entry.ms = (time.perf_counter() - started) * 1e3
             name = scope.get("state", {}).get("client_name", "")
-            if name != network_of(host):  # host/serving/guard.py calls a client without a name by its address
-                record.name = name
-            for tell in self._tell:
-                tell(record)
+            if name != network_of(host):  # host/serving/guard.py names a client by its address if it has no other name
+                entry.name = name
+            for receiver in self._receivers:
+                receiver(entry)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from host.serving.guard import GuardSettings
+from host.serving.guard import ClientLimits
 from host.serving.limits import ConnectionLimits
 from tests.host.site import Host
 
@@ -74,8 +74,8 @@ def serve(request):
         pytest.importorskip("uvloop")
     started = []
 
-    def start(limits=PATIENT, known=None, tls=None, **settings):
-        started.append(Host(loop, GuardSettings(**settings), limits, known, tls))
+    def start(limits=PATIENT, known=None, tls=None, **client_limits):
+        started.append(Host(loop, ClientLimits(**client_limits), limits, known, tls))
         return started[-1]
 
     yield start

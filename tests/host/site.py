@@ -5,12 +5,12 @@ import contextlib
 import http.client
 import socket
 import threading
-import time
 
 import pytest
 import uvicorn
 
-from host.serving.guard import Guarding
+from host.serving.guard_options import GuardOptions
+from tests.host.waits import until
 
 BOTH_LOOPS = pytest.mark.parametrize("serve", ["uvloop", "asyncio"], indirect=True)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -40,8 +40,8 @@ class Site:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         self.received.append(([name for name, _ in scope["headers"]], body))
-        while not self.gate.is_set():
-            await asyncio.sleep(0.005)
+        if not self.gate.is_set():
+            await asyncio.to_thread(self.gate.wait, 20)
         name = scope.get("state", {}).get("client_name", "-")
         await answer(send, 200, b"x" * (16 << 20) if scope["path"] == "/large" else name.encode())
 
@@ -53,14 +53,14 @@ async def answer(send, status, body):
 
 
 class Host:
-    def __init__(self, loop, settings, limits, known, tls):
+    def __init__(self, loop, client_limits, limits, known, tls):
         self.site = Site()
         self.refusals = []
         self.said = []
-        guarding = Guarding(settings, known, limits, self.said.append)
-        app = guarding.wrap(self.site, self._refused)
+        guard = GuardOptions(client_limits, known, limits, self.said.append)
+        app = guard.wrap(self.site, self._refused)
         config = uvicorn.Config(
-            app, http=guarding.protocol(self._refused, tls), ws="none", loop=loop, lifespan="off", log_level="critical",
+            app, http=guard.protocol(self._refused, tls), ws="none", loop=loop, lifespan="off", log_level="critical",
             timeout_keep_alive=5, timeout_graceful_shutdown=1,
         )  # fmt: skip
         self.server = uvicorn.Server(config)
@@ -68,8 +68,7 @@ class Host:
         self.port = listener.getsockname()[1]
         self.thread = threading.Thread(target=self.server.run, args=([listener],), daemon=True)
         self.thread.start()
-        while not self.server.started:
-            time.sleep(0.005)
+        until(lambda: self.server.started)
 
     def _refused(self, status, reason):
         self.refusals.append((status, reason))
@@ -94,19 +93,10 @@ class Host:
             connection.close()
 
 
-def closed_after(connection, started):
-    """What came until the other side closed, and seconds until then."""
+def closed_after(connection):
+    """What came until the other side closed."""
     received = b""
     with contextlib.suppress(ConnectionError):
         while part := connection.recv(65536):
             received += part
-    return received, time.monotonic() - started
-
-
-def wait_for(condition):
-    """Until it holds, for ten seconds at most."""
-    for _ in range(2000):
-        if condition():
-            return
-        time.sleep(0.005)
-    raise AssertionError("it did not come to that")
+    return received

@@ -18,7 +18,7 @@ from device.protocol.tensors import DTYPES
 from host.app import reading
 from host.app.reading import INLINE_JSON_BYTES, Reader, limits_of
 from host.app.tail import forms_of
-from host.serving.request_log import Record
+from host.serving.request_log import RequestLog
 from tests.host.conftest import BUNDLE
 
 FRAMES = 8
@@ -46,7 +46,7 @@ def read(reader, body, headers=None, client="a", pieces=1):
 
     async def run():
         with reader.held(client) as held:
-            return await reader.read(Request(scope, receive), client, held, Record())
+            return await reader.read(Request(scope, receive), client, held, RequestLog())
 
     return asyncio.run(run())
 

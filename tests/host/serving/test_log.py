@@ -10,11 +10,11 @@ import re
 import pytest
 
 from host.serving.log import Log
-from host.serving.request_log import GONE, RECORD, Record, Recorder
+from host.serving.request_log import CLIENT_GONE, REQUEST_LOG, RequestLog, RequestLogMiddleware
 
 
 def record(**fields):
-    made = Record("192.0.2.1:50000")
+    made = RequestLog("192.0.2.1:50000")
     made.status, made.frames, made.batch, made.bytes, made.ms, made.id = 200, 3, 8, 4711, 1.23456, "id-1"
     for name, value in fields.items():
         setattr(made, name, value)
@@ -142,7 +142,7 @@ def recorded(application, scope=None):
 
     whole = {"type": "http", "path": "/v2/models/m/infer", "client": ("192.0.2.1", 50000), **(scope or {})}
     try:
-        asyncio.run(Recorder(application, [found.append])(whole, None, send))
+        asyncio.run(RequestLogMiddleware(application, [found.append])(whole, None, send))
     except RuntimeError:
         pass
     return found
@@ -163,7 +163,7 @@ def test_records():
     assert 0 < one.ms < 1000
 
     def go(scope):
-        scope[RECORD].status = GONE
+        scope[REQUEST_LOG].status = CLIENT_GONE
         scope["state"] = {"client_name": "gate-2"}
 
     (one,) = recorded(answering(400, go))

@@ -10,10 +10,11 @@ import pytest
 
 from device.bundle.reader import load_bundle
 from host.credentials.tokens import Tokens
-from host.serving import linger
+from host.serving import discard
 from host.serving.limits import ConnectionLimits
 from tests.host.conftest import BUNDLE
-from tests.host.site import BOTH_LOOPS, GET, closed_after, wait_for
+from tests.host.site import BOTH_LOOPS, GET, closed_after
+from tests.host.waits import until
 
 TOKEN = "cam-1-token-0123"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -50,7 +51,7 @@ def ended(connection, *parts):
 
     thread = threading.Thread(target=send)
     thread.start()
-    received, _ = closed_after(connection, 0)
+    received = closed_after(connection)
     thread.join(5)
     assert not thread.is_alive()
     return answers_in(received)
@@ -70,7 +71,7 @@ def test_requests_that_wait_on_a_connection_are_few(serve):
     host.site.gate.clear()
     with host.connect() as connection:
         connection.sendall(GET * 14_000)
-        wait_for(lambda: host.refusals and host.site.begun)
+        until(lambda: host.refusals and host.site.begun)
         (protocol,) = host.server.server_state.connections
         assert len(protocol.pipeline) == 16
         assert host.site.begun == 1
@@ -114,9 +115,9 @@ def test_a_refusal_comes_in_its_turn(serve, bad, status, reason):
     host.site.gate.clear()
     with host.connect() as connection:
         connection.sendall(GET)
-        wait_for(lambda: host.site.begun)
+        until(lambda: host.site.begun)
         connection.sendall(bad)
-        wait_for(lambda: host.refusals)
+        until(lambda: host.refusals)
         host.site.gate.set()
         answers = ended(connection)
     assert [each for each, _ in answers] == [200, status]
@@ -175,7 +176,7 @@ def test_what_surrounds_a_body_has_a_bound(serve, framing):
     with host.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         answers = ended(connection, CHUNKED, FRAMINGS[framing])
-    wait_for(lambda: not host.server.server_state.connections)
+    until(lambda: not host.server.server_state.connections)
     assert len(host.refusals) == 1
     assert host.refusals[0] in ((400, "framing"), (400, "malformed"))  # the parser has bounds of its own
     assert [status for status, _ in answers] in ([400], [])  # what is unread may reset the connection
@@ -254,13 +255,13 @@ def test_a_body_that_has_come_whole_keeps_its_connection(serve):
 
 @BOTH_LOOPS
 def test_a_body_without_end_is_not_read_for_ever(serve, monkeypatch):
-    monkeypatch.setattr(linger, "LINGER_BYTES", 1 << 20)
+    monkeypatch.setattr(discard, "DISCARD_BYTES", 1 << 20)
     host = serve()
     with host.connect() as connection:
         begin = b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n"
         answers = ended(connection, begin, *[b"x" * 65536] * 2000)
     assert [status for status, _ in answers] in ([404], [])
-    wait_for(lambda: not host.server.server_state.connections)
+    until(lambda: not host.server.server_state.connections)
 
 
 @BOTH_LOOPS
@@ -285,7 +286,7 @@ def test_a_request_for_another_protocol_ends_the_connection(serve):
 def test_connections_without_a_request_make_room(serve):
     host = serve(ConnectionLimits(most=20))
     silent = [host.connect() for _ in range(20)]
-    wait_for(lambda: len(host.server.server_state.connections) == 20)
+    until(lambda: len(host.server.server_state.connections) == 20)
     asked = host.connect()
     for refused in range(2, 42):  # more than there are places, and the first of them is still there
         asked.sendall(GET)
@@ -293,8 +294,8 @@ def test_connections_without_a_request_make_room(serve):
         answer.begin()
         assert (answer.status, answer.read()) == (200, b"127.0.0.1")
         silent.append(host.connect())
-        wait_for(lambda count=refused: host.refusals.count((0, "connections")) == count)
-    assert closed_after(silent[0], 0)[0] == b""
+        until(lambda count=refused: host.refusals.count((0, "connections")) == count)
+    assert closed_after(silent[0]) == b""
     for each in (*silent, asked):
         each.close()
     assert len(host.server.server_state.connections) <= 20
@@ -318,7 +319,7 @@ def test_a_refused_certificate_leaves_a_line(serve):
                 connect(connection)
             except OSError:
                 pass
-            wait_for(lambda: len(host.said) > before)
+            until(lambda: len(host.said) > before)
         return host.said[before]
 
     def shake_hands(certificate=None):

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from host.cluster.replica_proxy import Carried, replied
 from host.serving.metrics import Metrics, metrics_app
-from host.serving.request_log import Record
+from host.serving.request_log import RequestLog
 
 
 def samples(metrics):
@@ -29,7 +29,7 @@ def samples(metrics):
 
 
 def answered(exits, ms=3.0):
-    record = Record("192.0.2.1:5")
+    record = RequestLog("192.0.2.1:5")
     record.status, record.ms, record.bytes = 200, ms, 1000
     record.exits = np.array(exits, np.int64)
     record.frames = len(exits)
@@ -37,7 +37,7 @@ def answered(exits, ms=3.0):
 
 
 def refused(status):
-    record = Record("192.0.2.1:5")
+    record = RequestLog("192.0.2.1:5")
     record.status, record.bytes = status, 10
     return record
 

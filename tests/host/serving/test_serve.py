@@ -32,6 +32,7 @@ from host.serving import serve
 from host.serving.tls import Certificates
 from host.serving.user import found_user
 from tests.host.conftest import BUNDLE, ROOT
+from tests.host.waits import until
 
 CERTIFICATES = ROOT / "tests" / "device" / "data" / "tls"
 HOST, DEVICE, AUTHORITY = (str(CERTIFICATES / f"{name}.pem") for name in ("host", "device", "authority"))
@@ -302,32 +303,11 @@ def test_ready_ends_before_the_last_request_has_its_answer(own_host, body):
         slow.sendall(head.encode() + body.body[:-1])
         assert get(f"http://127.0.0.1:{host.port}/v2/health/live")[0] == 200  # so the head has been read
         host.process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + 5
-        while (status := get(url + "/health/ready")[0]) == 200 and time.monotonic() < end:
-            time.sleep(0.02)
-        assert status == 503
+        until(lambda: get(url + "/health/ready")[0] == 503)
         assert get(url + "/metrics")[0] == 200
         slow.sendall(body.body[-1:])
         assert slow.recv(65536).startswith(b"HTTP/1.1 200")
     assert host.stop()[0] == 0
-
-
-@pytest.mark.parametrize("text", ["9100", ":9100", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:²"])
-def test_an_address_that_is_none(text):
-    with pytest.raises(UsageError, match="expected HOST:PORT such as 127.0.0.1:9100"):
-        serve._host_port(text)
-
-
-def test_addresses():
-    assert serve._host_port("[::1]:9100") == ("::1", 9100)
-    assert serve._host_port("localhost:0") == ("localhost", 0)
-
-
-def test_a_metrics_port_in_use():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"found port {port} of 127.0.0.1 in use.*with --metrics-address"):
-            serve._listen("127.0.0.1", port, "--metrics-address")
 
 
 # The log
@@ -367,17 +347,11 @@ def test_a_log_that_nobody_reads(own_host, body):
 # Users and warnings
 
 
-def warnings_of(monkeypatch, *options, root=False, user=None):
+def warnings_of(*options, stays_root=False):
     parser = argparse.ArgumentParser()
     serve.add_arguments(parser)
-    monkeypatch.setattr(serve, "is_root", lambda: root)
     found = []
-
-    class Log:
-        def warn(self, sentence):
-            found.append(sentence)
-
-    serve._warn(parser.parse_args(["--bundle", "b", *options]), user, Log())
+    serve.warn_of_risks(parser.parse_args(["--bundle", "b", *options]), stays_root, found.append)
     return found
 
 
@@ -396,21 +370,16 @@ def warnings_of(monkeypatch, *options, root=False, user=None):
         (("--metrics-address", "[::]:9100"), "which has neither TLS nor tokens"),
     ],
 )
-def test_warnings_about_addresses(monkeypatch, options, words):
-    found = warnings_of(monkeypatch, *options)
+def test_warnings_about_addresses(options, words):
+    found = warnings_of(*options)
     assert len(found) == (words is not None)
     if words:
         assert words in found[0]
 
 
-def test_warning_about_root(monkeypatch):
-    assert "add --user NAME" in warnings_of(monkeypatch, root=True)[0]
-
-    class Nobody:
-        pw_uid = 65534
-
-    assert warnings_of(monkeypatch, root=True, user=Nobody) == []
-    assert warnings_of(monkeypatch) == []
+def test_warning_about_root():
+    assert "add --user NAME" in warnings_of(stays_root=True)[0]
+    assert warnings_of() == []
 
 
 @pytest.mark.skipif(

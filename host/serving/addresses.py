@@ -1,0 +1,59 @@
+"""Addresses to listen on: how options name them, and the sockets that listen on them."""
+
+import errno
+import ipaddress
+import socket
+
+from device.errors import UsageError
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def parse_host_port(text: str, option: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``, where an IPv6 address stands in brackets; ``option`` names it in the error.
+
+    Raises:
+        UsageError: it has another form.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65535:
+        raise UsageError(f"found {option} {text}; expected HOST:PORT such as 127.0.0.1:9100")
+    return host, int(port)
+
+
+def listen(address: str, port: int, option: str) -> socket.socket:
+    """A socket that listens on an address; port 0 takes any free port. ``option`` names the option for another port.
+
+    Raises:
+        UsageError: the address is none of this machine, or the port is in use or not allowed for this user.
+    """
+    try:
+        family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(1024)
+    except UnicodeError as error:
+        raise UsageError(f"found address {address!r}; expected a host name or an IP address of this machine") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(
+                f"found port {port} of {address} in use by another program; expected a free one; choose another with {option}, or port 0 for any"
+            ) from error
+        raise UsageError(
+            f"could not listen on {address}:{port} ({error.strerror}); expected an address of this machine and a port that this user may use"
+        ) from error
+    return listener
+
+
+def name_in_url(listener: socket.socket) -> str:
+    """Address and port of a socket as a URL has them, with brackets around an IPv6 address."""
+    address, port = listener.getsockname()[:2]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,0 +1,23 @@
+from types import SimpleNamespace
+
+import pytest
+
+from host.serving import rate
+
+TOKEN, SECOND = "cam-1-token-0123", "cam-2-token-4567"
+
+
+@pytest.fixture
+def token_file(tmp_path):
+    path = tmp_path / "tokens"
+    path.touch(0o600)
+    path.write_text(f"cam-1: {TOKEN}\ncam-2: {SECOND}\n")
+    return path
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of the rate limits; ``now_s`` is set by the test."""
+    made = SimpleNamespace(now_s=1000.0)
+    monkeypatch.setattr(rate, "time", SimpleNamespace(monotonic=lambda: made.now_s))
+    return made
