@@ -37,9 +37,9 @@ from export.attacks.linf import DeepSlothLinf
 from export.data.frames import to_pixels
 from export.networks.sdn import SDN, folded
 from export.networks.weights import to_tensor
-from host.app.body import CLOSE, Held, read_body
-from host.app.fair import Shares
-from host.app.reading import header_length_of
+from host.app.body import CLOSE, HeldMemory, read_body
+from host.app.fairness import SharedBudget
+from host.app.request_reader import header_length_of
 
 BODY_TIMEOUT_S = 5.0
 MAX_WAITING = 4  # frames; the loop of a device sends one at a time
@@ -123,7 +123,7 @@ class _Routes:
         self._facts = facts
         self._token = token
         self._limit = int(np.prod(attacker.shape)) + HEADER_BYTES
-        self._memory = Shares(MEMORY_REQUESTS * self._limit)
+        self._memory = SharedBudget(MEMORY_REQUESTS * self._limit)
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._told_s = 0.0
@@ -176,7 +176,7 @@ class _Routes:
             WireError: malformed, or no frame of this network.
         """
         client = request.client.host if request.client else ""
-        with Held(self._memory, client) as held:
+        with HeldMemory(self._memory, client) as held:
             try:
                 body = await read_body(request, self._limit, BODY_TIMEOUT_S, held, ", for one frame of this network")
             except ClientDisconnect:

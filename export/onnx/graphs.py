@@ -134,7 +134,7 @@ def flat_head(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...]
 def tail(exported: ExportedBlocks, split: int) -> ModelProto:
     """Exits split+1 to the final classifier, for any batch. Inputs: activation float32 (n, ...), threshold (n, 1).
     Outputs: label, confidence, exit (1-based), each (n,). ``features{i}`` and ``softmax{i}`` keep their names: there
-    host/app/tail_stages.py cuts."""
+    host/app/staged_tail.py cuts."""
     first, last = split, len(exported.exits) - 1
     if first == last:  # the final classifier alone: no threshold to ask
         number = constant("tail/number", np.array([last + 1], np.int64))

@@ -6,22 +6,22 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from host.app.fair import FairQueue, Shares
+from host.app.fairness import FairQueue, SharedBudget
 from host.app.tail import Answers, Inputs
 
-LOOKS = 10  # at the engine, in the time that it may take
+CHECKS = 10  # how often the engine is looked at in the time that it may take
 
 
 class Overloaded(Exception):
     """More frames wait than the batcher takes, or than it takes from this client."""
 
 
-class Stuck(Exception):
-    """The engine has not answered for longer than it may take; the text says how long that is."""
+class EngineStuck(Exception):
+    """The engine has not answered for longer than it may take. The text says how long that is."""
 
 
-class Batched(NamedTuple):
-    """A request's answers, and how many frames ran in the same batch."""
+class BatchedAnswers(NamedTuple):
+    """Answers of one request, and the number of frames that ran in the same batch."""
 
     answers: Answers
     batch: int
@@ -30,31 +30,31 @@ class Batched(NamedTuple):
 class _Request(NamedTuple):
     client: str
     inputs: Inputs
-    future: "asyncio.Future[Batched]"
+    future: "asyncio.Future[BatchedAnswers]"
 
     def fail(self, error: Exception) -> None:
-        if not self.future.done():  # its client may have gone
+        if not self.future.done():  # it is done if the client has gone
             self.future.set_exception(error)
 
 
 class Batcher:
-    """Runs requests together. One thread runs the engine; while it is busy requests gather.
+    """Runs requests together. One thread runs the engine; while it is busy, requests gather.
 
-    A batch starts when the engine is free and ``max_batch`` frames wait, or as many requests wait as connections have
-    sent one lately (nobody is left to wait for), or ``max_wait_s`` has passed. That time counts from when the engine is
-    free and a request is there: requests that waited for a busy engine may still wait this long for others. The clients
-    get equal shares of the engine's frames (host/app/fair.py).
+    A batch starts when the engine is free and one of the following holds: ``max_batch`` frames wait; as many requests wait as
+    the last batches had, so that no further request is to be expected; or ``max_wait_s`` has passed. That time counts from the
+    moment at which the engine is free and a request is there, so requests that waited for a busy engine may still wait this
+    long for others. The clients get equal shares of the engine (host/app/fairness.py).
 
     Args:
-        run: the inputs of one or more requests -> Answers of all their frames, in that order.
+        run: function that takes the inputs of one or more requests and returns the Answers of all their frames, in that order.
         max_batch: frames in one batch.
-        max_wait_s: latency that waiting for others may add.
+        max_wait_s: seconds of latency that waiting for other requests may add.
         max_waiting: frames that may wait, of which one client may have half; further requests get Overloaded.
-        timeout_s: how long the engine may take for a batch. Beyond it all requests get Stuck until it answers.
-        tell: called with a sentence when that happens, and when it is over.
+        timeout_s: seconds that the engine may take for a batch. After that, all requests get EngineStuck until it answers.
+        report: called with a sentence when the engine does not answer in time, and when it answers again.
 
     Attributes:
-        stuck: what to tell requests while the engine does not answer; empty while it does.
+        stuck: reason to give to requests while the engine does not answer; empty while it does.
     """
 
     def __init__(
@@ -64,36 +64,36 @@ class Batcher:
         max_wait_s: float = 0.002,
         max_waiting: int = 2048,
         timeout_s: float = 10.0,
-        tell: Callable[[str], None] = lambda _sentence: None,
+        report: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
         self.max_batch = max_batch
         self.stuck = ""
-        self._tell = tell
+        self._report = report
         self._run = run
         self._max_wait_s = max_wait_s
         self._timeout_s = timeout_s
         self._requests: FairQueue[_Request] = FairQueue()
-        self._frames = Shares(max_waiting)  # of the waiting requests
+        self._frames = SharedBudget(max_waiting)  # frames of the waiting requests
         self._arrived = asyncio.Event()
-        self._last_batch = 1  # requests in the last batch: how many may come together again
-        self._waited = False  # for others, as long as a batch may
+        self._last_batch = 1  # number of requests that may come together again
+        self._has_waited = False  # for other requests, as long as a batch may
         self._running: list[_Request] = []
         self._began = 0.0
         self._jobs: queue.SimpleQueue[tuple[list[_Request], asyncio.Future[Answers]] | None] = queue.SimpleQueue()
-        # A daemon: an engine that never answers must not keep the program from ending
+        # It is a daemon because an engine that never answers must not keep the program from ending.
         self._thread = threading.Thread(target=self._run_jobs, name="tail", daemon=True)
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin, in the running event loop."""
+        """Begin to take requests, in the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
         self._task = self._loop.create_task(self._work())
-        self._look()
+        self._check_engine()
 
     async def stop(self) -> None:
-        """Finish what waits and what runs, then end. What the engine does not answer in its time gets Stuck."""
+        """Answer the requests that wait and run, then end. If the engine does not answer in time, they get EngineStuck."""
         while not self.stuck and (self._requests or self._running):
             await asyncio.sleep(0.005)
         for each in (self._task, self._watch):
@@ -103,16 +103,21 @@ class Batcher:
         if not self.stuck:
             await asyncio.to_thread(self._thread.join)
 
-    async def infer(self, inputs: Inputs, client: str = "") -> Batched:
-        """Answer one request of n frames, n <= max_batch.
+    @property
+    def waiting_frames(self) -> int:
+        """Number of frames that wait for the engine."""
+        return self._frames.held
+
+    async def infer(self, inputs: Inputs, client: str = "") -> BatchedAnswers:
+        """Answer one request of at most ``max_batch`` frames.
 
         Raises:
             Overloaded: too many frames wait.
-            Stuck: the engine does not answer.
-            Exception: what the engine raised for this batch.
+            EngineStuck: the engine does not answer.
+            Exception: whatever the engine raised for this batch.
         """
         if self.stuck:
-            raise Stuck(self.stuck)
+            raise EngineStuck(self.stuck)
         if not self._frames.take(client, inputs.frames):
             raise Overloaded
         request = _Request(client, inputs, self._loop.create_future())
@@ -124,19 +129,19 @@ class Batcher:
         while True:
             await self._gather()
             batch = self._take()
-            self._last_batch = max(len(batch), self._last_batch - 1)  # forgets connections that have gone quiet
+            self._last_batch = max(len(batch), self._last_batch - 1)  # forgets clients that have become quiet
             answered: asyncio.Future[Answers] = self._loop.create_future()
             self._running, self._began = batch, self._loop.time()
             self._jobs.put((batch, answered))
             try:
                 self._hand_out(batch, await answered)
-            except Exception as error:  # an engine's exceptions have no common class; only this batch fails
+            except Exception as error:  # exceptions of engines have no common class; only this batch fails
                 for request in batch:
                     request.fail(error)
             self._running = []
             if self.stuck:
                 self.stuck = ""
-                self._tell("the engine answers again")
+                self._report("the engine answers again")
 
     async def _gather(self) -> None:
         """Wait until a batch should start."""
@@ -145,19 +150,19 @@ class Batcher:
             await self._arrived.wait()
         if self._is_worth_running():
             return
-        self._waited = False
+        self._has_waited = False
         timer = self._loop.call_later(self._max_wait_s, self._end_wait)
-        while not self._is_worth_running() and not self._waited:
+        while not self._is_worth_running() and not self._has_waited:
             self._arrived.clear()
             await self._arrived.wait()
         timer.cancel()
 
     def _end_wait(self) -> None:
-        self._waited = True
+        self._has_waited = True
         self._arrived.set()
 
     def _is_worth_running(self) -> bool:
-        """Whether a batch is full, or as many wait as may come together."""
+        """Whether the next batch is full, or as many requests wait as may come together."""
         return self._frames.held >= self.max_batch or len(self._requests) >= self._last_batch
 
     def _take(self) -> list[_Request]:
@@ -176,12 +181,12 @@ class Batcher:
         for request in batch:
             end = start + request.inputs.frames
             part = Answers(*(values[start:end] for values in answers))
-            if not request.future.done():  # its client may have gone
-                request.future.set_result(Batched(part, len(answers.label)))
+            if not request.future.done():  # it is done if the client has gone
+                request.future.set_result(BatchedAnswers(part, len(answers.label)))
             start = end
 
     def _run_jobs(self) -> None:
-        """In the engine's thread."""
+        """Run batches, in the thread of the engine."""
         while job := self._jobs.get():
             batch, answered = job
             result: Answers | Exception
@@ -191,26 +196,26 @@ class Batcher:
                 result = error
             try:
                 self._loop.call_soon_threadsafe(_settle, answered, result)
-            except RuntimeError:  # the loop has ended without this answer
+            except RuntimeError:  # the event loop ended before this answer
                 return
-            del job, batch, answered, result  # or this thread would hold them until the next batch
+            del job, batch, answered, result  # otherwise this thread would keep their memory until the next batch
 
-    def _look(self) -> None:
-        """Every now and then: has the engine been at one batch for too long?"""
-        self._watch = self._loop.call_later(self._timeout_s / LOOKS, self._look)
+    def _check_engine(self) -> None:
+        """Find out, from time to time, whether the engine takes too long for a batch."""
+        self._watch = self._loop.call_later(self._timeout_s / CHECKS, self._check_engine)
         if not self._running or self.stuck or self._loop.time() - self._began <= self._timeout_s:
             return
         self.stuck = f"the engine has not answered for {self._timeout_s:g} s"
-        self._tell(self.stuck + "; requests are refused until it does; if it stays so, start this host again")
+        self._report(self.stuck + "; requests are refused until it does; if it stays so, start this host again")
         waiting = list(self._running)
         while self._requests:
             waiting += self._take()
         for request in waiting:
-            request.fail(Stuck(self.stuck))
+            request.fail(EngineStuck(self.stuck))
 
 
 def _settle(answered: "asyncio.Future[Answers]", result: Answers | Exception) -> None:
-    if answered.done():  # the task that waits for it was cancelled
+    if answered.done():  # the task that waits for the answer was cancelled
         return
     if isinstance(result, Exception):
         answered.set_exception(result)

@@ -1,4 +1,4 @@
-"""Takes in the body of a request, within bounds of size and time and of the memory of all requests."""
+"""Receives the body of a request within bounds: its size, its time, and the memory of all requests together."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,44 +8,43 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from device.system.json_text import shown
-from host.app.fair import Shares
+from host.app.fairness import SharedBudget
 
-CLOSE = {"Connection": "close"}  # what still comes on it would be taken for another request
+CLOSE = {"Connection": "close"}  # what follows on the connection would be taken for another request
 
 
-class Held:
-    """What one request holds of a memory that all share; with ``with``, it is given back at the end.
+class HeldMemory:
+    """The part of the memory for requests that one request holds. As a context manager it gives the part back at the end.
 
     Args:
-        shares: bytes of the memory.
-        client: whose request it is.
+        memory: bytes that all requests share.
+        client: name of the client that sent the request.
     """
 
-    def __init__(self, shares: Shares, client: str) -> None:
-        self._shares = shares
+    def __init__(self, memory: SharedBudget, client: str) -> None:
+        self._memory = memory
         self._client = client
         self._held = 0
 
-    def __enter__(self) -> "Held":
+    def __enter__(self) -> "HeldMemory":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._held:
-            self._shares.give_back(self._client, self._held)
+            self._memory.give_back(self._client, self._held)
 
     def expect(self, size: int) -> None:
-        """Refuse what announces more bytes than there is room for, before any of them is read; errors as of ``add``."""
-        if not self._shares.has_room(self._client, size):
+        """Refuse a request that announces more bytes than there is room for, before any of them is read. Raises as ``add``."""
+        if not self._memory.has_room(self._client, size):
             raise _no_memory()
 
     def add(self, size: int) -> None:
         """Hold so many bytes more.
 
         Raises:
-            HTTPException: 503, they are more than this client's share, or there is no memory left; the connection is to be
-                closed.
+            HTTPException: 503, they exceed the share of this client, or no memory is left. The connection is to be closed.
         """
-        if size and not self._shares.take(self._client, size):
+        if size and not self._memory.take(self._client, size):
             raise _no_memory()
         self._held += size
 
@@ -55,24 +54,27 @@ def _no_memory() -> HTTPException:
     return HTTPException(503, sentence, CLOSE)
 
 
-async def read_body(request: Request, limit: int, timeout_s: float, held: Held, takes: str = "") -> bytes:
-    """The whole body as it came, never more than ``limit`` bytes and never later than ``timeout_s``.
+async def read_body(request: Request, limit: int, timeout_s: float, held: HeldMemory, limit_reason: str = "") -> bytes:
+    """The whole body as it was received.
 
     Args:
-        held: what has come is added to it.
-        takes: a sentence's end that says why the limit is what it is.
+        limit: largest number of bytes.
+        timeout_s: seconds in which all of it must arrive.
+        held: memory of this request; the bytes that arrive are added to it.
+        limit_reason: end of the sentence of an error, which says where the limit comes from.
 
     Raises:
-        HTTPException: 413 too large, 408 too late, 503 no memory; the connection is to be closed.
-        ClientDisconnect: nobody waits for an answer.
+        HTTPException: 413 the body is too large, 408 it did not arrive in time, 503 no memory is left for it. The connection
+            is to be closed.
+        ClientDisconnect: the client has gone.
     """
     length = request.headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()) or len(length) > 12 or int(length) > limit:
         found = length if length.isdigit() and len(length) <= 12 else shown(length)
-        raise HTTPException(413, f"found a request of {found} bytes; expected at most {limit}{takes}", CLOSE)
+        raise HTTPException(413, f"found a request of {found} bytes; expected at most {limit}{limit_reason}", CLOSE)
     held.expect(int(length))
     try:
-        return await _within(timeout_s, _read(request, limit, held, takes))
+        return await _within(timeout_s, _read(request, limit, held, limit_reason))
     except asyncio.TimeoutError:
         raise HTTPException(
             408,
@@ -83,8 +85,11 @@ async def read_body(request: Request, limit: int, timeout_s: float, held: Held, 
 
 
 async def _within(timeout_s: float, reading: Coroutine[Any, Any, bytes]) -> bytes:
-    """What ``reading`` returns, or asyncio.TimeoutError. As asyncio.timeout, which Python 3.10 has not; asyncio.wait_for makes a
-    task of each body, which is a tenth of the work that a small request takes."""
+    """Return what ``reading`` returns, or raise asyncio.TimeoutError after ``timeout_s`` seconds.
+
+    It does what asyncio.timeout does, which Python 3.10 lacks. asyncio.wait_for would make a task for each body, which is a
+    tenth of the work for a small request.
+    """
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("found no task; expected to run in one")
@@ -108,13 +113,15 @@ async def _within(timeout_s: float, reading: Coroutine[Any, Any, bytes]) -> byte
         timer.cancel()
 
 
-async def _read(request: Request, limit: int, held: Held, takes: str) -> bytes:
+async def _read(request: Request, limit: int, held: HeldMemory, limit_reason: str) -> bytes:
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         parts.append(part)
         size += len(part)
         if size > limit:
-            raise HTTPException(413, f"found a request of more than {limit} bytes; expected at most that{takes}", CLOSE)
+            raise HTTPException(
+                413, f"found a request of more than {limit} bytes; expected at most that{limit_reason}", CLOSE
+            )
         held.add(len(part))
     return b"".join(parts)

@@ -1,4 +1,4 @@
-"""HTTP content encodings: bodies that come or go compressed (RFC 9110, section 8.4)."""
+"""HTTP content encodings: compressed bodies of requests and answers (RFC 9110, section 8.4)."""
 
 import gzip
 import zlib
@@ -8,24 +8,30 @@ from starlette.exceptions import HTTPException
 from device.errors import WireError
 from device.system.json_text import shown
 
-WINDOW_BITS = {"gzip": 31, "deflate": 15}  # zlib's codes for the two formats; deflate means zlib's, with its header
-INLINE_BYTES = 128 << 10  # what inflating at once may give: a fraction of a millisecond in which no other is served
-LEAST_BYTES = 1024  # an answer below that fits one packet as it is
+WINDOW_BITS = {
+    "gzip": 31,
+    "deflate": 15,
+}  # codes of zlib for the two formats; HTTP's deflate is zlib's format with its header
+INLINE_BYTES = (
+    128 << 10
+)  # size up to which a body is unpacked at once: it takes a fraction of a millisecond, in which no other client is served
+LEAST_BYTES = 1024  # a smaller answer fits into one packet without compression
 
 
-class Unpacking:
-    """A body with a Content-Encoding as it was before. The first INLINE_BYTES are unpacked at once.
+class BodyDecoder:
+    """Undoes the Content-Encoding of a body. Only the first INLINE_BYTES are unpacked at once.
 
     Args:
-        encoding: the header's value; empty or ``identity`` for none.
-        limit: bytes of the result.
+        body: as it was received.
+        encoding: value of the header; empty or ``identity`` if there is no encoding.
+        limit: largest size of the result in bytes.
 
     Attributes:
-        is_short: the rest is no more than that.
+        is_short: whether the whole body has been unpacked already, because it has no more than INLINE_BYTES.
 
     Raises:
-        WireError: not of this encoding, cut off, or more than ``limit`` (413); by ``content`` too.
-        HTTPException: another encoding (415).
+        WireError: the body is not in this encoding, is cut off, or exceeds ``limit`` (413). ``content`` raises it as well.
+        HTTPException: the encoding is unknown (415).
     """
 
     def __init__(self, body: bytes, encoding: str, limit: int) -> None:
@@ -44,8 +50,13 @@ class Unpacking:
         if self.is_short:
             self._check()
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """Number of bytes that have been unpacked so far."""
+        return len(self._content)
+
     def content(self) -> bytes:
-        """The whole body. Takes its time where it is not short."""
+        """The whole body. This takes long if the body is not short."""
         if not self.is_short:
             most = self._limit + 1 - len(self._content)
             self._content += self._unpacked(self._stream.unconsumed_tail, most)
@@ -73,10 +84,13 @@ class Unpacking:
 
 
 def encoded(body: bytes, accepted: str) -> tuple[bytes, dict[str, str]]:
-    """The body in an encoding that the client takes, and the header that says so; as it is where that gains nothing.
+    """Compress the body of an answer if the client accepts that and it saves anything.
 
     Args:
         accepted: the Accept-Encoding header of the request.
+
+    Returns:
+        The body, and the header that names its encoding.
     """
     if not accepted or len(body) < LEAST_BYTES:
         return body, {}
@@ -89,6 +103,6 @@ def encoded(body: bytes, accepted: str) -> tuple[bytes, dict[str, str]]:
 
 
 def _refused(part: str) -> bool:
-    """Whether an entry of Accept-Encoding has the weight 0: not acceptable."""
+    """Whether an entry of Accept-Encoding has the weight 0, which means that the client does not accept it."""
     weight = part.replace(" ", "").lower().partition(";q=")[2]
     return bool(weight) and not weight.strip("0.")

@@ -1,4 +1,4 @@
-"""What the host says of its model, as the Open Inference Protocol has it."""
+"""The description of the model that the host gives its clients, in the form of the Open Inference Protocol."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,24 +8,24 @@ from device.payload.forms import FP32, inputs_of
 from device.payload.metadata import PAYLOAD_FORMS
 
 VERSION = "1"
-OF_PROGRAMS = ("user-agent", "accept", "accept-encoding")
-"""Headers of which every HTTP library sends at least one. Devices of earlier releases send none."""
+LIBRARY_HEADERS = ("user-agent", "accept", "accept-encoding")
+"""Every HTTP library sends at least one of these headers. Devices of earlier releases send none."""
 
 
 def model_metadata(bundle: Bundle, forms: Iterable[str], headers: Mapping[str, str]) -> dict[str, Any]:
-    """The model's metadata.
+    """Metadata of the model.
 
-    ``inputs`` lists what a request must hold or may leave out at most: the tensors of fp32, and the threshold. A client such as
-    NVIDIA's fills all that is listed there, and the tensors of two payload forms exclude each other. So the other forms are
+    ``inputs`` lists the tensors of one payload form, fp32, and the threshold, which a request may leave out. Clients such as
+    NVIDIA's fill all tensors that are listed there, and a request can hold the tensors of one form only. So the other forms are
     named under ``parameters``.
 
     Args:
-        forms: the payload forms that the host takes, from the smallest.
-        headers: of the request. Devices of earlier releases look for the tensors of the other forms among ``inputs``, and get
-            them there.
+        forms: the payload forms that the host accepts, from the smallest.
+        headers: those of the request. A device of an earlier release looks for the tensors of the other forms among ``inputs``;
+            it is recognised by its headers and gets them there.
     """
     forms = list(forms)
-    listed = [FP32] if any(name in headers for name in OF_PROGRAMS) else forms[::-1]
+    listed = [FP32] if any(name in headers for name in LIBRARY_HEADERS) else forms[::-1]
     inputs = [each for form in listed for each in inputs_of(form, bundle).items()]
     return {
         "name": bundle.id,

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,10 +17,10 @@ from device import __version__
 from device.errors import WireError
 from device.protocol.messages import HEADER_LENGTH, encode_response
 from device.system.json_text import shown
-from host.app.batching import Batched, Batcher, Overloaded, Stuck
+from host.app.batching import BatchedAnswers, Batcher, EngineStuck, Overloaded
 from host.app.encoding import encoded
 from host.app.metadata import VERSION, model_metadata
-from host.app.reading import Reader, limits_of
+from host.app.request_reader import RequestReader, limits_of
 from host.app.tail import Answers, Inputs, Tail
 from host.serving.clients import client_of
 from host.serving.guard import charge
@@ -29,14 +29,22 @@ from host.serving.log import Log
 from host.serving.metrics import Metrics
 from host.serving.request_log import CLIENT_GONE, REQUEST_LOG, RequestLog, RequestLogMiddleware
 
-ENGINE = logging.getLogger("uvicorn.error")  # host/serving/log.py writes its lines
-MAX_WAITING = 2048  # frames, of which one client may have half; the first answer of 503
+ENGINE = logging.getLogger("uvicorn.error")  # host/serving/log.py writes the lines of this logger
+MAX_WAITING = 2048  # frames that may wait, of which one client may have half; beyond it the answer is 503
 
 
-class HostSettings(NamedTuple):
-    """max_batch: frames. max_wait_s: latency that batching may add. max_body_bytes: of a request, where the model takes
-    as many. body_timeout_s: how long a request's body may take to come. engine_timeout_s: how long a batch may take in the
-    engine. log_requests: one line a request on stderr."""
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """Settings of the application.
+
+    Attributes:
+        max_batch: frames in one batch.
+        max_wait_s: seconds of latency that batching may add.
+        max_body_bytes: largest body of a request; a model that needs less lowers it.
+        body_timeout_s: seconds in which the body of a request must arrive.
+        engine_timeout_s: seconds that the engine may take for a batch.
+        log_requests: whether each request leaves a line on stderr.
+    """
 
     max_batch: int = 32
     max_wait_s: float = 0.002
@@ -48,30 +56,30 @@ class HostSettings(NamedTuple):
 
 def make_app(
     tail: Tail,
-    settings: HostSettings = HostSettings(),  # noqa: B008 (immutable)
+    settings: HostSettings = HostSettings(),
     guard: GuardOptions | None = None,
     log: Log | None = None,
     metrics: Metrics | None = None,
 ) -> Starlette:
-    """The application that serves ``tail`` under its bundle's id.
+    """The application that serves ``tail`` under the id of its bundle.
 
-    Every error is JSON ``{"error": sentence}``: 400 malformed, 404 another model, 408 a body that stops coming, 413 too
-    large, 415 an unknown Content-Encoding, 500 the engine failed, 503 not ready, too much waiting or an engine that does
-    not answer; and those of host/serving/guard.py.
+    Every error is JSON ``{"error": sentence}``: 400 malformed message, 404 another model, 408 the body did not arrive in time,
+    413 too large, 415 unknown Content-Encoding, 500 the engine failed, 503 the host is not ready, too many frames wait, or the
+    engine does not answer; in addition, those of host/serving/guard.py.
 
     Args:
         guard: who may ask, and how much; None = everybody may ask without limit.
-        log: gets a line for each request; None = as ``settings`` say.
-        metrics: counts requests.
+        log: gets a line for each request; None = a new log if ``settings.log_requests`` is set.
+        metrics: counts requests; None = nothing is counted.
 
     Attributes:
-        state.is_ready: a function that says whether requests are taken and the engine answers.
+        state.is_ready: function that returns whether requests are taken and the engine answers.
     """
     if log is None and settings.log_requests:
         log = Log()
     routes = _Routes(tail, settings, metrics)
-    tell: list[Callable[[RequestLog], None]] = [each.request for each in (log, metrics) if each]
-    middleware = [Middleware(RequestLogMiddleware, tell)] if tell else []
+    receivers: list[Callable[[RequestLog], None]] = [each.request for each in (log, metrics) if each]
+    middleware = [Middleware(RequestLogMiddleware, receivers)] if receivers else []
     if guard:
         middleware.append(Middleware(guard.wrap, metrics.refused if metrics else None))
     model = "/v2/models/{name}"
@@ -98,7 +106,7 @@ def make_app(
         lifespan=lifespan,
         exception_handlers={HTTPException: _http_error, WireError: _wire_error, Exception: _other_error},  # type: ignore[dict-item]
     )
-    app.router.redirect_slashes = False  # it would send clients to whatever host their request names
+    app.router.redirect_slashes = False  # a redirect would send clients to whatever host their request names
     app.state.is_ready = routes.is_ready
     return app
 
@@ -109,9 +117,9 @@ class _Routes:
         self._metrics = metrics
         self._settings = settings
         limits = limits_of(tail.forms.values(), settings.max_batch, settings.max_body_bytes)
-        self._reader = Reader(limits, settings.body_timeout_s)
+        self._reader = RequestReader(limits, settings.body_timeout_s)
         self._batcher: Batcher | None = None
-        self._waiting = 0  # frames
+        self._waiting = 0  # frames that wait for their answer
         if metrics:
             metrics.watch_waiting(lambda: self._waiting)
 
@@ -178,13 +186,13 @@ class _Routes:
             content, headers = encoded(answer.body, request.headers.get("accept-encoding", ""))
             if answer.header_length is None:
                 return Response(content, headers=headers, media_type="application/json")
-            headers[HEADER_LENGTH] = str(answer.header_length)  # before the encoding, as Triton counts
+            headers[HEADER_LENGTH] = str(answer.header_length)  # of the body before its encoding, as in Triton
             return Response(content, headers=headers, media_type="application/octet-stream")
         except ClientDisconnect:
-            entry.status = CLIENT_GONE  # nobody is there to read it
+            entry.status = CLIENT_GONE  # the answer below reaches nobody
             return Response(status_code=400)
 
-    async def _answer(self, inputs: Inputs, client: str) -> Batched:
+    async def _answer(self, inputs: Inputs, client: str) -> BatchedAnswers:
         batcher = self._batcher
         if batcher is None:
             raise HTTPException(503, "the host is stopping; ask another or ask again")
@@ -193,15 +201,14 @@ class _Routes:
             answered = await batcher.infer(inputs, client)
         except Overloaded:
             raise HTTPException(503, "too many frames wait at this host; ask again later or ask another") from None
-        except Stuck as error:
+        except EngineStuck as error:
             raise HTTPException(503, f"{error}; ask another host") from None
         except Exception as error:
             raise HTTPException(500, f"the engine failed on this batch ({str(error)[:200]}); ask again") from error
         finally:
             self._waiting -= inputs.frames
-        if not all(
-            map(math.isfinite, answered.answers.confidence.tolist())
-        ):  # NumPy's functions take ten times as long
+        # Python's function on plain numbers: NumPy's takes ten times as long for a few values
+        if not all(map(math.isfinite, answered.answers.confidence.tolist())):
             raise WireError(
                 "found an activation with which this network's values go beyond float32; expected one of the bundle's head"
             )
@@ -226,5 +233,5 @@ async def _wire_error(_request: Request, error: WireError) -> Response:
 
 
 async def _other_error(_request: Request, _error: Exception) -> Response:
-    """A fault of this program: the server logs its traceback, the client gets a sentence all the same."""
+    """Answer to a fault of this program. The server logs the traceback; the client gets a sentence all the same."""
     return JSONResponse({"error": "the host failed on this request; its log on stderr says why; ask again"}, 500)

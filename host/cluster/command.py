@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from device.bundle.reader import Bundle, load_bundle
 from device.errors import EngineError, HostError, UsageError
 from device.system.options import decimal
-from host.app.reading import limits_of
+from host.app.request_reader import limits_of
 from host.app.routes import HostSettings
 from host.app.tail import forms_of
 from host.cluster.replica import APPLICATION, CALLBACK, DEPLOYMENT, MAX_BODY, deployment

@@ -18,8 +18,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from host.app.body import Held, read_body
-from host.app.fair import FairQueue, Shares
+from host.app.body import HeldMemory, read_body
+from host.app.fairness import FairQueue, SharedBudget
 from host.serving.clients import address_of
 
 TRIES = 3  # replicas that may die under one request
@@ -63,7 +63,7 @@ class Carrier:
     """Sends requests in groups. Calls are on their way at most twice as many as replicas have answered lately, and one
     for those that have not: one that runs and one that waits for it, so that what comes meanwhile gathers here.
 
-    The clients get equal shares of the calls (host/app/fair.py).
+    The clients get equal shares of the calls (host/app/fairness.py).
 
     Args:
         ask: makes a call.
@@ -73,7 +73,7 @@ class Carrier:
 
     def __init__(self, ask: Ask, max_waiting: int = 2048, timeout_s: float = 30.0) -> None:
         self._ask = ask
-        self._places = Shares(max_waiting)
+        self._places = SharedBudget(max_waiting)
         self._timeout_s = timeout_s
         self._waiting: FairQueue[_Waiting] = FairQueue()
         self._again: deque[_Waiting] = deque()  # those under which a replica died
@@ -186,7 +186,7 @@ class Front:
         self._app = app
         self._carrier = Carrier(ask)
         self._max_body_bytes = max_body_bytes
-        self._memory = Shares(MEMORY_REQUESTS * max_body_bytes)
+        self._memory = SharedBudget(MEMORY_REQUESTS * max_body_bytes)
         self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -194,7 +194,7 @@ class Front:
             await self._app(scope, receive, send)
             return
         try:
-            with Held(self._memory, address_of(scope)) as held:
+            with HeldMemory(self._memory, address_of(scope)) as held:
                 body = await read_body(Request(scope, receive), self._max_body_bytes, self._body_timeout_s, held)
                 reply = await self._carrier.carry(Carried({key: scope[key] for key in SCOPE if key in scope}, body))
         except ClientDisconnect:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from device.errors import UsageError
-from host.serving.watched import Watched
+from host.serving.file_watcher import FileWatcher
 
 LINE = re.compile(r"(?:([\w.-]{1,64})(?:\s*:\s*|\s+))?([A-Za-z0-9._~+/=-]+)", re.ASCII)
 SHORTEST, LONGEST = 16, 512  # characters of a token, as in device/link/credentials.py
@@ -31,7 +31,7 @@ class Tokens:
     those that begin with # do not count. Two lines may have the same name: a client's old and new token while it changes them.
 
     The file is read again when it has changed, which is looked at once a second, and has not changed for another second
-    (host/serving/watched.py). Its last line must end as the others do: of a file that is half written, the beginning of a token
+    (host/serving/file_watcher.py). Its last line must end as the others do: of a file that is half written, the beginning of a token
     would be taken for one. If what stands there cannot be used, or nothing does, the tokens from before stay valid and
     ``warn`` is told once.
 
@@ -52,7 +52,7 @@ class Tokens:
         self._nobody = _Known("", secrets.token_bytes(32))
         self._problem = ""  # that was told
         try:
-            self._watched = Watched([file])  # before it is read: a change meanwhile is seen next time
+            self._watcher = FileWatcher([file])  # before it is read: a change meanwhile is seen next time
         except OSError as error:
             raise UsageError(_unreadable(file, error)) from error
         self._known = self._read()
@@ -77,7 +77,7 @@ class Tokens:
 
     def _refresh(self) -> None:
         try:
-            if not self._watched.have_changed():
+            if not self._watcher.have_changed():
                 return
             self._known = self._read()
             self._problem = ""

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from device.errors import DataError, UsageError
-from host.serving.watched import Watched
+from host.serving.file_watcher import FileWatcher
 
 KEYS = "python -m host keys --out keys --name edge.example --device cam-1"
 SOON_S = 14 * 86400.0  # before its end a certificate is worth a warning
@@ -33,7 +33,7 @@ class Certificates:
 
     def __init__(self, cert_file: str, key_file: str, client_ca_file: str | None, warn: Callable[[str], None]) -> None:
         self._cert_file, self._key_file, self._warn = cert_file, key_file, warn
-        self._watched = _watched(cert_file, key_file)
+        self._watcher = _watcher(cert_file, key_file)
         self.context = _context()
         self.ends_s = self._load(self.context)
         if client_ca_file:
@@ -50,7 +50,7 @@ class Certificates:
         from now on. What cannot be used is told to ``warn`` and leaves all as it is. Authorities of devices stay as they
         were at the start."""
         try:
-            if not (self._watched and self._watched.have_changed()):
+            if not (self._watcher and self._watcher.have_changed()):
                 return
         except OSError:  # as after a change of users
             return
@@ -124,8 +124,8 @@ def _day(seconds: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
-def _watched(*files: str) -> Watched | None:
+def _watcher(*files: str) -> FileWatcher | None:
     try:
-        return Watched(files)
+        return FileWatcher(files)
     except OSError:  # whoever reads them says so
         return None

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 
 from device.errors import WireError
 from host.app import encoding
-from host.app.encoding import Unpacking, encoded
+from host.app.encoding import BodyDecoder, encoded
 
 NAMES = {b"g": "gzip", b"d": "deflate", b"i": "identity"}
 INLINE_BYTES = 1 << 10  # so that small inputs reach what a large body does
@@ -23,7 +23,7 @@ def check(data: bytes) -> None:
 def _check(data: bytes) -> None:
     name, limit, body = NAMES.get(data[:1], "br"), 16 * sum(data[1:2]), data[2:]
     try:
-        content = Unpacking(body, name, limit).content()
+        content = BodyDecoder(body, name, limit).content()
     except WireError as error:
         assert error.status in (400, 413)
         return
@@ -37,4 +37,4 @@ def _check(data: bytes) -> None:
     assert content == zlib.decompress(body, encoding.WINDOW_BITS[name])
     packed, headers = encoded(content, name)
     if headers:
-        assert Unpacking(packed, headers["Content-Encoding"], limit).content() == content
+        assert BodyDecoder(packed, headers["Content-Encoding"], limit).content() == content

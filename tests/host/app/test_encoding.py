@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
 from device.errors import WireError
-from host.app.encoding import INLINE_BYTES, LEAST_BYTES, Unpacking, encoded
+from host.app.encoding import INLINE_BYTES, LEAST_BYTES, BodyDecoder, encoded
 
 PACKED = {"gzip": gzip.compress, "deflate": zlib.compress}
 
 
 def decode(body, encoding, limit=1000):
-    return Unpacking(body, encoding, limit).content()
+    return BodyDecoder(body, encoding, limit).content()
 
 
 @pytest.mark.parametrize("encoding", PACKED)
@@ -25,11 +25,11 @@ def test_bodies_come_back(encoding, size):
 
 @pytest.mark.parametrize("encoding", PACKED)
 def test_only_the_beginning_of_a_large_body_is_unpacked_at_once(encoding):
-    unpacking = Unpacking(PACKED[encoding](bytes(8 * INLINE_BYTES)), encoding, 8 * INLINE_BYTES)
-    assert not unpacking.is_short
-    assert len(unpacking._content) == INLINE_BYTES + 1
-    assert unpacking.content() == bytes(8 * INLINE_BYTES)
-    assert Unpacking(PACKED[encoding](bytes(INLINE_BYTES)), encoding, 8 * INLINE_BYTES).is_short
+    decoder = BodyDecoder(PACKED[encoding](bytes(8 * INLINE_BYTES)), encoding, 8 * INLINE_BYTES)
+    assert not decoder.is_short
+    assert decoder.unpacked_bytes == INLINE_BYTES + 1
+    assert decoder.content() == bytes(8 * INLINE_BYTES)
+    assert BodyDecoder(PACKED[encoding](bytes(INLINE_BYTES)), encoding, 8 * INLINE_BYTES).is_short
 
 
 @pytest.mark.parametrize("encoding", PACKED)

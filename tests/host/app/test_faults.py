@@ -19,6 +19,7 @@ from device.protocol.messages import HEADER_LENGTH, decode_response, encode_requ
 from host.app.routes import HostSettings, make_app
 from host.app.tail import Answers, Tail
 from tests.host.conftest import BUNDLE, ROOT
+from tests.host.waits import until
 
 SHAPE = (6, 8, 8)
 
@@ -142,8 +143,7 @@ def test_while_the_engine_does_not_answer_the_host_is_not_ready(serve, tail):
         assert (status, json.loads(body)["error"]) == (503, "the engine has not answered for 0.1 s; ask another host")
     assert exchange(port, "GET", "/v2/health/live")[0] == 200
     tail.let_go.set()
-    while exchange(port, "GET", ready)[0] != 200:
-        pass
+    until(lambda: exchange(port, "GET", ready)[0] == 200)
     assert ask(port, tail, 1)[0] == 200
 
 
@@ -152,7 +152,7 @@ import sys, threading
 import host.app.routes, host.app.tail
 from host.cli import main
 host.app.tail.Tail.answer = lambda *_: threading.Event().wait()
-host.app.routes.HostSettings.__new__.__defaults__ = (32, 0.002, 64 << 20, 10.0, 0.2, False)
+host.app.routes.HostSettings.__init__.__defaults__ = (32, 0.002, 64 << 20, 10.0, 0.2, False)
 sys.exit(main(["serve", "--bundle", sys.argv[1], "--port", "0", "--threads", "1"]))
 """
 

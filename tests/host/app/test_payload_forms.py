@@ -66,7 +66,7 @@ def test_activations_of_all_forms(bundle, tail, sent):
         for form in FORMS:
             inputs = tail.checked(tensors(form, bundle, head, pixels), 1)
             assert inputs.form == form
-            found[form] = tail._activation([inputs])
+            found[form] = tail.activation_of([inputs])
         np.testing.assert_array_equal(found[FP32], head.activation)
         np.testing.assert_array_equal(found[UINT8], restored(quantised(head.activation, bundle.activation_levels)))
         np.testing.assert_allclose(found[COEFFICIENTS], head.activation, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Turns and shares: what one client puts in takes nothing from another's part."""
+"""FairExecutor and shares: what one client puts in takes nothing from another's part."""
 
 import asyncio
 import threading
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.app.fair import IDLE_CLIENTS, FairQueue, Shares, Turns
+from host.app.fairness import IDLE_CLIENTS, FairExecutor, FairQueue, SharedBudget
+from tests.host.waits import until_async
 
 
 def taken(queue, count=None):
@@ -68,11 +69,11 @@ def test_clients_that_have_gone_are_forgotten_even_if_the_queue_is_never_empty()
     for number in range(3 * IDLE_CLIENTS):
         queue.put(str(number), 1, number)
         queue.take()
-    assert len(queue._ends) <= IDLE_CLIENTS + 2
+    assert queue.known_clients <= IDLE_CLIENTS + 2
 
 
 def test_one_client_may_hold_half_and_leaves_room_for_the_next():
-    shares = Shares(100)
+    shares = SharedBudget(100)
     while shares.take("a", 1):
         pass
     assert shares.held == 50
@@ -86,7 +87,7 @@ def test_one_client_may_hold_half_and_leaves_room_for_the_next():
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 40)), max_size=40))
 def test_shares_never_go_beyond_their_total(steps):
-    shares, held = Shares(100), []
+    shares, held = SharedBudget(100), []
     for client, amount in steps:
         if shares.take(client, amount):
             held.append((client, amount))
@@ -115,7 +116,7 @@ class Slow:
 
 def test_slow_functions_run_one_at_a_time_and_the_clients_take_turns():
     async def run():
-        turns, slow = Turns(), Slow()
+        turns, slow = FairExecutor(), Slow()
         calls = [("a", 10), ("a", 10), ("a", 10), ("b", 1)]
         tasks = [
             asyncio.ensure_future(turns.run(client, work, lambda name=f"{client}{number}": slow(name)))
@@ -130,33 +131,38 @@ def test_slow_functions_run_one_at_a_time_and_the_clients_take_turns():
     asyncio.run(run())
 
 
-def test_a_turn_that_nobody_wants_any_more_goes_to_the_next():
+@pytest.mark.parametrize("steps", range(8))
+def test_a_turn_that_nobody_wants_any_more_goes_to_the_next(monkeypatch, steps):
+    """One caller leaves while it waits. Another leaves ``steps`` rounds of the event loop after the function before it has
+    ended; in one of these rounds its turn has come, though it does not know yet."""
+
     async def run():
-        turns, slow = Turns(), Slow()
-        tasks = [asyncio.ensure_future(turns.run("a", 1, lambda number=number: slow(number))) for number in range(4)]
+        ended = asyncio.Event()
+
+        async def in_the_loop(function):
+            await ended.wait()
+            return function()
+
+        monkeypatch.setattr(asyncio, "to_thread", in_the_loop)
+        executor, order = FairExecutor(), []
+        tasks = [asyncio.ensure_future(executor.run("a", 1, lambda n=n: order.append(n))) for n in range(4)]
         await asyncio.sleep(0)
         tasks[1].cancel()
-        pass_on = turns._pass_on
+        ended.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        tasks[2].cancel()
+        await asyncio.wait_for(tasks[3], 20)
+        assert [each for each in order if each != 2] == [0, 3]
 
-        def pass_on_and_cancel():
-            pass_on()
-            tasks[2].cancel()  # whose turn has come, though it does not know yet
-
-        turns._pass_on = pass_on_and_cancel
-        slow.gate.release()
-        assert await asyncio.wait_for(tasks[0], 20) == 0
-        turns._pass_on = pass_on
-        slow.gate.release()
-        assert await asyncio.wait_for(tasks[3], 20) == 3
-        assert slow.order == [0, 3]
+    asyncio.run(run())
 
 
 def test_the_next_turn_waits_for_a_function_that_runs_though_its_caller_has_gone():
     async def run():
-        turns, slow = Turns(), Slow()
+        turns, slow = FairExecutor(), Slow()
         tasks = [asyncio.ensure_future(turns.run("a", 1, lambda number=number: slow(number))) for number in range(2)]
-        while not slow.running:
-            await asyncio.sleep(0.001)
+        await until_async(lambda: slow.running)
         tasks[0].cancel()
         await asyncio.sleep(0)
         assert slow.order == [0]
@@ -168,7 +174,7 @@ def test_the_next_turn_waits_for_a_function_that_runs_though_its_caller_has_gone
 
 def test_a_slow_function_that_fails_passes_its_turn_on():
     async def run():
-        turns = Turns()
+        turns = FairExecutor()
 
         def fail():
             raise ValueError("bad")

@@ -16,8 +16,8 @@ from export.networks.sdn import SDN, InternalClassifier
 from export.networks.weights import to_tensor
 from export.onnx import graphs, parts
 from export.onnx.parity import session
-from host.app.tail import FRAMES_SEEN, Tail
-from host.app.tail_stages import Stages, grouped
+from host.app.staged_tail import StagedTail, exits_by_stage
+from host.app.tail import FRAMES_SEEN, Tail, work_to_exits
 from tests import tiny
 
 SHAPE = (3, 8, 8)
@@ -49,7 +49,7 @@ def exported(network):
 def both(exported, split):
     """The flat tail's session and its stages."""
     model = graphs.tail(exported, split)
-    return session(model), Stages(model.SerializeToString(), lambda stage: session(onnx.load_from_string(stage)))
+    return session(model), StagedTail(model.SerializeToString(), lambda stage: session(onnx.load_from_string(stage)))
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.8, 0.99, 1.01, "mixed"])
@@ -89,7 +89,7 @@ def test_later_stages_see_only_the_frames_that_stay(exported, monkeypatch):
 
         return Session()
 
-    stages = Stages(graphs.tail(exported, 1).SerializeToString(), watched)
+    stages = StagedTail(graphs.tail(exported, 1).SerializeToString(), watched)
     activation = np.random.default_rng(1).random((FRAMES, *SHAPE), np.float32)
     exit_ = stages.run(activation, np.full((FRAMES, 1), 0.8, np.float32))[2]
     assert stages.ends == [3, 5, 7, 9]
@@ -120,7 +120,7 @@ def test_values_that_overflow_leave_as_in_the_flat_tail(exported):
     ],
 )
 def test_two_exits_a_stage(exits, expected):
-    assert grouped(exits) == expected
+    assert exits_by_stage(exits) == expected
 
 
 @pytest.fixture(scope="module")
@@ -147,31 +147,39 @@ def test_a_bundles_tail_equals_pytorch_both_ways(bundle, network):
         np.testing.assert_allclose(answers.confidence, scores.confidences[exits, np.arange(FRAMES)][sent], atol=1e-5)
 
 
-def test_the_tail_runs_flat_while_nobody_leaves_and_in_stages_again_after(bundle, monkeypatch):
-    tail, staged = Tail(bundle, 1), []
-    run = tail._stages.run
-    monkeypatch.setattr(tail._stages, "run", lambda *arrays: staged.append(True) or run(*arrays))
+def test_the_tail_runs_flat_while_nobody_leaves_and_in_stages_again_after(bundle):
+    tail = Tail(bundle, 1)
     activation = np.random.default_rng(5).random((60, *SHAPE), np.float32)
 
-    def ways(threshold, batches, size=8):
-        """How often the stages ran in these batches."""
-        staged.clear()
+    def staged(threshold, batches, size=8):
+        """How many of these batches ran in stages."""
+        count = 0
         for _ in range(batches):
+            count += tail.runs_in_stages
             tail.run(activation[:size], np.full((size, 1), threshold, np.float32))
-        return len(staged)
+        return count
 
-    assert ways(0.0, 4) == 4
-    assert 0 < ways(1.01, 40) < 2 * FRAMES_SEEN / 8  # under attack it turns once it has seen enough
-    assert ways(1.01, 10) == 0
-    assert ways(0.0, 40) > 20
-    assert ways(0.0, 4) == 4
-    assert ways(1.01, 2, 60) == 1  # a large batch tells at once
+    assert staged(0.0, 4) == 4
+    assert 0 < staged(1.01, 40) < 2 * FRAMES_SEEN / 8  # under attack it turns once it has seen enough
+    assert staged(1.01, 10) == 0
+    assert staged(0.0, 40) > 20
+    assert staged(0.0, 4) == 4
+    assert staged(1.01, 2, 60) == 1  # a large batch tells at once
+
+
+def test_both_ways_of_a_tail_that_changes_give_the_same_answers(bundle):
+    tail, flat = Tail(bundle, 1), Tail(bundle, 1, stages=False)
+    activation = np.random.default_rng(6).random((60, *SHAPE), np.float32)
+    for threshold in (0.8, 1.01, 1.01, 0.8):
+        limits = np.full((60, 1), threshold, np.float32)
+        assert tail.run(activation, limits).exit.tolist() == flat.run(activation, limits).exit.tolist()
+    assert not flat.runs_in_stages
 
 
 def test_work_of_an_exit_is_the_share_of_the_tail_to_the_end_of_its_stage(bundle):
     costs = bundle.relative_costs
     ends = [(costs[index] - costs[0]) / (1 - costs[0]) for index in (2, 4, 6, 8)]
-    work = Tail(bundle, 1)._work_to
+    work = work_to_exits(bundle, Tail(bundle, 1).stage_ends)
     assert list(work) == [*range(2, 10)]
     np.testing.assert_allclose(list(work.values()), np.repeat(ends, 2))
     assert ends[-1] == 1
@@ -179,4 +187,4 @@ def test_work_of_an_exit_is_the_share_of_the_tail_to_the_end_of_its_stage(bundle
 
 def test_a_short_tail_is_not_cut():
     bundle = load_bundle(str(tiny.DATA / "tiny_bundle"))
-    assert Tail(bundle, 1)._stages is None
+    assert Tail(bundle, 1).stage_ends == []

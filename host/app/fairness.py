@@ -1,10 +1,11 @@
-"""Shares of several clients: whose turn it is, and how much each of them may hold.
+"""Shares the host fairly among its clients: whose request is next, how much each client may hold, who uses a thread.
 
-A client that asks for more gets no more than its share, and one that asks for little does not wait for the others.
+A client that asks for more than its share gets no more than its share, and a client that asks for little does not wait for
+the others.
 """
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401 (asyncio.to_thread would import it when --user may read it no more)
+import concurrent.futures.thread  # noqa: F401 (asyncio.to_thread would import it when --user may not read it any more)
 import heapq
 import itertools
 from collections.abc import Callable
@@ -12,28 +13,34 @@ from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-IDLE_CLIENTS = 1024  # whose last turn is remembered while others wait
+IDLE_CLIENTS = 1024  # number of clients without an item whose last turn is remembered
 
 
 class FairQueue(Generic[Item]):
-    """A queue from which every client gets the same share of the work, whatever it puts in: start-time fair queueing
+    """A queue from which all clients get the same amount of work done, whatever they put in: start-time fair queueing
     (Goyal, Vin and Cheng, SIGCOMM 1996).
 
-    Each item carries the work that its client will have had when the item begins, and the lowest goes first. A client
-    that had nothing in the queue begins where the queue stands, so its item goes before the backlog of the others.
+    Each item is marked with the work of its client that was queued before it, and the item with the lowest mark is next. A
+    client that had nothing in the queue starts at the mark of the item taken last, so its item overtakes the backlog of the
+    others.
     """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Item]] = []
-        self._ends: dict[str, float] = {}  # client -> where the work ends that it has put in
+        self._ends: dict[str, float] = {}  # client -> mark behind the last item that it has put in
         self._now = 0.0
-        self._numbers = itertools.count()  # items that begin at the same place keep their order
+        self._numbers = itertools.count()  # items with the same mark keep their order
 
     def __len__(self) -> int:
         return len(self._heap)
 
+    @property
+    def known_clients(self) -> int:
+        """Number of clients that are remembered."""
+        return len(self._ends)
+
     def put(self, client: str, work: float, item: Item) -> None:
-        """Add an item. ``work``: what it takes, in any unit that is the same for all."""
+        """Add an item. ``work`` is the amount of work in it, in a unit that is the same for all items."""
         begin = max(self._ends.get(client, 0.0), self._now)
         self._ends[client] = begin + work
         heapq.heappush(self._heap, (begin, next(self._numbers), item))
@@ -46,7 +53,7 @@ class FairQueue(Generic[Item]):
         return self._heap[0][2]
 
     def take(self) -> Item:
-        """The next item."""
+        """Remove and return the next item."""
         self._now, _, item = heapq.heappop(self._heap)
         if not self._heap:
             self._ends.clear()
@@ -54,12 +61,12 @@ class FairQueue(Generic[Item]):
         return item
 
 
-class Shares:
-    """A bound on what all clients hold together, of which a client may hold as much as is still free (dynamic thresholds:
+class SharedBudget:
+    """A bound on what all clients hold together. One client may hold at most as much as is still free (dynamic thresholds:
     Choudhury and Hahne, IEEE/ACM Transactions on Networking 6 (2), 1998).
 
-    So a client that is alone gets half of it, and n clients that want all get a part of 1 / (n + 1) each. What remains is
-    for the next one that comes.
+    So a client that is alone gets half of the budget, and n clients that want everything get a share of 1 / (n + 1) each. The
+    rest is free for the next client.
 
     Attributes:
         total: the bound, in any unit.
@@ -69,32 +76,33 @@ class Shares:
     def __init__(self, total: int) -> None:
         self.total = total
         self.held = 0
-        self._of: dict[str, int] = {}
+        self._held_by: dict[str, int] = {}
 
     def has_room(self, client: str, amount: int) -> bool:
         """Whether a client may hold so much more."""
-        return self._of.get(client, 0) + amount <= self.total - self.held
+        return self._held_by.get(client, 0) + amount <= self.total - self.held
 
     def take(self, client: str, amount: int) -> bool:
-        """Let a client hold so much more, at least 1; False, and nothing has changed, where that is too much."""
+        """Let a client hold so much more, at least 1. Returns False, and changes nothing, if that is too much."""
         if not self.has_room(client, amount):
             return False
-        self._of[client] = self._of.get(client, 0) + amount
+        self._held_by[client] = self._held_by.get(client, 0) + amount
         self.held += amount
         return True
 
     def give_back(self, client: str, amount: int) -> None:
-        """A client holds so much less."""
+        """Let a client hold so much less."""
         self.held -= amount
-        self._of[client] -= amount
-        if not self._of[client]:
-            del self._of[client]
+        self._held_by[client] -= amount
+        if not self._held_by[client]:
+            del self._held_by[client]
 
 
-class Turns:
-    """Runs slow functions in a thread, one at a time, and lets the clients take fair turns.
+class FairExecutor:
+    """Runs slow functions in a thread, one at a time, in an order that is fair to the clients.
 
-    One at a time, because what such a function takes of memory and of Python's lock is taken from all.
+    Only one runs at a time because the memory of such a function, and its hold on Python's interpreter lock, are missing to
+    all other requests.
     """
 
     def __init__(self) -> None:
@@ -102,7 +110,8 @@ class Turns:
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
 
     async def run(self, client: str, work: float, function: Callable[[], Result]) -> Result:
-        """The result of ``function``, or what it raised. ``work``: how much it is, in the unit of all others."""
+        """Return the result of ``function``, or raise what it raised. ``work`` is the amount of work in it, in a unit that is
+        the same for all functions."""
         if self._busy:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.put(client, work, turn)
@@ -110,19 +119,19 @@ class Turns:
                 await turn
             except asyncio.CancelledError:
                 if not turn.cancelled():  # its turn had come already
-                    self._pass_on()
+                    self._start_next()
                 raise
         self._busy = True
         running = asyncio.ensure_future(asyncio.to_thread(function))
         running.add_done_callback(self._done)
-        return await asyncio.shield(running)  # if nobody waits for it any more, it still runs
+        return await asyncio.shield(running)  # the function goes on even if its caller is cancelled
 
     def _done(self, running: "asyncio.Future[Any]") -> None:
         if not running.cancelled():
-            running.exception()  # so that asyncio does not report one that nobody waits for
-        self._pass_on()
+            running.exception()  # so that asyncio does not report an error that nobody waits for
+        self._start_next()
 
-    def _pass_on(self) -> None:
+    def _start_next(self) -> None:
         self._busy = False
         while self._waiting and not self._busy:
             turn = self._waiting.take()

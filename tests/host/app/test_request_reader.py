@@ -15,8 +15,8 @@ from device.errors import WireError
 from device.payload.forms import FORMS
 from device.protocol.messages import HEADER_LENGTH, encode_request
 from device.protocol.tensors import DTYPES
-from host.app import reading
-from host.app.reading import INLINE_JSON_BYTES, Reader, limits_of
+from host.app import request_reader
+from host.app.request_reader import INLINE_JSON_BYTES, RequestReader, limits_of
 from host.app.tail import forms_of
 from host.serving.request_log import RequestLog
 from tests.host.conftest import BUNDLE
@@ -27,7 +27,7 @@ FORM = {"activation": ("FP32", (4, 32, 32))}  # 128 KiB for 8 frames
 
 @pytest.fixture
 def reader():
-    return Reader(limits_of([FORM], FRAMES, 64 << 20), 10.0)
+    return RequestReader(limits_of([FORM], FRAMES, 64 << 20), 10.0)
 
 
 def read(reader, body, headers=None, client="a", pieces=1):
@@ -64,7 +64,7 @@ def test_what_the_model_takes_is_read(reader, frames, binary, packed):
     if packed:
         body, headers = gzip.compress(body, 1), {**headers, "Content-Encoding": "gzip"}
     assert read(reader, body, headers, pieces=3).tensors["activation"].shape == (frames, 4, 32, 32)
-    assert reader._memory.held == 0
+    assert reader.memory.held == 0
 
 
 def test_numbers_as_long_as_they_can_be_fit_in():
@@ -77,7 +77,7 @@ def test_numbers_as_long_as_they_can_be_fit_in():
             {"inputs": [{"name": "activation", "shape": [2, 4, 2, 2], "datatype": "FP32", "data": cells}]},
             indent=indent,
         )
-        message = read(Reader(limits, 10.0), body.encode())
+        message = read(RequestReader(limits, 10.0), body.encode())
         assert np.array_equal(message.tensors["activation"], longest)
 
 
@@ -101,7 +101,7 @@ def test_more_than_the_model_takes_is_refused_before_it_is_parsed(reader, monkey
         read(reader, body, {"Content-Encoding": "gzip"})
     assert found.value.status == 413
     assert not parsed
-    assert reader._memory.held == 0
+    assert reader.memory.held == 0
 
 
 def test_a_body_larger_than_the_model_takes_is_refused_by_its_head(reader):
@@ -115,13 +115,13 @@ def test_a_body_larger_than_the_model_takes_is_refused_by_its_head(reader):
 @pytest.mark.parametrize("packed", [False, True])
 def test_long_json_is_parsed_in_a_thread_and_short_json_at_once(reader, monkeypatch, packed):
     threads = []
-    real = reading.decode_request
+    real = request_reader.decode_request
 
     def watched(*arguments):
         threads.append(threading.current_thread() is threading.main_thread())
         return real(*arguments)
 
-    monkeypatch.setattr(reading, "decode_request", watched)
+    monkeypatch.setattr(request_reader, "decode_request", watched)
     headers = {"Content-Encoding": "gzip"} if packed else {}
     for tensors in ({"activation": np.zeros((1, 4), np.int8)}, None):
         body, _ = request(FRAMES, False, tensors)
@@ -139,7 +139,7 @@ def test_others_are_served_while_json_is_parsed(reader, monkeypatch):
         turns.append(turn.wait(10))
         turn.clear()
 
-    monkeypatch.setattr(reading.time, "sleep", pause)
+    monkeypatch.setattr(request_reader.time, "sleep", pause)
 
     async def run():
         body, _ = request(FRAMES, False)
@@ -155,8 +155,8 @@ def test_others_are_served_while_json_is_parsed(reader, monkeypatch):
 
 
 def test_one_client_cannot_take_all_memory():
-    reader = Reader(limits_of([FORM], FRAMES, 64 << 20), 10.0)
-    size = reader._memory.total
+    reader = RequestReader(limits_of([FORM], FRAMES, 64 << 20), 10.0)
+    size = reader.memory.total
     body, headers = request(FRAMES, True)
     with reader.held("greedy") as greedy:
         for _ in range(8):
@@ -169,8 +169,8 @@ def test_one_client_cannot_take_all_memory():
         with pytest.raises(HTTPException):  # of the head alone, whose body has not come
             read(reader, b"", {"Content-Length": str(len(body)), **headers}, "greedy")
         assert read(reader, body, headers, "modest").tensors
-        assert reader._memory.held == size // 2
-    assert reader._memory.held == 0
+        assert reader.memory.held == size // 2
+    assert reader.memory.held == 0
 
 
 def test_limits_follow_the_model():
@@ -189,4 +189,4 @@ def test_limits_follow_the_model():
         }
         for binary in (True, False):
             body, headers = request(32, binary, {**tensors, "threshold": np.full((32, 1), 0.1, np.float32)})
-            assert set(read(Reader(limits, 10.0), body, headers).tensors) == {*tensors, "threshold"}
+            assert set(read(RequestReader(limits, 10.0), body, headers).tensors) == {*tensors, "threshold"}
