@@ -1,4 +1,8 @@
-"""What runs in the processes of Ray Serve: a replica with the application, and in the proxies what leads to it."""
+"""The code of this project that Ray Serve runs: a replica of the application, and the middleware of the proxy on each node.
+
+A replica is one process that answers requests. A proxy is the process of a node that listens for HTTP and forwards each request
+to one of the replicas.
+"""
 
 import asyncio
 import os
@@ -9,36 +13,43 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-import device  # noqa: F401 (before ONNX Runtime: it switches telemetry off)
+import device  # noqa: F401 (before ONNX Runtime, because it switches its telemetry off)
 from device.bundle.reader import load_bundle
 from device.errors import EngineError, UsageError
 from host.app.routes import HostSettings, make_app
 from host.app.tail import Tail
-from host.cluster.replica_proxy import Carried, Front, ReplicaDied, Reply, Unavailable, replied
+from host.cluster.dispatcher import ForwardedRequest, ReplicaDied, Reply, Unavailable
+from host.cluster.ray_internals import PROXY_CALLBACK, keep_replica_port_local
+from host.cluster.replica_proxy import ReplicaProxy, answer_of
 
-APPLICATION, DEPLOYMENT = "host", "tail"
-MAX_CALLS = 64  # at a replica; a carrier sends two at a time, and there is one in each proxy
-MAX_BODY = "SDN_EDGE_MAX_BODY_BYTES"  # environment of the proxies, which take no arguments
-CALLBACK = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "host.cluster.replica:middlewares"}
+APPLICATION, DEPLOYMENT = "host", "tail"  # names within Ray Serve
+MAX_CALLS = 64  # calls at one replica; each proxy makes two at a time
+MAX_BODY = "SDN_EDGE_MAX_BODY_BYTES"  # environment variable of the proxies, because ``middlewares`` takes no arguments
+CALLBACK = {PROXY_CALLBACK: "host.cluster.replica:middlewares"}
 NO_REPLICA = "no replica of this host is up: it is starting or stopping; ask again later or ask another"
 
 
 class Replica:
-    """One process with the application of host/app/routes.py, which reads the bundle itself: ONNX Runtime's sessions cannot be
-    sent from one process to another.
+    """One process with the application of host/app/routes.py. It reads the bundle itself, because sessions of ONNX Runtime cannot
+    be sent from one process to another.
 
     Args:
-        bundle: where the bundle is, on this node.
-        expected: the bundle's id; a replica that replaces another must not answer for another network.
-        threads: of ONNX Runtime.
-        local: no port of this process may be reached from other machines.
+        bundle: path of the bundle on this node.
+        expected: id that the bundle must have. A replica that replaces another must not answer for another network.
+        host: settings of the application.
+        threads: threads of ONNX Runtime.
+        local: whether other machines must not reach any port of this process.
+
+    Raises:
+        UsageError: the bundle has another id.
+        BundleError, EngineError: the bundle cannot be used.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, bundle: str, expected: str, host: HostSettings, threads: int, local: bool
     ) -> None:
         if local:
-            _stay_local()
+            keep_replica_port_local()
         found = load_bundle(bundle)
         if found.id != expected:
             raise UsageError(
@@ -49,37 +60,43 @@ class Replica:
         await self._lifespan.__aenter__()
 
     def check_health(self) -> None:
-        """Ray Serve calls this now and then, and replaces a replica whose engine does not answer any more."""
+        """Ray Serve calls this every two seconds, and replaces the replica if it raises.
+
+        Raises:
+            EngineError: the engine does not answer any more.
+        """
         if not self._app.state.is_ready():
             raise EngineError("the engine of this replica does not answer")
 
-    async def answer(self, requests: Sequence[Carried]) -> tuple[str, list[Reply]]:
-        """The name of this replica, and its replies; its batcher joins the frames of all that are here."""
+    async def answer(self, requests: Sequence[ForwardedRequest]) -> tuple[str, list[Reply]]:
+        """The name of this replica, and its replies. Its batcher joins the frames of all requests that are here."""
         from ray import serve
 
-        replies = await asyncio.gather(*(replied(self._app, each) for each in requests))
+        replies = await asyncio.gather(*(answer_of(self._app, each) for each in requests))
         return serve.get_replica_context().replica_id.unique_id, replies
 
     async def __call__(self, _request: Request) -> Response:
-        """For a request that came past host/cluster/replica_proxy.py."""
-        return JSONResponse({"error": f"found no {next(iter(CALLBACK))} in the environment of Ray's processes; expected what docs/cluster.md says"}, 500)  # fmt: skip
+        """Answer a request that Ray Serve's own proxy forwarded, because it runs without ``middlewares``."""
+        return JSONResponse({"error": f"found no {PROXY_CALLBACK} in the environment of Ray's processes; expected what docs/host/cluster.md says"}, 500)  # fmt: skip
 
-    async def __del__(self) -> None:  # Ray Serve awaits this when it takes a replica away
+    async def __del__(self) -> None:  # Ray Serve awaits it when it removes a replica
         await self._lifespan.__aexit__(None, None, None)
 
 
 def middlewares() -> list[Middleware]:
-    """Ray Serve calls this in each of its proxies, by the name in CALLBACK."""
-    return [Middleware(Front, ask=_Asker().ask, max_body_bytes=int(os.environ.get(MAX_BODY, 64 << 20)))]
+    """The middleware of a proxy. Ray Serve calls this function in each proxy, by its name in CALLBACK."""
+    max_body_bytes = int(os.environ.get(MAX_BODY, 64 << 20))
+    return [Middleware(ReplicaProxy, call=_RayCaller().call, max_body_bytes=max_body_bytes)]
 
 
-class _Asker:
-    """Calls a replica through Ray. The router behind the handle picks one with few calls, and forgets dead ones."""
+class _RayCaller:
+    """Calls replicas through Ray, which picks a replica that has few calls and avoids dead ones."""
 
     def __init__(self) -> None:
         self._handle: Any = None
 
-    async def ask(self, requests: Sequence[Carried]) -> tuple[str, Sequence[Reply]]:
+    async def call(self, requests: Sequence[ForwardedRequest]) -> tuple[str, Sequence[Reply]]:
+        """See CallReplica in host/cluster/dispatcher.py."""
         from ray import serve
         from ray.exceptions import RayActorError, TaskCancelledError
         from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
@@ -98,7 +115,12 @@ class _Asker:
 def deployment(
     bundle: str, expected: str, host: HostSettings, threads: int, scale: Mapping[str, Any], local: bool
 ) -> Any:
-    """The application as Ray Serve takes it. scale: how many replicas, as options of a deployment."""
+    """The replicas as a deployment of Ray Serve.
+
+    Args:
+        bundle, expected, host, threads, local: see Replica.
+        scale: how many replicas there are, as options of a Ray Serve deployment.
+    """
     from ray import serve
 
     return (
@@ -115,11 +137,3 @@ def deployment(
         )
         .bind(bundle, expected, host, threads, local)
     )
-
-
-def _stay_local() -> None:
-    """Bind the port on which replicas call each other to 127.0.0.1; Ray 2.60 has no setting for it."""
-    from ray.serve._private import replica
-
-    add_port = replica.add_port_to_grpc_server
-    replica.add_port_to_grpc_server = lambda server, _: add_port(server, "127.0.0.1:0")

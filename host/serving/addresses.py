@@ -53,7 +53,25 @@ def listen(address: str, port: int, option: str) -> socket.socket:
     return listener
 
 
-def name_in_url(listener: socket.socket) -> str:
-    """Address and port of a socket as a URL has them, with brackets around an IPv6 address."""
-    address, port = listener.getsockname()[:2]
+def free_port(address: str, port: int) -> int:
+    """The port if it is free, or any free port for 0. It is for servers that open their own sockets, such as Ray Serve, which
+    would share a port with the program that uses it.
+
+    Raises:
+        UsageError: the address is none of this machine, or the port is in use.
+    """
+    try:
+        family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+            return int(probe.getsockname()[1])
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"could not listen on {address}:{port} ({getattr(error, 'strerror', None) or error}); expected an address of this machine and a free port; choose another with --port, or --port 0 for any"
+        ) from error
+
+
+def in_url(address: str, port: int) -> str:
+    """Address and port as a URL has them, with brackets around an IPv6 address."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

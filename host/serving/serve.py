@@ -9,7 +9,7 @@ from device.errors import UsageError
 from host.app.routes import make_app
 from host.app.tail import Tail
 from host.serving import guard_options, options
-from host.serving.addresses import is_loopback, listen, name_in_url, parse_host_port
+from host.serving.addresses import in_url, is_loopback, listen, parse_host_port
 from host.serving.connections import bounded_protocol
 from host.serving.limits import ConnectionLimits, fitted
 from host.serving.log import Log
@@ -67,9 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     def announce() -> None:
         scheme = "https" if certificates else "http"
-        print(f"host: serving {bundle.id} on {scheme}://{name_in_url(listener)} (batches of up to {settings.max_batch} within {arguments.max_wait_ms:g} ms)", flush=True)  # fmt: skip
+        print(f"host: serving {bundle.id} on {scheme}://{in_url(*listener.getsockname()[:2])} (batches of up to {settings.max_batch} within {arguments.max_wait_ms:g} ms)", flush=True)  # fmt: skip
         if metrics_listener:
-            print(f"host: metrics and health on http://{name_in_url(metrics_listener)}", flush=True)
+            print(f"host: metrics and health on http://{in_url(*metrics_listener.getsockname()[:2])}", flush=True)
 
     server.announce = announce
     if certificates:

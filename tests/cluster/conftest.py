@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from device.link.host_client import HostClient
 from device.payload.base import Sendable
 from host.app.tail import Tail
 from tests.host.conftest import BUNDLE, ROOT
+from tests.host.waits import until
 from tests.interop.conftest import bundle, device, expected, sent  # noqa: F401 (fixtures)
 
 INSTALL = "pip install -r tests/cluster/requirements.txt, in an environment of its own"
@@ -54,13 +54,14 @@ class Cluster:
 
     def wait_for(self, pattern: str, seconds: float) -> re.Match:
         """A line that it says, or has said."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.process.poll() is None:
-            for line in list(self.lines):
-                if found := re.search(pattern, line):
-                    return found
-            time.sleep(0.05)
-        raise AssertionError(f"waited for {pattern!r}; found {self.lines} and {''.join(self.errors)[-2000:]}")
+
+        def found() -> re.Match | None:
+            assert self.process.poll() is None, (
+                f"waited for {pattern!r}; found {self.lines} and {''.join(self.errors)[-2000:]}"
+            )
+            return next(filter(None, (re.search(pattern, line) for line in list(self.lines))), None)
+
+        return until(found, seconds)
 
     def replicas(self) -> list[int]:
         return [pid for pid in descendants(self.process.pid) if command_of(pid).startswith("ray::ServeReplica")]
@@ -75,10 +76,7 @@ class Cluster:
             self.process.kill()
         for reader in self._readers:
             reader.join(10)
-        end = time.monotonic() + 15
-        while (left := [pid for pid in family if command_of(pid)]) and time.monotonic() < end:
-            time.sleep(0.1)
-        assert not left, [command_of(pid) for pid in left]
+        until(lambda: not any(map(command_of, family)), 15)
         return self.process.returncode, "".join(self.errors)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from device.protocol.messages import HEADER_LENGTH, decode_response, encode_request
 from tests.cluster.conftest import Cluster, descendants
+from tests.host.waits import until
 
 
 def exchange(url, method, path, body=b"", headers=None):
@@ -82,14 +83,14 @@ def test_killing_replicas_under_load_loses_no_frame(cluster, fleet):
     assert len(before) == 2
     devices = fleet(cluster.url, devices=6)
     for _ in range(2):  # one after the other
-        time.sleep(1)
+        frames_pass(devices)
         os.kill(cluster.replicas()[0], signal.SIGKILL)
         cluster_is_whole(cluster)
-    time.sleep(1)
+    frames_pass(devices)
     for pid in cluster.replicas():  # and both at once
         os.kill(pid, signal.SIGKILL)
     cluster_is_whole(cluster)
-    time.sleep(1)
+    frames_pass(devices)
     devices.stop()
     assert not before & set(cluster.replicas())
     print(f"{devices.frames} frames, {devices.fallback} fallback")
@@ -97,12 +98,15 @@ def test_killing_replicas_under_load_loses_no_frame(cluster, fleet):
     assert (devices.fallback, devices.wrong) == (0, 0)
 
 
+def frames_pass(devices, count=50):
+    """Wait until the devices have had so many more frames answered."""
+    before = devices.frames
+    until(lambda: devices.frames >= before + count, 60)
+
+
 def cluster_is_whole(cluster):
-    time.sleep(0.5)  # until the dead are gone from the table
-    end = time.monotonic() + 60
-    while len(cluster.replicas()) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    time.sleep(0.5)  # real time: the table of processes still names the dead for a moment
+    until(lambda: len(cluster.replicas()) >= 2, 60)
 
 
 def test_replicas_come_with_the_load_and_go_with_it(fleet):
@@ -123,7 +127,7 @@ def test_replicas_come_with_the_load_and_go_with_it(fleet):
 def test_an_end_under_load_answers_what_it_took(fleet):
     ending = Cluster("--replicas", "1")
     devices = fleet(ending.url, devices=2, timeout_s=5)
-    time.sleep(2)
+    frames_pass(devices)
     assert devices.fallback == 0
     code, errors = ending.stop()
     devices.stop()

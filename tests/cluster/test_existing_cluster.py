@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from tests.cluster.conftest import HOST, Cluster, descendants
 from tests.cluster.test_cluster import exchange
 from tests.host.conftest import BUNDLE, ROOT
+from tests.host.waits import until
 
 yaml = pytest.importorskip("yaml", reason="needs ray, which brings yaml")
 KUBERAY = yaml.safe_load((ROOT / "host" / "cluster" / "kuberay.yaml").read_text())
@@ -47,11 +47,13 @@ class Head:
             self.process = subprocess.Popen(
                 command, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **self.environment}
             )
-        end = time.monotonic() + 60
-        while "Ray runtime started" not in self.log.read_text(errors="replace"):
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.2)
+
+        def is_up():
+            said = self.log.read_text(errors="replace")
+            assert self.process.poll() is None, said
+            return "Ray runtime started" in said
+
+        until(is_up, 60)
 
     def stop(self):
         family = [self.process.pid, *descendants(self.process.pid)]
@@ -109,10 +111,7 @@ def test_the_config_for_kuberay_serves(head, device, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     url = f"http://127.0.0.1:{config['http_options']['port']}"
-    end = time.monotonic() + 60
-    while exchange(url, "GET", "/v2/health/ready")[0] != 200:
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    until(lambda: exchange(url, "GET", "/v2/health/ready")[0] == 200, 60)
     assert sum(line["source"] == "host" for line in device(url)) == 19
 
 

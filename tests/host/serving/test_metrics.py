@@ -13,7 +13,8 @@ pytest.importorskip("prometheus_client", reason="needs prometheus_client: pip in
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from host.cluster.replica_proxy import Carried, replied
+from host.cluster.dispatcher import ForwardedRequest
+from host.cluster.replica_proxy import answer_of
 from host.serving.metrics import Metrics, metrics_app
 from host.serving.request_log import RequestLog
 
@@ -109,7 +110,7 @@ def test_the_application():
 
     def get(path):
         scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
-        reply = asyncio.run(replied(app, Carried(scope, b"")))
+        reply = asyncio.run(answer_of(app, ForwardedRequest(scope, b"")))
         return reply.status, dict(reply.headers)[b"content-type"], reply.body
 
     status, kind, body = get("/metrics")

@@ -1,15 +1,25 @@
 """What ``python -m host cluster`` says before it needs Ray, and where there is none."""
 
+import asyncio
 import importlib.util
 import socket
+import sys
+import threading
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from device.errors import BundleError, EngineError, UsageError
+from device.bundle.reader import load_bundle
+from device.errors import BundleError, EngineError, HostError, UsageError
+from device.protocol.messages import HEADER_LENGTH, encode_request
+from host.app.routes import HostSettings
+from host.app.tail import Tail
 from host.cli import main
-from host.cluster import command as cluster
-from host.cluster.replica import Replica
+from host.cluster import command, replica, settings
+from host.cluster.dispatcher import ForwardedRequest
+from host.cluster.ray_connection import check_reachable
+from host.cluster.settings import ClusterSettings, parse_replicas
 from tests.host.conftest import BUNDLE
 
 
@@ -41,8 +51,8 @@ def test_replicas_that_are_no_number(capsys, text):
     ],
 )
 def test_replicas(monkeypatch, text, address, cores, threads, expected):
-    monkeypatch.setattr(cluster.os, "cpu_count", lambda: cores)
-    assert cluster._replicas(text, address, threads) == expected
+    monkeypatch.setattr(settings.os, "cpu_count", lambda: cores)
+    assert parse_replicas(text, bool(address), threads) == expected
 
 
 @pytest.mark.parametrize(
@@ -56,12 +66,12 @@ def test_options_out_of_range(capsys, options):
     assert "found {} {}; expected a ".format(*options) in error
 
 
-@pytest.mark.parametrize("option", cluster.OF_SERVE)
+@pytest.mark.parametrize("option", command.ONLY_FOR_SERVE)
 def test_options_of_serve_alone(capsys, option):
     code, error = refused(capsys, option, "1")
     assert code == 2
     assert f"found {option} with host cluster; expected it with host serve alone" in error
-    assert "docs/cluster.md" in error
+    assert "docs/host/cluster.md" in error
 
 
 def test_a_bundle_that_is_not_there(capsys, tmp_path):
@@ -97,16 +107,14 @@ def test_without_ray(capsys, monkeypatch):
 @pytest.mark.parametrize("address", ["head", "http://head:6379", "head:", ":6379", "head:x"])
 def test_an_address_that_is_none(address):
     with pytest.raises(UsageError, match="expected HOST:PORT of the head node"):
-        cluster._reach(address)
+        check_reachable(address)
 
 
 def test_a_cluster_that_is_not_there():
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
-    with pytest.raises(
-        cluster.HostError, match="found no Ray cluster at .* expected one to be started with: ray start --head"
-    ):
-        cluster._reach(f"127.0.0.1:{port}")
+    with pytest.raises(HostError, match="found no Ray cluster at .* expected one to be started with: ray start --head"):
+        check_reachable(f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(
@@ -121,19 +129,62 @@ def test_a_cluster_that_is_not_there():
 )
 def test_arguments_of_a_config_file(arguments, sentence):
     with pytest.raises(UsageError, match=sentence):
-        cluster.application(arguments)
+        command.application(arguments)
 
 
 def test_a_config_file_with_no_bundle(tmp_path):
     with pytest.raises(BundleError, match="found no bundle"):
-        cluster.application({"bundle": str(tmp_path / "none")})
+        command.application({"bundle": str(tmp_path / "none")})
 
 
-def test_a_replica_whose_engine_does_not_answer_is_not_healthy():
+def test_the_scale_of_a_deployment():
+    assert ClusterSettings((3, 3)).scale() == {"num_replicas": 3}
+    scaled = ClusterSettings((2, 8), upscale_s=1.0, downscale_s=2.0).scale()["autoscaling_config"]
+    assert (scaled["min_replicas"], scaled["max_replicas"]) == (2, 8)
+    assert (scaled["upscale_delay_s"], scaled["downscale_delay_s"]) == (1.0, 2.0)
+
+
+class HangingTail(Tail):
+    """A tail whose engine never answers."""
+
+    def answer(self, requests):
+        threading.Event().wait(20)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'Replica.__del__'")  # Ray awaits it; Python does not
+def test_a_replica_whose_engine_does_not_answer_is_not_healthy(monkeypatch):
     """Ray Serve calls check_health, and replaces a replica in which that raises."""
-    is_ready = True
-    replica = SimpleNamespace(_app=SimpleNamespace(state=SimpleNamespace(is_ready=lambda: is_ready)))
-    Replica.check_health(replica)
-    is_ready = False
-    with pytest.raises(EngineError, match="does not answer"):
-        Replica.check_health(replica)
+    monkeypatch.setattr(replica, "Tail", HangingTail)
+    bundle = load_bundle(str(BUNDLE))
+    activation = np.zeros((1, *bundle.activation_shape), np.float32)
+    message = encode_request({"activation": activation})
+    headers = [(HEADER_LENGTH.lower().encode(), str(message.header_length).encode())]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": f"/v2/models/{bundle.id}/infer",
+        "headers": headers,
+        "query_string": b"",
+    }
+
+    async def run():
+        made = object.__new__(replica.Replica)
+        await made.__init__(str(BUNDLE), bundle.id, HostSettings(engine_timeout_s=0.05), 1, False)
+        made.check_health()
+        asked = asyncio.ensure_future(answers_of(made, ForwardedRequest(scope, message.body)))
+        assert (await asked).status == 503
+        with pytest.raises(EngineError, match="does not answer"):
+            made.check_health()
+        await made.__del__()
+
+    asyncio.run(run())
+
+
+async def answers_of(made, request):
+    """What the replica answers, without the name that only Ray knows."""
+    with pytest.MonkeyPatch.context() as patch:
+        context = SimpleNamespace(replica_id=SimpleNamespace(unique_id="one"))
+        patch.setitem(sys.modules, "ray", SimpleNamespace(serve=SimpleNamespace(get_replica_context=lambda: context)))
+        name, (reply,) = await made.answer([request])
+    assert name == "one"
+    return reply
