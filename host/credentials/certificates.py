@@ -1,7 +1,7 @@
-"""Certificates of an authority of one's own (X.509, RFC 5280): P-256 keys, signed with ECDSA and SHA-256.
+"""A private certificate authority, and the certificates that it signs (X.509, RFC 5280): P-256 keys, ECDSA with SHA-256.
 
-They carry what strict readers ask for (VERIFY_X509_STRICT, the default of Python 3.13) and nothing that OpenSSL 1.0.2
-would not know.
+The certificates have all fields that strict readers require (VERIFY_X509_STRICT, the default of Python 3.13) and none that
+OpenSSL 1.0.2 does not know.
 """
 
 import datetime
@@ -18,16 +18,20 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from device.errors import InputError
 
 AUTHORITY_DAYS = 3650
-EARLIER = datetime.timedelta(days=1)  # a board without a clock of its own is a little behind after a start
+EARLIER = datetime.timedelta(
+    days=1
+)  # certificates begin earlier, because a board without a battery clock is behind after a start
 
 
 class Authority(NamedTuple):
+    """A certificate that signs others, and its private key."""
+
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
 
 class Pair(NamedTuple):
-    """A certificate, its private key without a password, both PEM, and its last moment in UTC."""
+    """A certificate and its private key without a password, both as PEM, and the end of the certificate in UTC."""
 
     certificate: bytes
     key: bytes
@@ -35,11 +39,11 @@ class Pair(NamedTuple):
 
 
 def make_authority() -> tuple[Authority, Pair]:
-    """An authority that may sign hosts and devices, but no other authority."""
+    """A new authority, which may sign certificates of hosts and devices but of no other authority."""
     key = ec.generate_private_key(ec.SECP256R1())
-    # a name of its own: two authorities of one name would be mistaken for each other
+    # The name is unique, because two authorities with the same name would be mistaken for each other.
     name = _name(f"DefQ authority {secrets.token_hex(4)}")
-    builder = _builder(name, name, key.public_key(), key.public_key(), _now() + datetime.timedelta(days=AUTHORITY_DAYS))
+    builder = _builder(name, name, key.public_key(), key.public_key(), now() + datetime.timedelta(days=AUTHORITY_DAYS))
     certificate = (
         builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
@@ -49,15 +53,20 @@ def make_authority() -> tuple[Authority, Pair]:
 
 
 def load_authority(certificate: bytes, key: bytes, source: str) -> Authority:
-    """The authority in two PEM files; ``source`` names the key's file in errors.
+    """The authority in two PEM files.
+
+    Args:
+        certificate, key: the content of the files.
+        source: name of the key's file, for errors.
 
     Raises:
-        InputError: damaged, encrypted, not an authority, a key of another certificate, or one that has ended.
+        InputError: a file is damaged or encrypted, the key belongs to another certificate, or the certificate has ended or is
+            not that of an authority.
     """
     loaded = load_certificate(certificate, "ca.pem")
     try:
         private = serialization.load_pem_private_key(key, password=None)
-    except TypeError as error:  # what cryptography says where a password is needed
+    except TypeError as error:  # cryptography raises it if a password is needed
         raise InputError(f"found a password on {source}; expected the key as python -m host keys made it; remove the password or put that key back") from error  # fmt: skip
     except (ValueError, UnsupportedAlgorithm) as error:
         raise InputError(f"found no private key in {source}; expected the authority's key as python -m host keys made it; put it back from a copy, or make a new authority in another folder") from error  # fmt: skip
@@ -69,19 +78,19 @@ def load_authority(certificate: bytes, key: bytes, source: str) -> Authority:
         is_authority = False
     if not is_authority:
         raise InputError(f"found the certificate of no authority in ca.pem beside {source}; expected the one that python -m host keys made; put it back from a copy, or make a new authority in another folder")  # fmt: skip
-    if loaded.not_valid_after_utc <= _now():
+    if loaded.not_valid_after_utc <= now():
         raise InputError(f"found that the authority in ca.pem ended on {loaded.not_valid_after_utc:%Y-%m-%d}; expected one that is valid; make a new one in another folder and give its files to the host and all devices")  # fmt: skip
     return Authority(loaded, private)
 
 
 def sign_host(authority: Authority, names: list[str], days: int) -> Pair:
-    """A new key and certificate for a host that devices reach by any of ``names``: host names in ASCII, IP addresses."""
+    """A new key and certificate for a host. ``names`` are those by which devices reach it: host names in ASCII, or IP addresses."""
     others = [_general_name(name) for name in names]
     return _sign(authority, names[0][:64], ExtendedKeyUsageOID.SERVER_AUTH, days, x509.SubjectAlternativeName(others))
 
 
 def sign_device(authority: Authority, name: str, days: int) -> Pair:
-    """A new key and certificate for a device; ``name``, up to 64 characters, is its common name."""
+    """A new key and certificate for a device. ``name`` becomes its common name and has at most 64 characters."""
     return _sign(authority, name, ExtendedKeyUsageOID.CLIENT_AUTH, days)
 
 
@@ -89,7 +98,7 @@ def load_certificate(content: bytes, source: str) -> x509.Certificate:
     """The certificate in the bytes of a PEM file.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no certificate in them.
     """
     try:
         return x509.load_pem_x509_certificate(content)
@@ -98,7 +107,7 @@ def load_certificate(content: bytes, source: str) -> x509.Certificate:
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:
-    """The host names and addresses that a certificate is for."""
+    """The host names and addresses for which a certificate is valid."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -108,13 +117,13 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 
 def _sign(authority: Authority, name: str, purpose: x509.ObjectIdentifier, days: int, names: x509.SubjectAlternativeName | None = None) -> Pair:  # fmt: skip
     key = ec.generate_private_key(ec.SECP256R1())
-    # one that outlives its authority would look valid and be refused
-    end = min(_now() + datetime.timedelta(days=days), authority.certificate.not_valid_after_utc)
+    # A certificate that outlives its authority would look valid and yet be refused.
+    end = min(now() + datetime.timedelta(days=days), authority.certificate.not_valid_after_utc)
     builder = _builder(authority.certificate.subject, _name(name), key.public_key(), authority.key.public_key(), end)
     builder = (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        # of one purpose each: no device can pass for the host
+        # Each certificate has one purpose only, so that no device can pass for the host.
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     )
     if names is not None:
@@ -124,7 +133,7 @@ def _sign(authority: Authority, name: str, purpose: x509.ObjectIdentifier, days:
 
 def _builder(issuer: x509.Name, subject: x509.Name, key: ec.EllipticCurvePublicKey, issuer_key: ec.EllipticCurvePublicKey, end: datetime.datetime) -> x509.CertificateBuilder:  # fmt: skip
     return (
-        x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), _now() - EARLIER, end)
+        x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), now() - EARLIER, end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
     )
@@ -155,5 +164,5 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _now() -> datetime.datetime:
+def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)

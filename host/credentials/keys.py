@@ -1,11 +1,11 @@
-"""python -m host keys: an authority of one's own, the host's certificate, and a certificate and a token for each device.
+"""python -m host keys: makes a private authority, the host's certificate, and a certificate and a token for each device.
 
-    DIR/ca.pem, ca-key.pem        the authority; its key signs everything else and is needed on no other machine
-    DIR/host.pem, host-key.pem    of the host
-    DIR/tokens.txt                what the host reads: NAME: TOKEN, one a line
-    DIR/devices/NAME.pem, NAME-key.pem, NAME-token.txt    what a device gets
+    DIR/ca.pem, ca-key.pem        the authority; its key signs all other certificates and is needed on no other machine
+    DIR/host.pem, host-key.pem    certificate and key of the host
+    DIR/tokens.txt                the tokens that the host reads: NAME: TOKEN, one a line
+    DIR/devices/NAME.pem, NAME-key.pem, NAME-token.txt    the files of one device
 
-Private keys and tokens are files of mode 0600 from their first byte on, and appear whole or not at all. Nothing that
+Private keys and tokens are files of mode 0600 from their first byte on, and are written completely or not at all. No file that
 exists is replaced unless --renew or --rotate asks for it.
 """
 
@@ -32,6 +32,8 @@ LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class _Plan(NamedTuple):
+    """What the options ask for."""
+
     names: list[str]
     devices: list[str]
     days: int
@@ -60,11 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make what the options ask for, and print what was made, where it belongs and how to start both sides.
+    """Make what the options ask for. Print what was made, on which machine each file belongs, and how to start host and device.
 
     Raises:
-        UsageError: a name, a number of days or a combination that cannot work.
-        InputError: what is in the folder already cannot be used.
+        UsageError: a name, a number of days or a combination of options cannot work.
+        InputError: a file that is in the folder already cannot be used.
         OutputError: the folder cannot be written.
     """
     names = list(dict.fromkeys(map(host_name, arguments.name)))
@@ -88,10 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def host_name(text: str) -> str:
-    """A name or address for a certificate, as devices look for it.
+    """A host name or address in the form in which devices look for it in a certificate.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is neither a host name nor an address.
     """
     try:
         address = ipaddress.ip_address(text)
@@ -109,19 +111,19 @@ def host_name(text: str) -> str:
         raise UsageError(f"found --name {text!r} with letters beyond ASCII; expected the form that the DNS has of it{hint}")  # fmt: skip
     name = text.lower()
     labels = name.split(".")
-    # a last part of digits alone is an IPv4 address with a slip in it
+    # A last part of digits alone belongs to a misspelled IPv4 address.
     if len(name) > 253 or not all(map(LABEL.fullmatch, labels)) or labels[-1].isdigit():
         raise UsageError(f"found --name {text!r}; expected a host name as host.example or an IP address, without https://, port, * or _")  # fmt: skip
     return name
 
 
 def device_name(text: str) -> str:
-    """A device's name, which is that of its files and its token's.
+    """The name of a device, which its files and its token have as well.
 
     Raises:
-        UsageError: it cannot be one.
+        UsageError: the text cannot be such a name.
     """
-    # NAME-key.pem would be the certificate of one device and the key of another
+    # Otherwise NAME-key.pem could be the certificate of one device and the key of another.
     if not DEVICE.fullmatch(text) or text.endswith("-key"):
         raise UsageError(f"found the device name {text!r}; expected up to 64 letters, digits and . _ -, the first a letter or digit, the end not -key")  # fmt: skip
     return text
@@ -151,7 +153,7 @@ def _certificates(folder: Path, plan: _Plan) -> None:
 
 
 def _check(folder: Path, plan: _Plan) -> None:
-    """Refuse half of what belongs together before anything is written."""
+    """Refuse incomplete sets of files before anything is written."""
     groups: list[tuple[Path, ...]] = [
         tuple(folder / (name + end) for end in (".pem", "-key.pem")) for name in ("ca", "host")
     ]
@@ -165,7 +167,7 @@ def _check(folder: Path, plan: _Plan) -> None:
 
 
 def _host(folder: Path, plan: _Plan, authority: "Authority") -> list[str]:
-    """Make the host's certificate where there is none or it is to be renewed; the names in it."""
+    """Make the host's certificate if there is none or if it is to be renewed. Returns the names in it."""
     from host.credentials import certificates
 
     file, key_file = folder / "host.pem", folder / "host-key.pem"
@@ -198,7 +200,7 @@ def _device(folder: Path, name: str, plan: _Plan, authority: "Authority") -> Non
         return
     make_folder(file.parent)
     pair = certificates.sign_device(authority, name, plan.days)
-    # the certificate comes last: with it the device counts as made
+    # The certificate is written last, because a device with a certificate counts as complete.
     if not exists:
         add_token(folder, name, token_file)
     write(key_file, pair.key, secret=True, replace=exists)
@@ -211,7 +213,7 @@ def _device_files(folder: Path, name: str) -> tuple[Path, ...]:
 
 
 def _tell(folder: Path, names: list[str], devices: list[str]) -> None:
-    """What belongs where, and the two command lines."""
+    """Print on which machine each file belongs, and the two command lines."""
     q = shlex.quote
     is_ipv6 = ":" in names[0]
     host = ["host.pem", "host-key.pem"]

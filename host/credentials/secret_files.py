@@ -1,4 +1,4 @@
-"""Files of keys and tokens: of mode 0600 from their first byte on, there as a whole or not at all."""
+"""Files of keys and tokens: they have mode 0600 from their first byte on, and are written completely or not at all."""
 
 import contextlib
 import os
@@ -11,15 +11,15 @@ from device.errors import InputError, OutputError, UsageError
 
 try:
     import fcntl
-except ImportError:  # Windows has no such lock, and modes mean nothing there
+except ImportError:  # Windows has no such lock, and file modes mean nothing there
     fcntl = None  # type: ignore[assignment]
 
 
 def make_folder(folder: Path) -> None:
-    """A folder of mode 0700, if there is none yet.
+    """Make a folder of mode 0700 unless it exists.
 
     Raises:
-        OutputError: it cannot be made, or others could replace what is in it.
+        OutputError: it cannot be made, or other users could replace the files in it.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -36,10 +36,10 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Alone among all that ask for this lock.
+    """Hold the lock of a folder, which only one process can hold.
 
     Raises:
-        UsageError: another process has it.
+        UsageError: another process holds it.
     """
     if fcntl is None:
         yield
@@ -65,7 +65,7 @@ def read(file: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         return file.read_bytes()
@@ -74,10 +74,16 @@ def read(file: Path) -> bytes:
 
 
 def write(file: Path, content: bytes, secret: bool = False, replace: bool = False) -> None:
-    """A file of mode 0600 if ``secret``, else 0644; one that is replaced hands down its owner and its mode.
+    """Write a file, completely or not at all.
+
+    Args:
+        file: path of the file.
+        content: its bytes.
+        secret: whether it gets mode 0600, and not 0644.
+        replace: whether a file that exists is replaced; the new one gets its owner and its mode.
 
     Raises:
-        OutputError: it is there already and not to be replaced, it cannot be written, or its file system has no modes.
+        OutputError: the file exists and is not to be replaced, it cannot be written, or its file system has no modes.
     """
     try:
         before = os.lstat(file)
@@ -96,7 +102,7 @@ def write(file: Path, content: bytes, secret: bool = False, replace: bool = Fals
                     raise OutputError(f"found that the file system of {file.parent} keeps nothing from other users; expected one with "
                                       "modes, as ext4; choose another --out")  # fmt: skip
                 if before and os.name == "posix":
-                    # a host that runs as another user must be able to read what is new as well
+                    # A host that runs as another user must be able to read the new file as well.
                     if (given.st_uid, given.st_gid) != (before.st_uid, before.st_gid):
                         os.fchown(out.fileno(), before.st_uid, before.st_gid)
                     os.fchmod(out.fileno(), stat.S_IMODE(before.st_mode) & (0o640 if secret else 0o644))
@@ -112,5 +118,5 @@ def write(file: Path, content: bytes, secret: bool = False, replace: bool = Fals
 
 
 def unwritable(file: Path, error: OSError) -> OutputError:
-    """A sentence for what the system said while ``file`` was written."""
+    """The error to raise if the system could not write ``file``."""
     return OutputError(f"could not write {file} ({error.strerror}); expected a folder that this user may write, with space left; choose another --out")  # fmt: skip

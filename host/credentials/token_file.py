@@ -1,4 +1,4 @@
-"""Changes of the host's token file, and of the file that each device has of its own. Other lines stay as they are."""
+"""Changes the host's token file, and the file with the token of each device. Lines of other devices stay as they are."""
 
 import secrets
 import shlex
@@ -8,18 +8,18 @@ from device.errors import UsageError
 from host.credentials.secret_files import read, write
 from host.credentials.tokens import LINE, parse_tokens
 
-NOBODY = "-nobody"  # no device can have this name
+NOBODY = "-nobody"  # name of a line that keeps the file from being empty; no device can have it
 
 
 def add_token(folder: Path, name: str, device_file: Path) -> None:
-    """Add a token to the host's, and put it into ``device_file`` in place of what is there."""
+    """Make a token, add it to the host's tokens, and write it into ``device_file`` in place of the one before."""
     token = secrets.token_urlsafe(32)
     _write_lines(folder, [*_lines(folder), f"{name}: {token}"])
     write(device_file, token.encode() + b"\n", secret=True, replace=True)
 
 
 def rotate(folder: Path, name: str) -> str:
-    """Give a device one more token; what it had stays valid. Returns what to do next.
+    """Give a device one more token. The tokens that it had stay valid. Returns a sentence on what to do next.
 
     Raises:
         UsageError: there is no such device.
@@ -33,10 +33,10 @@ def rotate(folder: Path, name: str) -> str:
 
 
 def retire(folder: Path, name: str) -> str:
-    """Take all tokens of a device but the newest, which is its last line.
+    """Remove all tokens of a device except the newest, which is in its last line. Returns a sentence on what to do next.
 
     Raises:
-        UsageError: it has none.
+        UsageError: the device has no token.
     """
     lines = _lines(folder)
     own = _own(lines, name, folder)
@@ -45,10 +45,10 @@ def retire(folder: Path, name: str) -> str:
 
 
 def revoke(folder: Path, name: str) -> str:
-    """Take all tokens of a device. Its certificate stays valid until it ends.
+    """Remove all tokens of a device. Its certificate stays valid until its end. Returns a sentence on what to do next.
 
     Raises:
-        UsageError: it has none.
+        UsageError: the device has no token.
     """
     lines = _lines(folder)
     own = _own(lines, name, folder)
@@ -69,7 +69,7 @@ def _lines(folder: Path) -> list[str]:
 def _write_lines(folder: Path, lines: list[str]) -> None:
     lines = [line for line in lines if _owner(line) != NOBODY]
     if not any(LINE.fullmatch(line.strip()) for line in lines):
-        # where a host finds no token at all it goes on with those from before
+        # A host that finds no token in the file keeps the tokens from before, so the file must hold at least one.
         lines.append(f"{NOBODY}: {secrets.token_urlsafe(32)}")
     content = "".join(line + "\n" for line in lines).encode("ascii", "surrogateescape")
     write(folder / "tokens.txt", content, secret=True, replace=True)

@@ -17,7 +17,7 @@ from host.serving.file_watcher import FileWatcher
 
 LINE = re.compile(r"(?:([\w.-]{1,64})(?:\s*:\s*|\s+))?([A-Za-z0-9._~+/=-]+)", re.ASCII)
 SHORTEST, LONGEST = 16, 512  # characters of a token, as in device/link/credentials.py
-CHECK_S = 1.0  # how often the file is looked at, at most
+CHECK_S = 1.0  # seconds between two looks at the file, at least
 MAX_FILE_BYTES = 4 << 20
 
 
@@ -27,40 +27,42 @@ class _Known(NamedTuple):
 
 
 class Tokens:
-    """The tokens of a file, one a line: ``NAME: TOKEN`` (the colon may be left out), or the token alone. Blank lines and
-    those that begin with # do not count. Two lines may have the same name: a client's old and new token while it changes them.
+    """The tokens in a file with one token a line: ``NAME: TOKEN`` (the colon may be left out), or the token alone.
 
-    The file is read again when it has changed, which is looked at once a second, and has not changed for another second
-    (host/serving/file_watcher.py). Its last line must end as the others do: of a file that is half written, the beginning of a token
-    would be taken for one. If what stands there cannot be used, or nothing does, the tokens from before stay valid and
-    ``warn`` is told once.
+    Blank lines and lines that begin with # do not count. Two lines may have the same name, so that a client can have an old
+    and a new token at the same time.
+
+    The host looks at the file once a second and reads it again when it has changed and is completely written
+    (host/serving/file_watcher.py). The last line must end with a line break like the others: in a file that is half written, the
+    beginning of a token would otherwise be taken for a token. If the file cannot be used, or holds no token, the tokens from
+    before stay valid and ``warn`` is called once.
 
     Args:
-        file: not readable by others, or ``warn`` is told.
-        warn: gets a sentence for the operator; the default prints it on stderr.
+        file: path of the file. If other users may read it, ``warn`` is called.
+        warn: called with a sentence for the operator; the default prints it on stderr.
 
     Raises:
-        UsageError: the file cannot be read, ends within a line, holds no token, or one of fewer than 16 characters.
+        UsageError: the file cannot be read, ends within a line, holds no token, or holds one of fewer than 16 characters.
     """
 
     def __init__(self, file: Path, warn: Callable[[str], None] | None = None) -> None:
         self._file = file
         self._warn = warn or _print
-        # Tokens are found by a hash under a key that no client knows: how long that takes says nothing about what the
-        # tokens are, and it takes as long for one as for ten thousand.
+        # Tokens are looked up by a hash under a key that no client knows. So the time of a look-up tells nothing about the
+        # tokens, and it is the same for one token and for ten thousand.
         self._key = secrets.token_bytes(32)
         self._nobody = _Known("", secrets.token_bytes(32))
-        self._problem = ""  # that was told
+        self._problem = ""  # the problem that was reported last
         try:
-            self._watcher = FileWatcher([file])  # before it is read: a change meanwhile is seen next time
+            self._watcher = FileWatcher([file])  # before the file is read, so that a change meanwhile is noticed
         except OSError as error:
             raise UsageError(_unreadable(file, error)) from error
         self._known = self._read()
         self._look_at = time.monotonic() + CHECK_S
 
     def client_of(self, authorization: str) -> str | None:
-        """The name of the client whose token the value of an Authorization header shows; None if it shows none of them.
-        A token without a name is named by 8 digits of its SHA-256."""
+        """Name of the client whose token is in an Authorization header; None if no known token is in it. A token without a name
+        is named by 8 digits of its SHA-256."""
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + CHECK_S
@@ -102,11 +104,11 @@ class Tokens:
 
 
 def parse_tokens(content: bytes, source: str) -> list[_Known]:
-    """The tokens in the bytes of a file; ``source`` names it in errors, which never show a token.
+    """The tokens in the bytes of a file. ``source`` is the name of the file for errors, which never show a token.
 
     Raises:
-        UsageError: a line that is none or does not end, a token of fewer than 16 or more than 512 characters, no token at
-            all.
+        UsageError: a line holds no token or does not end, a token has fewer than 16 or more than 512 characters, or there is no
+            token at all.
     """
     if len(content) > MAX_FILE_BYTES:
         raise UsageError(f"found more than {MAX_FILE_BYTES} bytes in {source}; expected a file of tokens, one a line")

@@ -7,7 +7,7 @@ import pytest
 from device.errors import UsageError
 from host.credentials import tokens
 from host.credentials.tokens import Tokens, parse_tokens
-from host.serving import watched
+from host.serving import file_watcher
 
 OLD, NEW, OTHER = "a" * 16, "new-token_.~+/=0123", "Other" * 5
 
@@ -23,7 +23,7 @@ def file(tmp_path):
 @pytest.fixture
 def clock(monkeypatch):
     """A second goes by for the reader of the file with each call. How old the file is counts for nothing."""
-    monkeypatch.setattr(watched, "REST_S", math.inf)
+    monkeypatch.setattr(file_watcher, "REST_S", math.inf)
     now = [time.monotonic()]
     monkeypatch.setattr(tokens.time, "monotonic", lambda: now[0])
 
@@ -121,7 +121,7 @@ def test_the_first_look_after_a_long_time_finds_what_rests(file, clock, monkeypa
     """Nobody looks while nobody asks: a token that was revoked last week does not work once more."""
     known = Tokens(file)
     file.write_text(f"cam-3: {OTHER}\n")
-    monkeypatch.setattr(watched, "REST_S", 0.0)
+    monkeypatch.setattr(file_watcher, "REST_S", 0.0)
     clock()
     assert known.client_of(bearer(OLD)) is None
 
