@@ -11,13 +11,12 @@ import ssl
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from host.serving.clients import network_of
 from host.serving.discard import DiscardRate
 from host.serving.limits import ConnectionLimits, Refused, Warn
 from host.serving.messages import BoundedMessages
 from host.serving.open_connections import OpenConnections
+from host.serving.uvicorn_protocol import UvicornProtocol
 
 
 def bounded_protocol(
@@ -25,7 +24,7 @@ def bounded_protocol(
     refused: Refused | None = None,
     tls: ssl.SSLContext | None = None,
     warn: Warn | None = None,
-) -> type[HttpToolsProtocol]:
+) -> type[UvicornProtocol]:
     """uvicorn's HTTP/1.1 protocol within limits, for uvicorn.Config(http=bounded_protocol(limits)). All connections that it
     makes are counted together.
 
@@ -40,7 +39,7 @@ def bounded_protocol(
     made = functools.partial(
         _BoundedConnection, OpenConnections(limits), tls, limits, DiscardRate(), refused or _ignore, warn or _ignore
     )
-    return cast(type[HttpToolsProtocol], made)
+    return cast(type[UvicornProtocol], made)
 
 
 def _ignore(*_what: Any) -> None:

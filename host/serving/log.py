@@ -1,4 +1,4 @@
-"""Lines on stderr: as text, or as JSON for those who collect them. A host answers whatever becomes of its lines."""
+"""Writes lines to stderr, as text or as JSON for programs that collect logs. The host goes on if nobody takes its lines."""
 
 import contextlib
 import io
@@ -15,35 +15,37 @@ from device.system.json_text import shown
 from host.serving.request_log import RequestLog
 
 PLAIN = re.compile(r"[\w.:-]{1,64}", re.ASCII)
-PIECE_BYTES = 4096  # a pipe that takes anything takes as much (PIPE_BUF of Linux)
-AGAIN_S = 60.0  # before a warning that anyone can cause is repeated,
-MOST_SELDOM = 20  # and how many different ones are written in that time
+PIECE_BYTES = 4096  # a pipe that is ready for writing takes at least as much (PIPE_BUF of Linux)
+REPEAT_S = 60.0  # seconds before a warning that anyone can cause is repeated
+MOST_SELDOM = 20  # number of different warnings of this kind that are written in that time
 
 
 class Log:
-    """Writes lines. Those that stderr does not take, because it is closed, its disk is full or nobody reads it, are lost.
+    """Writes lines. Lines that the stream does not take, because it is closed, its disk is full or nobody reads it, are lost.
 
     Args:
-        as_json: one object a line, with time (UTC, ISO 8601), level and event.
-        stream: default stderr.
+        as_json: whether each line is a JSON object with time (UTC, ISO 8601), level and event.
+        stream: where the lines go; the default is stderr.
     """
 
     def __init__(self, as_json: bool = False, stream: TextIO | None = None) -> None:
         self._as_json = as_json
-        self._stream = stream or sys.stderr  # None where the program was started without one
-        self._said: set[str] = set()  # of what is written seldom
+        self._stream = stream or sys.stderr  # None if the program was started without stderr
+        self._said: set[str] = set()  # warnings of ``warn_seldom`` in the last minute
         self._said_until = 0.0
         self._left_out = 0
         self._file: int | None = None
         self._poll = None
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # no file behind it; no poll on Windows
+        with contextlib.suppress(
+            AttributeError, OSError, ValueError
+        ):  # the stream has no file, or there is no poll, as on Windows
             self._file = self._stream.fileno()
             poll = select.poll()
             poll.register(self._file, select.POLLOUT)
             self._poll = poll
 
     def request(self, entry: RequestLog) -> None:
-        """A line for a request."""
+        """Write a line for a request that has ended."""
         ms = round(entry.ms, 2)
         if self._as_json:
             fields = {"client": entry.client, "name": entry.name, "id": entry.id[:80], "frames": entry.frames, "batch": entry.batch,
@@ -54,20 +56,20 @@ class Log:
         self._write(f"{_plain(entry.client)}{who} id={_plain(entry.id)} frames={entry.frames} batch={entry.batch} status={entry.status} ms={ms:.2f}")  # fmt: skip
 
     def warn(self, sentence: str, level: str = "warning") -> None:
-        """A sentence for the operator."""
+        """Write a sentence for the operator."""
         if self._as_json:
             self._object(level, "message", {"message": sentence})
         else:
             self._write(f"{level}: {sentence}")
 
     def warn_seldom(self, sentence: str) -> None:
-        """A warning that anyone can cause: each once a minute, and at most 20 different ones; then a line says how many
-        were left out."""
+        """Write a warning that anyone can cause: each at most once a minute, and at most 20 different ones a minute. A line then
+        says how many were left out."""
         now = time.monotonic()
         if now >= self._said_until:
             left_out, self._left_out = self._left_out, 0
             self._said.clear()
-            self._said_until = now + AGAIN_S
+            self._said_until = now + REPEAT_S
             if left_out:
                 self.warn(f"left out {left_out} warnings like those before; /metrics counts them by reason")
         if sentence in self._said or len(self._said) >= MOST_SELDOM:
@@ -77,7 +79,7 @@ class Log:
         self.warn(sentence)
 
     def take_over(self) -> None:
-        """From now on the lines of the HTTP server and of asyncio are written here."""
+        """Write the lines of the HTTP server and of asyncio from now on."""
         for name in ("uvicorn", "asyncio"):
             logger = logging.getLogger(name)
             logger.handlers, logger.propagate = [_Handler(self)], False
@@ -95,18 +97,18 @@ class Log:
                 return
             data = line.encode(errors="backslashreplace") + b"\n"
             for start in range(0, len(data), PIECE_BYTES):
-                # a pipe that nobody reads would hold up every request, so it is asked first
+                # A pipe that nobody reads would block every request, so the line is only written if the pipe is ready.
                 if self._poll is None or self._poll.poll(0):
                     os.write(self._file, data[start : start + PIECE_BYTES])
 
 
 def _plain(text: str) -> str:
-    """A client's text must not pass for other fields, nor start a line of its own."""
+    """The text of a client in a form in which it cannot be mistaken for other fields, nor begin another line."""
     return text if PLAIN.fullmatch(text) else shown(text) if text else "-"
 
 
 class _Handler(logging.Handler):
-    """Lines of Python's logging."""
+    """Passes lines of Python's logging on to a Log."""
 
     def __init__(self, log: Log) -> None:
         super().__init__()

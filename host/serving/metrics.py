@@ -1,4 +1,4 @@
-"""Figures for Prometheus, and the small application that shows them and the host's health on an address of its own."""
+"""Figures for Prometheus, and a small application that shows them and the host's health at a separate address."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,8 @@ REASONS = {
     415: "encoding",
     503: "overloaded",
 }
-"""Why the application itself refused, by status; host/serving/guard.py and host/serving/connections.py name their own reasons."""
+"""Reason for a refusal of the application, for each status. Refusals of the guard and of connections name their reasons
+themselves."""
 
 
 class Metrics:
@@ -39,7 +40,9 @@ class Metrics:
                 "found no prometheus_client in this environment; expected it for --metrics-address; pip install prometheus_client, or leave --metrics-address out"
             ) from error
         self._client = client
-        self._registry = client.CollectorRegistry()  # not the one of the process, which anybody may add to
+        self._registry = (
+            client.CollectorRegistry()
+        )  # not the registry of the process, to which other code may add figures
         client.ProcessCollector(registry=self._registry)  # memory, processor time, open files
 
         def made(kind: Callable[..., client.Counter], name: str, text: str, *labels: str) -> client.Counter:
@@ -58,17 +61,17 @@ class Metrics:
         build.labels(bundle_id, __version__).set(1)
 
     def watch_waiting(self, frames: Callable[[], float]) -> None:
-        """Show what ``frames`` says at that moment."""
+        """Show the number that ``frames`` returns as the number of waiting frames."""
         name, text = "edge_host_frames_waiting", "Frames that wait for their answer, those in the engine among them."
         self._client.Gauge(name, text, registry=self._registry).set_function(frames)
 
     def watch_certificate(self, ends_s: Callable[[], float]) -> None:
-        """Show when the host's certificate ends, in seconds since 1970."""
+        """Show the time that ``ends_s`` returns, in seconds since 1970, as the end of the host's certificate."""
         name, text = "edge_host_certificate_end_seconds", "When the host's certificate ends, since 1970."
         self._client.Gauge(name, text, registry=self._registry).set_function(ends_s)
 
     def request(self, entry: RequestLog) -> None:
-        """A request has ended."""
+        """Count a request that has ended."""
         self._count(self._requests, entry.status)
         self._bytes.inc(entry.bytes)
         if entry.exits is not None and entry.status == 200:
@@ -79,26 +82,26 @@ class Metrics:
             self._count(self._refused, REASONS[entry.status])
 
     def batch(self, frames: int) -> None:
-        """A batch goes to the engine. Called in the engine's thread."""
+        """Count a batch that goes to the engine. It may be called in any thread."""
         self._batches.observe(frames)
 
     def refused(self, _status: int, reason: str) -> None:
-        """A request or connection was refused before the application saw it."""
+        """Count a request or connection that was refused before the application saw it."""
         self._count(self._refused, reason)
 
     def text(self) -> tuple[bytes, str]:
-        """All figures in the text format of Prometheus, and its content type."""
+        """All figures in the text format of Prometheus, and the content type of that format."""
         return self._client.generate_latest(self._registry), self._client.CONTENT_TYPE_LATEST
 
     def _count(self, counter: object, label: str | int) -> None:
-        child = self._children.get((counter, label))  # labels() takes several times as long
+        child = self._children.get((counter, label))  # labels() would take several times as long
         if child is None:
             child = self._children[counter, label] = counter.labels(label)  # type: ignore[attr-defined]
         child.inc()
 
 
 def metrics_app(metrics: Metrics, is_ready: Callable[[], bool]) -> Starlette:
-    """/metrics, /health/live and /health/ready, for those who watch the host: no token, no TLS."""
+    """The application with /metrics, /health/live and /health/ready. It asks for no token; whoever reaches it may read it."""
 
     async def show(_request: Request) -> Response:
         content, kind = metrics.text()
@@ -113,5 +116,5 @@ def metrics_app(metrics: Metrics, is_ready: Callable[[], bool]) -> Starlette:
         return JSONResponse({"ready": True})
 
     app = Starlette(routes=[Route("/metrics", show), Route("/health/live", live), Route("/health/ready", ready)])
-    app.router.redirect_slashes = False  # it would send clients to whatever host their request names
+    app.router.redirect_slashes = False  # a redirect would send clients to whatever host their request names
     return app

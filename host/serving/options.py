@@ -1,4 +1,4 @@
-"""Options that serve and cluster share."""
+"""Options that the commands serve and cluster share."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from host.app.routes import HostSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is served, where, and how."""
+    """Add the options that say what is served, at which address, and how."""
     add = parser.add_argument
     add("--bundle", required=True, metavar="DIR", help="the device's bundle, folder or .tar.gz")
     add(
@@ -50,6 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(arguments: argparse.Namespace) -> HostSettings:
-    """The options as given."""
+    """The settings that the options ask for."""
     wait_s, body_bytes = arguments.max_wait_ms / 1e3, arguments.max_body_mb << 20
     return HostSettings(arguments.max_batch, wait_s, body_bytes, log_requests=arguments.log_requests)

@@ -1,4 +1,4 @@
-"""The host's side of TLS: its certificate, and which certificates it asks of devices."""
+"""The host's side of TLS: its certificate, and the certificates that it requires of devices."""
 
 import os
 import ssl
@@ -11,24 +11,26 @@ from device.errors import DataError, UsageError
 from host.serving.file_watcher import FileWatcher
 
 KEYS = "python -m host keys --out keys --name edge.example --device cam-1"
-SOON_S = 14 * 86400.0  # before its end a certificate is worth a warning
+SOON_S = 14 * 86400.0  # a certificate that ends within so many seconds is worth a warning
 
 
 class Certificates:
     """TLS 1.2 and newer, with certificates from PEM files.
 
     Args:
-        cert_file: the host's certificate, and those between it and its authority.
-        key_file: its key, without a password; may be the same file.
-        client_ca_file: of the authorities whose certificates devices must show (mutual TLS); None asks for none.
-        warn: gets a sentence for the operator.
+        cert_file: certificate of the host, followed by those between it and its authority.
+        key_file: key of the certificate, without a password; it may be the same file.
+        client_ca_file: certificates of the authorities that sign the certificates of devices (mutual TLS); None = devices need
+            no certificate.
+        warn: called with a sentence for the operator.
 
     Attributes:
-        context: for connections. ``refresh`` changes it in place.
+        context: context for connections. ``refresh`` changes it in place.
+        ends_s: end of the host's certificate, in seconds since 1970.
 
     Raises:
-        UsageError: a file cannot be read, or prerequisites are missing.
-        DataError: what is in it cannot be used: no certificate, one that has ended, a key of another.
+        UsageError: a file cannot be read, or the package cryptography is missing.
+        DataError: a file holds no certificate, a certificate has ended, or the key belongs to another certificate.
     """
 
     def __init__(self, cert_file: str, key_file: str, client_ca_file: str | None, warn: Callable[[str], None]) -> None:
@@ -46,27 +48,27 @@ class Certificates:
             warn(f"found that the certificate in {cert_file} ends on {_day(self.ends_s)}; expected it to last longer than {SOON_S / 86400:.0f} days; renew it, as in: {KEYS} --renew")  # fmt: skip
 
     def refresh(self) -> None:
-        """Take the certificate and its key anew if their files have changed and rest since the last call, for connections
-        from now on. What cannot be used is told to ``warn`` and leaves all as it is. Authorities of devices stay as they
-        were at the start."""
+        """Read the certificate and its key again if their files have changed and are completely written. They hold for new
+        connections. If they cannot be used, ``warn`` is called and the certificate from before stays. The authorities of
+        devices are never read again."""
         try:
             if not (self._watcher and self._watcher.have_changed()):
                 return
-        except OSError:  # as after a change of users
+        except OSError:  # for example, the user that the host has become may not read them
             return
         try:
-            self._load(_context())  # first where it spoils nothing
+            self._load(_context())  # a trial, because a failure would leave the context in use half changed
             self.ends_s = self._load(self.context)
         except (UsageError, DataError) as error:
             self._warn(f"{error}; the certificate from before stays in use")
 
     def _load(self, context: ssl.SSLContext) -> float:
-        """Into ``context``; when the certificate ends, in seconds since 1970."""
+        """Load the files into ``context``. Returns the end of the certificate in seconds since 1970."""
         first = _certificates("--tls-cert", self._cert_file)[:1]
         ends_s = _valid(first, "--tls-cert", self._cert_file)
         _read("--tls-key", self._key_file)
         try:
-            # the password: OpenSSL would ask for it on the terminal
+            # Without a password function OpenSSL would ask for the password on the terminal.
             context.load_cert_chain(self._cert_file, self._key_file, password=lambda: "")
         except (ssl.SSLError, ValueError) as error:
             reason = getattr(error, "reason", None) or str(error)
@@ -81,7 +83,7 @@ class Certificates:
 def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION  # of TLS 1.2: costs a host more than a client
+    context.options |= ssl.OP_NO_RENEGOTIATION  # in TLS 1.2 it costs the host more than the client
     return context
 
 
@@ -109,7 +111,7 @@ def _certificates(option: str, file: str) -> list[Any]:
 
 
 def _valid(certificates: list[Any], option: str, file: str) -> float:
-    """When the last of them ends, in seconds since 1970; there must be one that is valid now."""
+    """Check that one of the certificates is valid now. Returns the end of the last one in seconds since 1970."""
     now = datetime.now(timezone.utc)
     if not any(each.not_valid_before_utc <= now <= each.not_valid_after_utc for each in certificates):
         start, end = certificates[0].not_valid_before_utc, certificates[0].not_valid_after_utc
@@ -127,5 +129,5 @@ def _day(seconds: float) -> str:
 def _watcher(*files: str) -> FileWatcher | None:
     try:
         return FileWatcher(files)
-    except OSError:  # whoever reads them says so
+    except OSError:  # the error is raised when the files are read
         return None

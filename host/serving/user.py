@@ -7,14 +7,15 @@ from device.errors import UsageError
 
 
 def is_root() -> bool:
+    """Whether this process runs as root."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def found_user(name: str) -> Any:
-    """A user's entry, as module pwd gives it.
+    """The entry of a user, as module pwd gives it.
 
     Raises:
-        UsageError: there is no such user here, or this one may not become another.
+        UsageError: there is no such user on this machine, or this process may not become another user.
     """
     if not hasattr(os, "setuid"):
         raise UsageError(f"found --user {name} on a system that has no such change of users; start the host as {name}")
@@ -34,7 +35,7 @@ def found_user(name: str) -> Any:
 
 
 def become(entry: Any) -> None:
-    """Go on as this user, with its groups, for good. What root alone may open must be open by now."""
+    """Become this user, with its groups, for good. Files and ports that only root may open must be open by now."""
     if os.geteuid() == entry.pw_uid:
         return
     os.initgroups(entry.pw_name, entry.pw_gid)
