@@ -28,7 +28,7 @@ def python(*words, **options):
 
 @pytest.fixture
 def board(tmp_path):
-    """A folder with device/ alone, as on a board."""
+    """A folder with device/ alone, as on a board. Python runs there with -S, so that it cannot see a project that is installed."""
     shutil.copytree(
         os.path.join(ROOT, "device"), str(tmp_path / "device"), ignore=shutil.ignore_patterns("__pycache__")
     )
@@ -106,11 +106,11 @@ def test_every_command_has_one_part():
 
 @pytest.mark.parametrize(("command", "part"), [("train", "export"), ("serve", "host")])
 def test_a_board_says_which_part_a_command_belongs_to(board, command, part):
-    out, error, code = python("-m", "device.commands.defq", command, "--model", "vgg16", path=board, cwd=board)
+    out, error, code = python("-S", "-m", "device.commands.defq", command, "--model", "vgg16", path=board, cwd=board)
     assert (out, code) == ("", 4)
     assert error.startswith("error: found the command {}, which runs on a ".format(command))
     assert error.endswith("run: pip install '.[{}]'\n".format(part))
-    out, error, code = python("-m", "device.commands.defq", "--help", path=board, cwd=board)
+    out, error, code = python("-S", "-m", "device.commands.defq", "--help", path=board, cwd=board)
     assert (error, code) == ("", 0)
     assert "  {}".format(command) in out
     assert "not installed here" in out
