@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         attacker, why_not = choose_attacker(bundle, has_twins, arguments.attacker, frames)
         stop = stop_on_signals()
         with open_source(source, bundle) as camera:
-            sink = PreviewSink(bundle.relative_costs, bundle.split, session.uplink is not None)
+            sink = PreviewSink(bundle.relative_costs, bundle.split, session.host is not None)
             pipeline = session.pipeline(controller, sink)
             facts = {"bundle": bundle.id, "engine": session.engine.name, "source": camera.describe(),
                      "host": arguments.host, "payload": arguments.payload, "power": sensor.name,

@@ -12,7 +12,7 @@ from device.bundle.reader import Bundle, load_bundle
 from device.cameras import Camera, open_camera
 from device.cameras.arrays import ArrayCamera
 from device.cameras.base import options, rate_option, whole_option
-from device.defence.controller import AUTO, Controller, monitor_of
+from device.defence.controller import Controller
 from device.engines import Engine, open_engine
 from device.errors import HostError, UsageError
 from device.link.credentials import credentials_of
@@ -26,33 +26,23 @@ class Session(NamedTuple):
 
     bundle: Bundle
     engine: Engine
-    uplink: Optional[HostClient]
+    host: Optional[HostClient]
     rad: int
     threshold: float
 
     def controller(self, mode: str, watch: bool = False, learn: int = 0) -> Controller:
-        """A controller for this session's bundle and relative accuracy drop.
-
-        Args:
-            mode: one of MODES, to begin with.
-            watch: let the monitor warn in the other modes than ``auto`` too.
-            learn: the first so many frames are clean, and the monitor takes its usual shares from them.
-
-        Raises:
-            UsageError: the bundle lacks what the mode or the monitor needs.
-        """
-        monitor = monitor_of(self.bundle, self.rad, learn) if watch or mode == AUTO else None
-        return Controller(self.bundle, self.rad, mode, monitor)
+        """A controller for this session's bundle and relative accuracy drop; arguments and errors are those of Controller.of."""
+        return Controller.of(self.bundle, self.rad, mode, watch, learn)
 
     def pipeline(self, controller: Controller, sink: Sink) -> Pipeline:
         """A pipeline over this session's engine and host."""
-        return Pipeline(self.bundle, self.engine, controller, self.uplink, sink)
+        return Pipeline(self.bundle, self.engine, controller, self.host, sink)
 
     def close(self) -> None:
         """Let go of the host, where frames on their way are finished first, and of the engine."""
         try:
-            if self.uplink is not None:
-                self.uplink.close()
+            if self.host is not None:
+                self.host.close()
         finally:
             self.engine.close()
 
@@ -70,9 +60,9 @@ def open_session(arguments: argparse.Namespace) -> Session:
     bundle = load_bundle(arguments.bundle)
     rad = bundle.default_rad if arguments.rad is None else arguments.rad
     threshold = bundle.threshold(rad)
-    uplink = None
+    host = None
     if arguments.host is not None:
-        uplink = HostClient(
+        host = HostClient(
             arguments.host,
             bundle,
             threshold,
@@ -81,20 +71,31 @@ def open_session(arguments: argparse.Namespace) -> Session:
             arguments.payload,
             credentials_of(arguments),
         )
-        try:
-            uplink.check()
-        except HostError as error:
-            if arguments.require_host:
-                raise
-            print("warning: {}; frames are answered on the device until it is there".format(error),
-                  file=sys.stderr, flush=True)  # fmt: skip
     try:
+        if host is not None:
+            _check_host(host, arguments.require_host)
         engine = open_engine(bundle, arguments.engine, arguments.threads, arguments.fp16)
     except BaseException:
-        if uplink is not None:
-            uplink.close()
+        if host is not None:
+            host.close()
         raise
-    return Session(bundle, engine, uplink, rad, threshold)
+    return Session(bundle, engine, host, rad, threshold)
+
+
+def _check_host(host: HostClient, required: bool) -> None:
+    """Ask the host once. Where it is absent and not required, frames are answered on the device until it is there.
+
+    Raises:
+        HostError: it is absent and required.
+        BundleError, UsageError: it serves another bundle, or does not take the payload form that was asked for.
+    """
+    try:
+        host.check()
+    except HostError as error:
+        if required:
+            raise
+        print("warning: {}; frames are answered on the device until it is there".format(error),
+              file=sys.stderr, flush=True)  # fmt: skip
 
 
 def open_source(uri: str, bundle: Bundle) -> Camera:

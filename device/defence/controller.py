@@ -52,6 +52,20 @@ class Controller:
         """One of MODES, as it is set now."""
         self.set_mode(mode)
 
+    @classmethod
+    def of(cls, bundle: Bundle, rad: int, mode: str, watch: bool = False, learn: int = 0) -> "Controller":
+        """A controller with a monitor where one is needed.
+
+        Args:
+            watch: let the monitor warn in the other modes than ``auto`` too.
+            learn: the first so many frames are clean, and the monitor takes its usual shares of exits from them.
+
+        Raises:
+            UsageError: the bundle lacks what the mode or the monitor needs.
+        """
+        monitor = _monitor_of(bundle, rad, learn) if watch or mode == AUTO else None
+        return cls(bundle, rad, mode, monitor)
+
     @property
     def modes(self) -> Dict[str, str]:
         """Each mode, and why this run cannot take it: one sentence, empty where it can."""
@@ -120,7 +134,7 @@ class Controller:
         return self._defences[mode]
 
 
-def monitor_of(bundle: Bundle, rad: int, learn: int = 0) -> Monitor:
+def _monitor_of(bundle: Bundle, rad: int, learn: int) -> Monitor:
     """The attack monitor with the bundle's usual shares of exits.
 
     Raises:

@@ -17,7 +17,7 @@ class FrameJob(NamedTuple):
     """A frame that has been through the head.
 
     Times are of time.perf_counter(). ``ms``: the stages up to here, in milliseconds. ``born_s``: of a live camera, the
-    sensor's exposure. ``ticket``: of a frame that the host was asked about.
+    sensor's exposure. ``request``: of a frame that the host was asked about.
     """
 
     frame: Frame
@@ -28,16 +28,16 @@ class FrameJob(NamedTuple):
     started_s: float
     headed_s: float
     born_s: Optional[float]
-    ticket: Optional[HostRequest]
+    request: Optional[HostRequest]
 
     def wait(self) -> None:
         """Until there is an answer, or it is known that there is none."""
-        if self.ticket is not None:
-            self.ticket.wait()
+        if self.request is not None:
+            self.request.wait()
 
     def done(self) -> bool:
         """Whether it can be decided now."""
-        return self.ticket is None or self.ticket.done()
+        return self.request is None or self.request.done()
 
     def decision(self, bundle: Bundle, queued: bool) -> Decision:
         """The decision, whose times end now. For a job that is done.
@@ -45,18 +45,18 @@ class FrameJob(NamedTuple):
         Args:
             queued: an earlier frame was still on its way when this one had been through the head.
         """
-        frame, head, ticket = self.frame, self.head, self.ticket
+        frame, head, request = self.frame, self.head, self.request
         label, confidence, exit_, source = head.label, head.confidence, head.exit, "edge"
         if head.activation is not None:
             source, exit_ = "fallback", bundle.split
         sent, form, ready_s = 0, None, self.headed_s
         ms = dict(self.ms)
-        if ticket is not None:
-            sent, ready_s = ticket.bytes_sent, ticket.finished_s
-            form = ticket.form if sent else None
-            ms["host"] = (ticket.finished_s - self.headed_s) * 1e3
-            if ticket.answer is not None:
-                label, confidence, exit_ = ticket.answer
+        if request is not None:
+            sent, ready_s = request.bytes_sent, request.finished_s
+            form = request.form if sent else None
+            ms["host"] = (request.finished_s - self.headed_s) * 1e3
+            if request.answer is not None:
+                label, confidence, exit_ = request.answer
                 source = "host"
         now_s = time.perf_counter()
         if queued:

@@ -37,7 +37,7 @@ class Pipeline:
         bundle: labels and shapes.
         engine: runs the head.
         controller: names the defence for each frame, and sees what came of it.
-        uplink: to the host; without it the last device exit answers, as a fallback.
+        host: answers the frames that stay; without it the last device exit answers, as a fallback.
         sink: takes the decisions in frame order.
 
     ``attack``, if set, changes frames before they are treated: for demonstrations. Its time counts in no stage.
@@ -49,7 +49,7 @@ class Pipeline:
         bundle: Bundle,
         engine: Engine,
         controller: Controller,
-        uplink: Optional[HostClient] = None,
+        host: Optional[HostClient] = None,
         sink: Optional[Sink] = None,
     ) -> None:
         self.bundle = bundle
@@ -59,7 +59,7 @@ class Pipeline:
         self.summary = Summary(bundle.relative_costs)
         self._engine = engine
         self._prepare = Preprocessor(bundle)
-        self._uplink = uplink
+        self._host = host
         self._sink = sink or Sink()
         self._losses = _Losses()
         self._named_a_skip = False
@@ -91,7 +91,7 @@ class Pipeline:
                 notify("WATCHDOG=1")
         finally:
             try:
-                if self._uplink is not None:
+                if self._host is not None:
                     wait_alive(line.wait_empty)  # all that is on its way ends with its time-out
             finally:
                 self._losses.tell(self.summary, camera)
@@ -130,20 +130,19 @@ class Pipeline:
         if live:  # between the two clocks, which most systems have as one
             born_s = time.perf_counter() - (time.monotonic() - frame.timestamp_s) + spent_s
         self.controller.saw(treatment, head.exit, frame.index)
-        ticket = self._sent(head, pixels, treatment, live)
-        return FrameJob(frame, pixels, treatment, head, ms, started_s, headed_s, born_s, ticket)
+        request = self._sent(head, pixels, treatment, live)
+        return FrameJob(frame, pixels, treatment, head, ms, started_s, headed_s, born_s, request)
 
     def _sent(self, head: HeadResult, pixels: np.ndarray, treatment: Treatment, live: bool) -> Optional[HostRequest]:
         """Hand a frame that did not leave over to the host."""
-        if head.activation is None or self._uplink is None:
+        if head.activation is None or self._host is None:
             return None
         sendable = Sendable(head.activation, pixels, treatment.table)
-        own = treatment.threshold if treatment.found else None
-        ticket = self._uplink.submit(sendable, wait=not live, threshold=own)
-        if self._uplink.connections == 1 and not live:
+        request = self._host.submit(sendable, wait=not live, threshold=treatment.threshold)
+        if self._host.connections == 1 and not live:
             # one frame at a time: no other frame's work in its latency
-            wait_alive(ticket.wait, self._uplink.timeout_s)
-        return ticket
+            wait_alive(request.wait, self._host.timeout_s)
+        return request
 
     def _decide(self, job: FrameJob, queued: bool) -> None:
         decision = job.decision(self.bundle, queued)

@@ -26,7 +26,7 @@ class Preview:
 
     Example:
         >>> sink = PreviewSink(bundle.relative_costs, bundle.split)
-        >>> pipeline = Pipeline(bundle, engine, Controller(bundle, mode="off"), uplink, sink)
+        >>> pipeline = Pipeline(bundle, engine, Controller(bundle, mode="off"), host, sink)
         >>> server = Preview(pipeline, sink, {"bundle": bundle.id}).serve("127.0.0.1", 8080)
         >>> pipeline.run(camera)
     """

@@ -242,8 +242,8 @@ def host_at(bundle):
         host.stop()
 
 
-def make_pipeline(bundle, engine, threshold, defq=False, uplink=None, sink=None, gate=None, rad=None, monitor=None):
+def make_pipeline(bundle, engine, threshold, defq=False, host=None, sink=None, gate=None, rad=None, monitor=None):
     """A pipeline with its controller. defq: False, True, or a mode; True with a gate is gated."""
     mode = defq if isinstance(defq, str) else "off" if not defq else "on" if gate is None else "gated"
     bundle = bundle._replace(gate=gate)
-    return Pipeline(bundle, engine, Controller(bundle, rad, mode, monitor, threshold), uplink, sink)
+    return Pipeline(bundle, engine, Controller(bundle, rad, mode, monitor, threshold), host, sink)

@@ -51,6 +51,18 @@ def test_no_engine_is_started_for_a_host_that_is_required_and_absent(
     assert cli.main(["run", *options]) == 5
 
 
+def test_the_host_client_is_closed_where_the_host_cannot_be_used(bundle_folder, frames_file, monkeypatch, fake_host):
+    ended = []
+    close = session.HostClient.close
+    monkeypatch.setattr(session.HostClient, "close", lambda self: ended.append(self.url) or close(self))
+    options = ["--bundle", bundle_folder, "--source", "npz:" + frames_file, "--host", fake_host.url, "--require-host"]
+    fake_host.mode = "wrong_model"
+    assert cli.main(["run", *options]) == 3
+    fake_host.stop()
+    assert cli.main(["run", *options]) == 5
+    assert ended == [fake_host.url] * 2
+
+
 def test_jpeg_closes_its_engine(bundle_folder, frames_file, tmp_path, closed):
     options = ["--bundle", bundle_folder, "--source", "npz:" + frames_file, "--engine", "onnxruntime", "--frames", "1"]
     assert cli.main(["jpeg", *options, "--out", str(tmp_path / "out")]) == 0

@@ -16,21 +16,21 @@ PATIENCE_S = 20.0  # of a test that is about to fail
 
 
 class GivenHost:
-    """An uplink whose answers the test gives; each ticket is in ``tickets`` once it is submitted."""
+    """A host client whose answers the test gives; each request is in ``requests`` once it is submitted."""
 
     timeout_s = PATIENCE_S
 
     def __init__(self, connections=4):
         self.connections = connections
-        self.tickets = []
+        self.requests = []
         self.deadline = Deadline.after(PATIENCE_S)
 
     def submit(self, frame, wait, threshold=None):
-        self.tickets.append(HostRequest(frame, None, self.deadline))
-        return self.tickets[-1]
+        self.requests.append(HostRequest(frame, None, self.deadline))
+        return self.requests[-1]
 
     def answer(self, place, label=1):
-        self.tickets[place].finish(HostAnswer(label, 0.9, 4))
+        self.requests[place].finish(HostAnswer(label, 0.9, 4))
 
 
 class GivenCamera(Camera):
@@ -200,7 +200,7 @@ def test_files_with_one_connection_go_one_frame_at_a_time(running):
     run = running(connections=1)
     run.camera.live = False
     run.camera.give(False)
-    while not run.host.tickets:
+    while not run.host.requests:
         threading.Event().wait(0.01)
     assert not run.camera.asked.acquire(timeout=0.1)  # it waits for the answer
     run.host.answer(0)

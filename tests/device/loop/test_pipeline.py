@@ -44,18 +44,18 @@ def run(bundle):
     opened = []
 
     def go(camera, url=None, defq=False, stop=None, limit=None, gate=None, rad=None, **options):
-        uplink = None
+        host = None
         if url:
-            uplink = HostClient(url, bundle, 0.62, **options)
-            opened.append(uplink)
+            host = HostClient(url, bundle, 0.62, **options)
+            opened.append(host)
         sink = ListSink()
-        pipeline = make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, defq, uplink, sink, gate, rad)
+        pipeline = make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, defq, host, sink, gate, rad)
         summary = pipeline.run(camera, limit, stop)
         return sink.decisions, summary.to_dict()
 
     yield go
-    for uplink in opened:
-        uplink.close()
+    for host in opened:
+        host.close()
 
 
 def test_edge_only_answers_with_the_last_device_exit_as_fallback(run, bundle, frames, expected):
@@ -268,10 +268,10 @@ def test_gate_sees_the_frame_at_the_size_of_the_network(bundle, clean_and_noisy)
 
 @pytest.mark.parametrize("connections", [1, 4])
 def test_lower_threshold_goes_on_to_the_host(bundle, fake_host, clean_and_noisy, connections):
-    uplink, sink = HostClient(fake_host.url, bundle, 0.62, connections), ListSink()
+    host, sink = HostClient(fake_host.url, bundle, 0.62, connections), ListSink()
     frames = [*clean_and_noisy, clean_and_noisy[1]]
-    make_pipeline(bundle, RecordingEngine(bundle), 0.62, True, uplink, sink, GATE).run(ListCamera(frames))
-    uplink.close()
+    make_pipeline(bundle, RecordingEngine(bundle), 0.62, True, host, sink, GATE).run(ListCamera(frames))
+    host.close()
     normal, lower = [[pytest.approx(0.62)]], [[0.5]]
     got = fake_host.thresholds if connections == 1 else sorted(fake_host.thresholds, reverse=True)
     assert got == [normal, lower, lower]
