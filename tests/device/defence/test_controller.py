@@ -1,0 +1,156 @@
+"""Which defence a frame gets, in every mode."""
+
+import numpy as np
+import pytest
+
+from device.defence.base import Treatment
+from device.defence.controller import DEFENCES, MODES, Controller
+from device.defence.monitor import ExitShares
+from device.errors import UsageError
+
+SHARES = ExitShares(*(np.array(each) for each in ([0.8, 0.2], [0.05, 0.95], [0.7, 0.3], [0.3, 0.7])))
+
+
+class GivenMonitor:
+    """Believes in an attack when the test says so; keeps what it is told."""
+
+    def __init__(self):
+        self.attacked = False
+        self.alarms = 0
+        self.seen = []
+        self.changes = False
+
+    def see(self, exit_, quantised):
+        self.seen.append((exit_, quantised))
+        return self.changes
+
+
+@pytest.fixture
+def monitor():
+    return GivenMonitor()
+
+
+def watched(bundle):
+    return bundle._replace(monitor={5: SHARES, 10: SHARES})
+
+
+def treatment(table=None):
+    return Treatment(np.zeros((1, 3, 16, 16), np.float32), 0.5, table)
+
+
+def test_a_mode_for_every_defence_and_auto():
+    assert MODES == ("off", "on", "gated", "auto") == (*DEFENCES, "auto")
+
+
+@pytest.mark.parametrize("mode", sorted(DEFENCES))
+def test_each_mode_has_its_defence(gated_bundle, mode):
+    controller = Controller(gated_bundle, 5, mode)
+    assert controller.mode == mode
+    assert type(controller.defence) is DEFENCES[mode]
+    assert controller.defence is controller.defence  # its work space is kept
+    assert controller.active is (mode != "off")
+
+
+def test_the_default_is_all_frames_at_the_threshold_of_the_bundle(bundle, frames):
+    controller = Controller(bundle)
+    assert controller.mode == "on"
+    assert controller.defence.treat(frames[0]).threshold == bundle.thresholds[bundle.default_rad]
+
+
+@pytest.mark.parametrize("rad", [5, 10])
+def test_the_defence_has_the_threshold_of_the_rad(bundle, frames, rad):
+    for mode in ("off", "on"):
+        assert Controller(bundle, rad, mode).defence.treat(frames[0]).threshold == bundle.thresholds[rad]
+        assert Controller(bundle, rad, mode, threshold=0.25).defence.treat(frames[0]).threshold == 0.25
+
+
+def test_another_mode_holds_for_the_next_frame(gated_bundle, frames):
+    controller = Controller(gated_bundle, 5, "off")
+    for mode, quantised in (("on", True), ("off", False), ("on", True)):
+        controller.set_mode(mode)
+        assert (controller.mode, controller.defence.treat(frames[0]).quantised) == (mode, quantised)
+
+
+def test_modes_that_a_run_cannot_take_have_a_reason(bundle, gated_bundle, monitor):
+    assert [mode for mode, reason in Controller(bundle).modes.items() if not reason] == ["off", "on"]
+    reasons = Controller(bundle).modes
+    assert "found no monitor" in reasons["auto"]
+    assert "no gate in bundle" in reasons["gated"]
+    assert set(Controller(gated_bundle, monitor=monitor).modes.values()) == {""}
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"), [("gated", "no gate"), ("auto", "no monitor"), ("maybe", "found maybe for DefQ")]
+)
+def test_a_mode_that_is_refused_changes_nothing(bundle, mode, told):
+    controller = Controller(bundle, 5, "on")
+    with pytest.raises(UsageError, match=told):
+        controller.set_mode(mode)
+    assert (controller.mode, type(controller.defence)) == ("on", DEFENCES["on"])
+    with pytest.raises(UsageError, match=told):
+        Controller(bundle, 5, mode)
+
+
+def test_auto_quantises_all_frames_while_an_attack_is_believed_in(gated_bundle, clean_and_noisy, monitor):
+    """Also where the bundle has a gate: the monitor's usual shares of exits are those of all frames and the bundle's table."""
+    controller = Controller(gated_bundle, 5, "auto", monitor)
+    for attacked in (False, True, False):
+        monitor.attacked = attacked
+        assert (controller.mode, controller.active) == ("auto", attacked)
+        assert type(controller.defence) is DEFENCES["on" if attacked else "off"]
+        treatments = [controller.defence.treat(pixels) for pixels in clean_and_noisy]
+        assert [each.quantised for each in treatments] == [attacked, attacked]
+        assert [each.found for each in treatments] == [None, None]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("suspected", [False, True])
+def test_the_monitor_is_told_what_was_done_to_each_frame(gated_bundle, clean_and_noisy, monitor, mode, suspected):
+    monitor.attacked = suspected
+    controller = Controller(gated_bundle, 5, mode, monitor)
+    for exit_, pixels in enumerate(clean_and_noisy):
+        controller.saw(controller.defence.treat(pixels), exit_, exit_)
+    expected = {"off": [False, False], "on": [True, True], "gated": [False, True], "auto": [suspected, suspected]}[mode]
+    assert monitor.seen == list(enumerate(expected))
+
+
+@pytest.mark.parametrize(("mode", "more"), [("off", ""), ("on", ""), ("auto", "; DefQ goes ")])
+def test_alarms_and_all_clears_are_told_once(bundle, monitor, capsys, mode, more):
+    controller = Controller(bundle, 5, mode, monitor)
+    controller.saw(treatment(), 1, 7)
+    assert capsys.readouterr().err == ""
+    monitor.changes = monitor.attacked = True
+    controller.saw(treatment(), 0, 8)
+    alarm = "warning: frames leave so late that an attack is likely, found at frame 8"
+    assert capsys.readouterr().err == alarm + (more and more + "on") + "\n"
+    monitor.attacked = False
+    controller.saw(treatment(bundle.table), 1, 9)
+    assert capsys.readouterr().err == "frames leave as usual again, found at frame 9" + (more and more + "off") + "\n"
+
+
+def test_without_a_monitor_nothing_is_told(bundle, capsys):
+    controller = Controller(bundle)
+    controller.saw(treatment(), 0, 1)
+    assert (controller.monitor, capsys.readouterr().err) == (None, "")
+
+
+def test_a_monitor_is_made_where_it_is_needed(bundle):
+    assert Controller.of(watched(bundle), 5, "on").monitor is None
+    assert not Controller.of(watched(bundle), 5, "on", watch=True).monitor.learning
+    assert Controller.of(watched(bundle), 10, "auto", learn=20).monitor.learning
+
+
+@pytest.mark.parametrize(("mode", "watch"), [("auto", False), ("off", True)])
+def test_a_bundle_without_a_monitor_is_one_sentence(bundle, mode, watch):
+    with pytest.raises(UsageError, match="found no monitor in bundle .*; calibrate them with"):
+        Controller.of(bundle, 5, mode, watch)
+
+
+def test_the_gate_is_that_of_the_bundle(bundle, gated_bundle):
+    assert Controller(bundle).gate is None
+    assert Controller(gated_bundle).gate is gated_bundle.gate
+
+
+def test_mode_and_settings_are_told_at_the_start_of_a_run(gated_bundle, monitor):
+    told = [Controller(gated_bundle, 5, mode, monitor).describe() for mode in MODES]
+    assert told == ["off", "on", "gated (noise level 1.50, threshold 0.50)", "auto"]
