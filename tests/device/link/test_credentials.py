@@ -15,7 +15,7 @@ from device.link.host_client import HostClient
 from device.link.tls import Tls
 from device.payload.base import Sendable
 from device.protocol.messages import error_body
-from tests.device.conftest import FakeHost
+from tests.device.fake_host import FakeHost
 from tests.device.link.test_connection import CA, DEVICE, OTHER_CA, OTHER_DEVICE, TLS, context_of
 
 TOKEN = "a-token-of-some-length"

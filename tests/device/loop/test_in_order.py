@@ -10,7 +10,7 @@ from device.engines import HeadResult
 from device.link.deadline import Deadline
 from device.link.host_request import HostAnswer, HostRequest
 from device.loop.sinks import Sink
-from tests.device.conftest import make_pipeline
+from tests.device.loop.fakes import make_pipeline
 
 PATIENCE_S = 20.0  # of a test that is about to fail
 
@@ -90,7 +90,7 @@ class Written(Sink):
 class Running:
     def __init__(self, bundle, connections=4):
         self.host, self.camera, self.sink = GivenHost(connections), GivenCamera(), Written()
-        self.pipeline = make_pipeline(bundle, Engine(bundle), 0.5, False, self.host, self.sink)
+        self.pipeline = make_pipeline(bundle, Engine(bundle), sink=self.sink, host=self.host)
         self.raised = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -7,7 +7,7 @@ from device.preview.preview import Preview
 from device.preview.preview_sink import PreviewSink
 from device.preview.server import PreviewServer
 from device.preview.service import Limits
-from tests.device.conftest import make_pipeline
+from tests.device.loop.fakes import make_pipeline
 from tests.device.preview.fakes import FakeMonitor, Inverted, Loop, until
 
 
@@ -15,7 +15,7 @@ from tests.device.preview.fakes import FakeMonitor, Inverted, Loop, until
 def running(bundle, frames):
     """A pipeline with its preview; what it gives starts a server over it."""
     sink = PreviewSink(bundle.relative_costs, bundle.split)
-    pipeline = make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, None, sink, monitor=FakeMonitor())
+    pipeline = make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), sink=sink, monitor=FakeMonitor())
     camera = Loop(frames)
     facts = {"bundle": bundle.id, "engine": "engine", "source": camera.describe(), "host": None, "power": "meter"}
     preview = Preview(pipeline, sink, facts, Inverted(), power_w=lambda: 2.5, fps=20)

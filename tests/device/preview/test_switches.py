@@ -7,13 +7,13 @@ import pytest
 from device.engines import OnnxRuntimeEngine
 from device.errors import UsageError
 from device.preview.switches import Switches
-from tests.device.conftest import make_pipeline
+from tests.device.loop.fakes import make_pipeline
 from tests.device.preview.fakes import FakeMonitor, Inverted
 
 
 @pytest.fixture
 def pipeline(bundle):
-    return make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), 0.62, False, monitor=FakeMonitor())
+    return make_pipeline(bundle, OnnxRuntimeEngine(bundle, 1), monitor=FakeMonitor())
 
 
 def test_switches_take_effect_between_frames(pipeline):
@@ -36,7 +36,7 @@ def test_switches_take_effect_between_frames(pipeline):
 def test_switches_begin_where_the_pipeline_is(bundle, pipeline):
     pipeline.controller.set_mode("auto")
     assert Switches(pipeline, None, "none").defq == "auto"
-    assert Switches(make_pipeline(bundle, None, 0.5, True), None, "none").defq == "on"
+    assert Switches(make_pipeline(bundle, None, "on"), None, "none").defq == "on"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_switches_refuse_what_they_do_not_know(pipeline, wanted, told):
 
 
 def test_switches_refuse_what_this_run_cannot_do(bundle):
-    switches = Switches(make_pipeline(bundle, None, 0.5, False), None, "the source has no twins")
+    switches = Switches(make_pipeline(bundle, None), None, "the source has no twins")
     with pytest.raises(UsageError, match="no attack to switch on \\(the source has no twins\\)"):
         switches.ask({"attack": True})
     with pytest.raises(UsageError, match="no monitor"):
