@@ -39,7 +39,8 @@ def treatment(table=None):
 
 
 def test_a_mode_for_every_defence_and_auto():
-    assert MODES == ("off", "on", "gated", "auto") == (*DEFENCES, "auto")
+    assert MODES == (*DEFENCES, "auto")
+    assert {"off", "on", "gated"} <= set(DEFENCES)
 
 
 @pytest.mark.parametrize("mode", sorted(DEFENCES))
@@ -72,7 +73,7 @@ def test_another_mode_holds_for_the_next_frame(gated_bundle, frames):
 
 
 def test_modes_that_a_run_cannot_take_have_a_reason(bundle, gated_bundle, monitor):
-    assert [mode for mode, reason in Controller(bundle).modes.items() if not reason] == ["off", "on"]
+    assert {mode for mode, reason in Controller(bundle).modes.items() if reason} == {"gated", "auto"}
     reasons = Controller(bundle).modes
     assert "found no monitor" in reasons["auto"]
     assert "no gate in bundle" in reasons["gated"]
@@ -103,7 +104,7 @@ def test_auto_quantises_all_frames_while_an_attack_is_believed_in(gated_bundle, 
         assert [each.found for each in treatments] == [None, None]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["off", "on", "gated", "auto"])
 @pytest.mark.parametrize("suspected", [False, True])
 def test_the_monitor_is_told_what_was_done_to_each_frame(gated_bundle, clean_and_noisy, monitor, mode, suspected):
     monitor.attacked = suspected
@@ -152,5 +153,5 @@ def test_the_gate_is_that_of_the_bundle(bundle, gated_bundle):
 
 
 def test_mode_and_settings_are_told_at_the_start_of_a_run(gated_bundle, monitor):
-    told = [Controller(gated_bundle, 5, mode, monitor).describe() for mode in MODES]
+    told = [Controller(gated_bundle, 5, mode, monitor).describe() for mode in ("off", "on", "gated", "auto")]
     assert told == ["off", "on", "gated (noise level 1.50, threshold 0.50)", "auto"]
