@@ -148,8 +148,9 @@ def measure(session: Session, arguments: argparse.Namespace) -> Dict[str, Any]:
         "machine": machine(), "sensor": {"name": sensor.name, "scope": sensor.scope, "kind": sensor.kind},
         "idle_w": idle_w, "conditions": {},
     }  # fmt: skip
+    impossible = {mode for mode, reason in session.controller("off").modes.items() if reason}
     for condition in CONDITIONS:
-        if condition.mode == "gated" and session.bundle.gate is None:
+        if condition.mode in impossible:  # the bundle has no gate
             continue
         if stop.is_set():
             break

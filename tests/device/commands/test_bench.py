@@ -77,6 +77,19 @@ def test_every_condition_is_measured(run, framed_bundle, tmp_path, capsys):
     assert "1.00" in capsys.readouterr().out
 
 
+def test_a_bundle_with_a_gate_has_gated_rows(run, framed_bundle, write_gate, tmp_path):
+    write_gate(framed_bundle, {"level": 0, "thresholds": {"5": 0, "10": 1}, "table": [[30] * 8] * 8})
+    name = str(tmp_path / "report.json")
+    assert run("--bundle", framed_bundle, "--seconds", "0.1", "--warm-up", "0", "--power", "none", "--json", name) == 0
+    with open(name) as file:
+        conditions = json.load(file)["conditions"]
+    assert list(conditions) == [
+        "clean", "clean + DefQ", "clean + gated DefQ", "attacked", "attacked + DefQ", "attacked + gated DefQ",
+    ]  # fmt: skip
+    for kind in ("clean", "attacked"):  # every frame is found, and leaves at a threshold of 0
+        assert conditions[kind + " + gated DefQ"]["sources"]["edge"] == conditions[kind + " + gated DefQ"]["frames"]
+
+
 def test_a_window_is_one_run(run, framed_bundle, monkeypatch):
     """A run ends with all answers in, so that one that is cut into pieces has no frames on their way at every cut."""
     runs, frames = [], []
