@@ -16,34 +16,42 @@ from device.loop.sinks import Decision
 class FrameJob(NamedTuple):
     """A frame that has been through the head.
 
-    Times are of time.perf_counter(). ``ms``: the stages up to here, in milliseconds. ``born_s``: of a live camera, the
-    sensor's exposure. ``request``: of a frame that the host was asked about.
+    All times are readings of time.perf_counter(), in seconds.
     """
 
     frame: Frame
+    """As the camera gave it."""
     pixels: np.ndarray
+    """The frame before its treatment, uint8 (height, width, channels) of the network's input."""
     treatment: Treatment
+    """What was done to the frame before the head saw it. The image in it belongs to a later frame by now."""
     head: HeadResult
+    """The head's answer."""
     ms: Dict[str, float]
+    """Milliseconds that each stage up to the head took."""
     started_s: float
+    """When the camera handed the frame over."""
     headed_s: float
+    """When the head had answered."""
     born_s: Optional[float]
+    """When the sensor was exposed; None where the source is no live camera."""
     request: Optional[HostRequest]
+    """The request to the host; None for a frame that the host is not asked about."""
 
     def wait(self) -> None:
-        """Until there is an answer, or it is known that there is none."""
+        """Wait until the host has answered, or will not answer any more."""
         if self.request is not None:
             self.request.wait()
 
     def done(self) -> bool:
-        """Whether it can be decided now."""
+        """Whether the decision can be made without waiting."""
         return self.request is None or self.request.done()
 
     def decision(self, bundle: Bundle, queued: bool) -> Decision:
-        """The decision, whose times end now. For a job that is done.
+        """The decision on the frame. Call it when the job is done: the frame's latency ends with this call.
 
         Args:
-            queued: an earlier frame was still on its way when this one had been through the head.
+            queued: whether the frame had to wait until an earlier frame was decided.
         """
         frame, head, request = self.frame, self.head, self.request
         label, confidence, exit_, source = head.label, head.confidence, head.exit, "edge"

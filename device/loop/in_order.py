@@ -1,4 +1,4 @@
-"""Hands over what is finished in the order in which it was begun, as soon as that order lets it."""
+"""Hands finished frames over in the order in which they came from the camera."""
 
 import collections
 import threading
@@ -13,12 +13,12 @@ class _Place(NamedTuple):
 
 
 class InOrder:
-    """A line of frames. One that has its answer, and none before it that waits, is handed over at once, in the thread that
-    brings it; what waits for the host is handed over by a thread of the line's own when the answer comes.
+    """A queue of frames on their way. A frame that is finished while no earlier frame waits is handed over at once, in the
+    thread that puts it. Frames that wait for the host are handed over by a thread of the queue when the answer comes.
 
     Args:
-        hand_over: takes a job that is done, and whether it had to queue behind an earlier one; called by one thread at a
-            time. What it raises ends the line, and is raised again in the thread that brings frames.
+        hand_over: takes a finished job, and whether the job had to wait behind an earlier one. Only one thread at a time
+            calls it. An exception that it raises ends the queue, and is raised again in the thread that puts frames.
     """
 
     def __init__(self, hand_over: Callable[[FrameJob, bool], None]) -> None:
@@ -30,7 +30,7 @@ class InOrder:
         self._thread: Optional[threading.Thread] = None
 
     def put(self, job: FrameJob) -> None:
-        """Take the next frame; does not wait for its answer."""
+        """Take the next frame, without waiting for its answer."""
         with self._changed:
             self._raise()
             if not self._line and job.done():
@@ -43,12 +43,12 @@ class InOrder:
             self._changed.notify_all()
 
     def wait_empty(self, seconds: float) -> bool:
-        """Until all frames are handed over, at most so long; whether they are, or never will be."""
+        """Wait until all frames are handed over, for at most ``seconds``. False when frames are left that may still be handed over."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._line or self._failure is not None, seconds)
 
     def close(self) -> None:
-        """End the thread. What is still in the line is not handed over."""
+        """End the thread. Frames that are still in the queue are not handed over."""
         with self._changed:
             self._closed = True
             self._line.clear()
@@ -72,7 +72,7 @@ class InOrder:
                 self._changed.notify_all()
 
     def _one_wait(self) -> bool:
-        """Wait for the first in the line, and hand over what that lets go; False at the end."""
+        """Wait for the first frame, and hand over it and the finished frames behind it. False when the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._line or self._closed)
             if self._closed:

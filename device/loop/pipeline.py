@@ -1,4 +1,7 @@
-"""The loop: capture, fit, treat, head, then the decision or the host's answer. One decision a frame, in frame order."""
+"""The loop: a frame is captured, fitted to the network, treated by the defence, and classified by the head or the host.
+
+There is one decision for each frame, and decisions come in the order of frames.
+"""
 
 import sys
 import threading
@@ -30,18 +33,18 @@ Attack = Callable[[Frame, np.ndarray], np.ndarray]
 class Pipeline:
     """Decides on every frame of a camera.
 
-    A decision is given to the sink as soon as it is known and those of all earlier frames are out. The loop never waits
-    for an answer of the host, so the sink is called from its thread or from one that waits for answers, one at a time.
+    The sink gets each decision as soon as it is known and the decisions on all earlier frames were handed over. The loop does
+    not wait for the host: the sink is called in the loop's thread or in a thread that waits for answers, never in both at once.
 
     Args:
         bundle: labels and shapes.
         engine: runs the head.
-        controller: names the defence for each frame, and sees what came of it.
+        controller: names the defence for each frame, and is told what was done to the frame and where it left.
         host: answers the frames that stay; without it the last device exit answers, as a fallback.
         sink: takes the decisions in frame order.
 
-    ``attack``, if set, changes frames before they are treated: for demonstrations. Its time counts in no stage.
-    ``before_frame``, if set, is called in the loop's thread before each frame is read; all may be switched there.
+    ``attack``, if set, changes frames before they are treated, for demonstrations. No stage includes the time that it takes.
+    ``before_frame``, if set, is called in the loop's thread before each frame is read. Mode and attack may be changed there.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Pipeline:
         A frame that cannot be used is skipped, counted and named once on stderr.
 
         Raises:
-            CameraError: the source failed; what was decided before is complete and written.
+            CameraError: the source failed. All decisions that were made before are in the sink.
         """
         read = 0
         camera.stop_event = stop
@@ -92,7 +95,7 @@ class Pipeline:
         finally:
             try:
                 if self._host is not None:
-                    wait_alive(line.wait_empty)  # all that is on its way ends with its time-out
+                    wait_alive(line.wait_empty)  # every request ends with its time-out at the latest
             finally:
                 self._losses.tell(self.summary, camera)
                 monitor = self.controller.monitor
@@ -103,7 +106,8 @@ class Pipeline:
         return self.summary
 
     def _through_the_head(self, frame: Frame, before_s: float, live: bool) -> Optional[FrameJob]:
-        """All that the device does for a frame; None for one that cannot be used."""
+        """Fit a frame to the network, treat it, run the head, and send it to the host where it stays. None for a frame that
+        cannot be used."""
         started_s = time.perf_counter()
         try:
             pixels = self._prepare.resize(frame.pixels)
@@ -127,20 +131,20 @@ class Pipeline:
         ms["defq"] = (quantised_s - resized_s) * 1e3
         ms["head"] = (headed_s - quantised_s) * 1e3
         born_s = None
-        if live:  # between the two clocks, which most systems have as one
+        if live:  # converts between the two clocks, which are the same on most systems
             born_s = time.perf_counter() - (time.monotonic() - frame.timestamp_s) + spent_s
         self.controller.saw(treatment, head.exit, frame.index)
         request = self._sent(head, pixels, treatment, live)
         return FrameJob(frame, pixels, treatment, head, ms, started_s, headed_s, born_s, request)
 
     def _sent(self, head: HeadResult, pixels: np.ndarray, treatment: Treatment, live: bool) -> Optional[HostRequest]:
-        """Hand a frame that did not leave over to the host."""
+        """Send a frame to the host; None for a frame that left, or where there is no host."""
         if head.activation is None or self._host is None:
             return None
         sendable = Sendable(head.activation, pixels, treatment.table)
         request = self._host.submit(sendable, wait=not live, threshold=treatment.threshold)
         if self._host.connections == 1 and not live:
-            # one frame at a time: no other frame's work in its latency
+            # one frame at a time, so that the latency of a frame includes no work on another
             wait_alive(request.wait, self._host.timeout_s)
         return request
 
@@ -151,7 +155,7 @@ class Pipeline:
 
 
 class _Losses:
-    """Brings what a camera counts over into a summary, each frame once, however often it is told."""
+    """Adds the losses that a camera counts to a summary: each loss once, also when the camera serves several runs."""
 
     NAMES = ("skipped", "dropped", "reopened")
 
