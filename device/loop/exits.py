@@ -1,4 +1,4 @@
-"""Early exits in numbers: who leaves where, at what cost. Shared by the device's summary and the evaluation.
+"""Early exits in numbers: at which exits frames leave, and what that costs. The device and the evaluation share this module.
 
 Definitions: Kaya et al. 2019 (exit rule), Hong et al. 2021 (EFCY). Exits are numbered from 1 in text and output.
 """
@@ -11,11 +11,11 @@ Exits = Union[Sequence[int], np.ndarray]
 
 
 def first_confident(confidences: np.ndarray, threshold: Union[float, np.ndarray]) -> np.ndarray:
-    """The exit each frame leaves at: the first whose confidence reaches ``threshold``, else the last.
+    """The exit at which each frame leaves: the first whose confidence reaches ``threshold``, or else the last.
 
     Args:
         confidences: float (exits, frames), the maximum of the softmax at every exit, final classifier last.
-        threshold: in [0, 1], one for all frames or float (frames,).
+        threshold: in [0, 1]; one number for all frames, or float (frames,).
 
     Returns:
         int64 (frames,), 0-based.
@@ -27,7 +27,7 @@ def first_confident(confidences: np.ndarray, threshold: Union[float, np.ndarray]
 
 
 def exit_histogram(exits: Exits, count: int) -> np.ndarray:
-    """Frames that left at each of ``count`` exits, int64 (count,). ``exits``: int (frames,), 0-based."""
+    """Number of frames that left at each of ``count`` exits, int64 (count,). ``exits``: int (frames,), 0-based."""
     histogram: np.ndarray = np.bincount(np.asarray(exits, dtype=np.int64), minlength=count)
     return histogram
 
@@ -42,7 +42,7 @@ def efcy(exits: Exits, relative_costs: Sequence[float]) -> float:
 
     Args:
         exits: int (frames,), 0-based, at least one frame.
-        relative_costs: float (exits,), ascending, the last 1.0, or less where frames leave before the whole network is done.
+        relative_costs: float (exits,), ascending. The last is 1.0, or less where the network ends before its final classifier.
 
     Example:
         >>> efcy([0, 0, 1, 1], [0.5, 1.0])   # half of the frames leave at half of the cost
@@ -52,7 +52,7 @@ def efcy(exits: Exits, relative_costs: Sequence[float]) -> float:
 
 
 def efcy_of(histogram: np.ndarray, relative_costs: Sequence[float]) -> float:
-    """As ``efcy``, of the frames that left at each exit: int (exits,), at least one frame."""
+    """EFCY from the number of frames that left at each exit, int (exits,), with at least one frame."""
     share = np.concatenate([[0.0], np.cumsum(histogram) / histogram.sum(), [1.0]])
     cost = np.concatenate([[0.0], np.asarray(relative_costs, dtype=np.float64), [1.0]])
     return float(np.sum(np.diff(cost) * (share[1:] + share[:-1]) / 2))

@@ -1,4 +1,4 @@
-"""A file of lines that outlives its writer: appended to by one process at a time, and every line is there whole."""
+"""A file of lines that is appended to by one process at a time, and that holds whole lines even after a crash."""
 
 import fcntl
 import os
@@ -12,14 +12,14 @@ from device.system.files import reason_of
 class LineFile:
     """Appends lines to a file, or writes them to a pipe or a device.
 
-    A last line that was cut off, as a power cut leaves it, is ended before the first new one.
+    Where the last line of the file was cut off, as by a power cut, a line end is written before the first new line.
 
     Args:
-        name: of the file; it is made where it is absent.
-        option: that named it, for errors.
+        name: of the file, which is created where it is absent.
+        option: the command-line option that named the file, for error messages.
 
     Raises:
-        OutputError: it cannot be opened, or another process writes to it.
+        OutputError: the file cannot be opened, or another process writes to it.
     """
 
     def __init__(self, name: str, option: str) -> None:
@@ -34,7 +34,7 @@ class LineFile:
         os.set_blocking(self._descriptor, True)
         self._regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         self._before = b""
-        """What the next line needs before it."""
+        """What must be written before the next line: a line end, or nothing."""
         if self._regular:
             self._lock(option)
             size = os.fstat(self._descriptor).st_size
@@ -52,13 +52,14 @@ class LineFile:
             pass  # a file system without locks
 
     def write(self, lines: List[bytes]) -> None:
-        """Write lines; those that are written whole are taken out of ``lines``, and no part of another stays.
+        """Write lines. Lines that were written completely are removed from ``lines``; a line that was written in part is cut off
+        the file again.
 
         Args:
-            lines: each with its end.
+            lines: with their line ends.
 
         Raises:
-            OSError: the rest could not be written.
+            OSError: the lines that are still in ``lines`` could not be written.
         """
         before = self._before
         content = before + b"".join(lines)
@@ -76,9 +77,11 @@ class LineFile:
             del lines[: content.count(b"\n", len(before), kept)]
 
     def _cut(self, found: int, wanted: int) -> bool:
-        """Take the part of a line off the end; whether that worked."""
+        """Cut the file from ``found`` bytes to ``wanted`` bytes; False where that is not possible."""
         try:
-            if not self._regular or os.fstat(self._descriptor).st_size != found:  # somebody else has written meanwhile
+            if (
+                not self._regular or os.fstat(self._descriptor).st_size != found
+            ):  # another program has written to the file meanwhile
                 return False
             os.ftruncate(self._descriptor, wanted)
         except OSError:
@@ -86,12 +89,12 @@ class LineFile:
         return True
 
     def is_current(self) -> bool:
-        """Whether the name still means this file; false after it was moved away or removed."""
+        """Whether the file still has its name; False after it was renamed or removed."""
         try:
             return os.path.samestat(os.stat(self._name), os.fstat(self._descriptor))
         except OSError:
             return False
 
     def close(self) -> None:
-        """Let go of the file and of its lock."""
+        """Close the file and release its lock."""
         os.close(self._descriptor)

@@ -23,10 +23,11 @@ class Decision(NamedTuple):
     exit: int
     """1-based exit that answered; for a fallback the last device exit."""
     source: str
-    """``edge``: left on the device. ``host``: the host answered. ``fallback``: it did not, the last device exit stands in."""
+    """``edge``: the frame left on the device. ``host``: the host answered. ``fallback``: the frame stayed, but no host answered it,
+    so that the answer is that of the last device exit."""
     ms: Dict[str, float]
-    """Milliseconds a stage (capture, resize, defq, head, host) and ``total``: from the camera's hand-over to now; with a
-    live camera also ``age``: from the sensor's exposure to now."""
+    """Milliseconds by stage: capture, resize, defq, head, and where they apply host and ``order``, the wait for earlier frames.
+    ``total`` runs from the camera's hand-over to the decision, and with a live camera ``age`` from the sensor's exposure."""
     bytes_sent: int
     """Bytes written to the host's socket for this frame, HTTP headers included."""
     truth: Optional[int] = None
@@ -36,11 +37,11 @@ class Decision(NamedTuple):
     attacked: Optional[bool] = None
     """Whether the gate counted the frame as attacked; None without the gate."""
     payload: Optional[str] = None
-    """The form it was sent in: fp32, uint8 or coefficients; None where nothing was sent."""
+    """The payload form in which the frame was sent: fp32, uint8 or coefficients; None where nothing was sent."""
 
 
 def to_line(decision: Decision) -> str:
-    """A decision as one line of JSON, without its end."""
+    """A decision as one line of JSON, without the line end."""
     fields: Dict[str, Any] = {
         "index": decision.index,
         "label": decision.label,
@@ -62,34 +63,34 @@ def to_line(decision: Decision) -> str:
 
 
 class Sink:
-    """Takes decisions in frame order. This one drops them."""
+    """Takes decisions in frame order. This class drops them; others derive from it."""
 
     def write(self, decision: Decision, frame: Frame, pixels: np.ndarray) -> None:
-        """Take one decision; never raises, so that a full disk does not stop a camera.
+        """Take one decision. A full disk raises nothing, so that it does not stop a camera.
 
         Args:
             decision: on this frame.
             frame: as the camera gave it.
-            pixels: what the network was to see of it, before DefQ: uint8 (height, width, channels) of its input.
+            pixels: the frame at the network's size before its treatment, uint8 (height, width, channels).
         """
 
     def close(self) -> None:
-        """Finish.
+        """Write what is still held back, and close what is open.
 
         Raises:
-            OutputError: something could not be written where it should have gone.
+            OutputError: decisions could not be written to the place that was asked for.
         """
 
 
 class JsonLinesSink(Sink):
-    """One line of JSON a decision, appended to what the file holds already.
+    """Appends one line of JSON for each decision to a file.
 
-    When the file cannot be written (disk full, disk gone) the lines that did not get there and all later ones go to
-    stdout, so that no decision is lost, and ``close`` raises.
+    When the file cannot be written any more (the disk is full or gone), the lines that are not in the file and all later lines
+    go to stdout, so that no decision is lost. ``close`` raises an error then.
 
     Args:
         name: file name, or ``-`` for stdout.
-        line_buffered: write every line through at once (live cameras); otherwise in blocks.
+        line_buffered: write every line at once, for live cameras; otherwise lines are written in blocks of 64.
 
     Raises:
         OutputError: the file cannot be opened, or another process writes to it.
@@ -113,14 +114,14 @@ class JsonLinesSink(Sink):
             self._flush()
 
     def reopen(self) -> None:
-        """Open the file by its name again before the next decision is written: log rotation has moved it away. May be
-        called by a signal handler."""
+        """Open the file by its name again before the next decision is written, because log rotation has moved it away. A signal
+        handler may call this."""
         self._reopens = self.name != "-"
 
     def _flush(self) -> None:
         if self._reopens:
             self._reopens = False
-            self._write_pending()  # what was decided before goes into the file that was moved away
+            self._write_pending()  # earlier decisions belong into the file that was moved away
             self._open_again()
         self._write_pending()
 

@@ -1,4 +1,4 @@
-"""A run in numbers, gathered decision by decision."""
+"""The figures of a run, counted decision by decision."""
 
 import math
 from array import array
@@ -12,10 +12,10 @@ from device.payload.forms import FP32
 
 
 class Summary:
-    """Counts decisions of one run.
+    """Counts the decisions of one run.
 
-    A fallback frame counts in ``exit_histogram`` at the device exit that answered; but it did not *leave* there, so
-    T3-ER and EFCY count it at the final classifier, where it was bound for.
+    ``exit_histogram`` counts a fallback frame at the device exit that answered. The frame did not leave there, however: T3-ER
+    and EFCY count it at the final classifier.
 
     Args:
         relative_costs: of every exit, ascending, at most 1.0.
@@ -27,7 +27,7 @@ class Summary:
         self.dropped = 0
         self.reopened = 0
         self.alarms: Optional[int] = None
-        """Times that the monitor raised; None where it did not watch."""
+        """Number of alarms of the monitor; None where there was no monitor."""
         self._answered_at = [0] * len(self.relative_costs)
         self._left_at = [0] * len(self.relative_costs)
         self._total_ms = _Spread()
@@ -66,7 +66,7 @@ class Summary:
             self._attacked += decision.attacked
 
     def to_dict(self) -> Dict[str, Any]:
-        """The figures, ready for JSON. Shares in 0..1, latencies in milliseconds, sizes in bytes."""
+        """The figures, ready for JSON. Shares are in 0..1, latencies in milliseconds, sizes in bytes."""
         frames = self._total_ms.count
         result: Dict[str, Any] = {
             "frames": frames,
@@ -100,7 +100,7 @@ class Summary:
         return result
 
     def text(self) -> str:
-        """The figures for the console."""
+        """The figures as text for the console."""
         figures = self.to_dict()
         if not figures["frames"]:
             return "0 frames ({} skipped)".format(self.skipped)
@@ -131,17 +131,17 @@ class Summary:
 
 
 def _per_form(payloads: Dict[str, Dict[str, int]]) -> str:
-    """Frames of each payload form, and kilobytes of one."""
+    """Number of frames in each payload form, and the mean size of one in kilobytes."""
     parts = ["{} as {} of {:.1f} kB".format(each["frames"], form, each["bytes"] / each["frames"] / 1000)
              for form, each in payloads.items()]  # fmt: skip
     return " ({})".format(", ".join(parts)) if parts else ""
 
 
 class _Spread:
-    """Milliseconds of any number of frames in memory that does not grow: a camera runs for months.
+    """The distribution of a time in milliseconds, in memory that does not grow: a camera runs for months.
 
-    The first EXACT values are kept as they are. Of all of them there are counts in steps of 1 %, from a microsecond on, so
-    that percentiles of more are within half a percent.
+    The first EXACT values are kept. All values are counted in steps of 1 %, from one microsecond on, so that percentiles of
+    more than EXACT values are correct to half a percent.
     """
 
     EXACT = 4096
