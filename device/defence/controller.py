@@ -22,7 +22,7 @@ class Controller:
     """Names the defence for each frame, and sees what was done to it and where it left.
 
     The mode ``auto`` leaves frames as they are, and quantises all of them from an alarm of the monitor to its all-clear.
-    Except for ``mode`` everything is used in the pipeline's thread.
+    All but ``mode`` is for the pipeline's thread alone.
 
     Args:
         bundle: tables, gate and shares of exits.

@@ -1,12 +1,12 @@
 """DefQ: defensive quantisation of a frame's 8 x 8 DCT coefficients with a learned table (the DefQ paper, section III).
 
 For each channel and each 8 x 8 block of pixels in 0..255: F = orthonormal DCT-II, F' = round(F / Q) x Q with halves
-to even, pixels = clip(round(inverse DCT), 0, 255). No colour transform and no level shift. A height or width that is
-not a multiple of 8 is padded by repeating the edge and cropped again.
+to even, pixels = clip(round(inverse DCT), 0, 255). There is no colour transform and no level shift. A height or width that
+is not a multiple of 8 is padded by repeating the edge, and the padding is cropped afterwards.
 
-Both transforms are one product of (blocks, 64) with the 64 x 64 matrix kron(D, D). The matrix is built in float64 and
-cast to float32 so that its exact entries (1/8) stay exact, and / Q and x Q stay explicit: so NumPy here and the ONNX
-form (export/onnx/graphs.py) agree to the pixel, ties included.
+Each transform is one product of (blocks, 64) with the 64 x 64 matrix kron(D, D). The matrix is built in float64 and cast to
+float32, so that its exact entries (1/8) stay exact, and / Q and x Q are separate steps. NumPy here and the ONNX graph
+(export/onnx/defq.py) therefore agree to the pixel, also where a value lies halfway between two steps.
 """
 
 from typing import List, NamedTuple, Tuple
@@ -17,7 +17,7 @@ import numpy as np
 from device.errors import DataError, FrameError
 
 BLOCK = 8
-CHUNK_BLOCKS = 192  # 48 KiB of float32: the passes over a chunk stay close to the core
+CHUNK_BLOCKS = 192  # 48 KiB of float32, which stay in a core's cache between the passes
 
 
 def dct_matrix() -> np.ndarray:
@@ -35,8 +35,7 @@ def block_dct_matrix() -> np.ndarray:
     return np.kron(matrix, matrix).astype(np.float32)
 
 
-# numbers of a block's coefficients from low frequencies to high ones, as JPEG files have them: diagonals, odd ones downwards
-# (ITU-T T.81, figure A.6)
+# the indices of a block's coefficients from low to high frequencies, in the zigzag order of JPEG files (ITU-T T.81, figure A.6)
 ZIGZAG = np.array(sorted(range(64), key=lambda n: (n // 8 + n % 8, n // 8 if (n // 8 + n % 8) % 2 else n % 8)))
 
 
@@ -57,7 +56,7 @@ def check_table(table: np.ndarray) -> np.ndarray:
 
 
 class _Buffers(NamedTuple):
-    """Work space for one frame shape. The 64-bit views move eight neighbouring pixels of a row at a time."""
+    """Work space for one frame shape. The 64-bit views copy eight neighbouring pixels of a row at a time."""
 
     padded: bool  # the planes are larger than the frame
     planes: np.ndarray  # uint8 (channels, padded height, padded width)
@@ -71,7 +70,7 @@ class _Buffers(NamedTuple):
 
 
 class DefQ:
-    """Quantises frames with one table. Buffers are kept per frame shape: an instance serves one thread.
+    """Quantises frames with one table. Keeps buffers for the newest frame shape, so that an instance serves one thread.
 
     Args:
         table: Q_def, numbers (8, 8) in units of pixels 0..255, row = vertical frequency.
@@ -86,7 +85,7 @@ class DefQ:
         self.table = check_table(table)
         self._inverse = block_dct_matrix()
         self._forward = np.ascontiguousarray(self._inverse.T)
-        # full-size operands: NumPy is twice as slow when it has to broadcast a row of 64 or a scalar
+        # operands of full size, because NumPy is twice as slow when it has to broadcast a row of 64 or a scalar
         self._steps = np.repeat(self.table.reshape(1, 64), CHUNK_BLOCKS, axis=0)
         self._zeros = np.zeros_like(self._steps)
         self._pixels = np.empty_like(self._steps)
@@ -102,10 +101,10 @@ class DefQ:
             frame: uint8 (height, width, 3), (height, width, 1) or (height, width), any channel order.
 
         Returns:
-            uint8 of the same shape, valid until the next call (copy it to keep it).
+            uint8 of the same shape, valid until the next call. Copy it to keep it.
 
         Raises:
-            FrameError: another type, rank, channel count, or no pixels.
+            FrameError: the frame has another type, rank or number of channels, or no pixels.
         """
         planes = self.planes(frame)
         buffers = self._buffers
@@ -116,7 +115,8 @@ class DefQ:
         return buffers.frame
 
     def planes(self, frame: np.ndarray) -> np.ndarray:
-        """As calling it, but gives colour planes: uint8 (channels, height, width), contiguous, valid until the next call."""
+        """Quantise a frame as a call does, but return colour planes: uint8 (channels, height, width), contiguous, valid until the
+        next call."""
         if frame.shape != self._shape or frame.dtype != np.uint8:
             self._prepare(frame)
         buffers = self._buffers
@@ -129,13 +129,13 @@ class DefQ:
         return buffers.cropped
 
     def levels(self, frame: np.ndarray) -> np.ndarray:
-        """What quantising a frame keeps of it: each coefficient in units of its step, round(F / Q).
+        """The quantised coefficients of a frame, each in units of its step: round(F / Q).
 
         Args:
             frame: as for calling.
 
         Returns:
-            float32 (blocks, 64), whole numbers, the blocks of a channel row by row, one channel after the other.
+            float32 (blocks, 64), whole numbers. Blocks come row by row, and one channel after the other.
         """
         if frame.shape != self._shape or frame.dtype != np.uint8:
             self._prepare(frame)
@@ -157,7 +157,7 @@ class DefQ:
         self._shape = frame.shape
 
     def _quantise(self, chunks: List[Tuple[np.ndarray, ...]]) -> None:
-        """Quantise pixel blocks in place, a chunk at a time."""
+        """Quantise blocks of pixels in place, one chunk after the other."""
         for chunk, pixels, coefficients, steps, zeros in chunks:
             pixels[...] = chunk
             np.dot(pixels, self._forward, coefficients)
@@ -167,10 +167,10 @@ class DefQ:
             np.dot(coefficients, self._inverse, pixels)
             np.rint(pixels, pixels)
             np.maximum(pixels, zeros, out=pixels)
-            cv2.convertScaleAbs(pixels, chunk)  # whole numbers from 0 on: stops at 255 and casts, in one pass
+            cv2.convertScaleAbs(pixels, chunk)  # clips whole numbers of at least 0 to 255 and casts them, in one pass
 
     def _split_into_chunks(self, blocks: np.ndarray) -> List[Tuple[np.ndarray, ...]]:
-        """Each chunk of ``blocks`` with its share of the work space and the constants."""
+        """Each chunk of ``blocks`` with views of its size on the work space and on the constants."""
         starts = range(0, len(blocks), CHUNK_BLOCKS)
         chunks = [blocks[start : start + CHUNK_BLOCKS] for start in starts]
         shared = (self._pixels, self._coefficients, self._steps, self._zeros)
@@ -190,7 +190,7 @@ def _split(frame: np.ndarray, buffers: _Buffers) -> None:
 
 
 def check_frame(frame: np.ndarray) -> None:
-    """Refuse what is not a frame.
+    """Check that an array is a frame.
 
     Raises:
         FrameError: not uint8 (h, w), (h, w, 1) or (h, w, 3), or no pixels.

@@ -1,9 +1,9 @@
-"""The noise gate: is a frame noisier than clean frames are? Only then it is quantised.
+"""The noise gate: only frames that are noisier than clean frames are quantised.
 
-Attacks change the colour channels apart from one another, while in clean frames fine detail is nearly the same in all of
-them. So the level is the median, over the 8 x 8 blocks of a frame and its 16 highest frequencies, of the DCT
-coefficients of red minus green. It is our own addition to DefQ, measured in reports/; an attacker who knows of it can
-change all channels alike and pass unseen.
+Attacks change each colour channel in its own way, while fine detail of clean frames is nearly the same in all channels. The
+noise level of a frame is therefore computed from the difference of red and green: it is the median of the absolute DCT
+coefficients over all 8 x 8 blocks and the 16 highest frequencies. The gate is our own addition to DefQ, and is measured in
+reports/. An attacker who knows it can change all channels alike and is not found.
 """
 
 from typing import Dict, List, NamedTuple, Optional
@@ -12,7 +12,7 @@ import numpy as np
 
 from device.defence.defq import BLOCK, dct_matrix
 
-HIGH = 4  # frequencies from 4 on, in both directions
+HIGH = 4  # the lowest of the high frequencies, in both directions
 
 
 class GateStage(NamedTuple):
@@ -46,7 +46,7 @@ class Gate(NamedTuple):
 
 
 def high_frequency_matrix() -> np.ndarray:
-    """Rows of kron(D, D) for the 16 highest frequencies, float32 (64, 16), to be multiplied from the right."""
+    """The rows of kron(D, D) for the 16 highest frequencies as columns, float32 (64, 16): coefficients = blocks @ matrix."""
     high = dct_matrix()[HIGH:]
     return np.ascontiguousarray(np.kron(high, high).T.astype(np.float32))
 
@@ -55,13 +55,14 @@ _HIGH = high_frequency_matrix()
 
 
 def noise_level(frame: np.ndarray) -> float:
-    """Level of fine red-green noise, in units of pixels 0..255.
+    """The noise level of a frame, in units of pixels 0..255.
 
     Args:
-        frame: uint8 (height, width, 3), RGB. Rows and columns beyond the last whole block do not count.
+        frame: uint8 (height, width, 3), RGB. Rows and columns beyond the last whole block are left out.
 
     Returns:
-        0.0 for frames without colour, or smaller than a block; about 0.4 for a clean CIFAR-10 image, 2 for an attacked one.
+        0.0 for frames without colour and for frames smaller than a block. A clean CIFAR-10 image has about 0.4, an attacked
+        one about 2.
 
     Example:
         >>> noise_level(np.full((32, 32, 3), 90, np.uint8))

@@ -1,13 +1,13 @@
-"""The attack monitor: a sequential test on the exits that frames leave at.
+"""The attack monitor: a sequential test on the exits at which frames leave.
 
-A slow-down attack shows in nothing but its purpose: frames stop leaving early. Two cumulative sums (CUSUM; Page,
+A slow-down attack always shows in what it is made for: frames stop leaving early. Two cumulative sums (CUSUM; Page,
 "Continuous inspection schemes", Biometrika 1954) of log-likelihood ratios watch for it: one raises the alarm, the other
 gives the all-clear. Shares of exits with and without an attack, with and without DefQ, come from calibration images
 (python -m export monitor). The limits follow from a mean number of frames between two false alarms, by the Markov chain
 of Brook and Evans ("An approach to the probability distribution of CUSUM run length", Biometrika 1972).
 
-Frames are taken as independent. Neighbours in a video are not: there, let the monitor see every n-th frame alone, or
-learn the usual shares of the scene.
+The test treats frames as independent, which neighbouring frames of a video are not. For a video, show the monitor only every
+n-th frame, or let it learn the usual shares of the scene.
 """
 
 import collections
@@ -17,11 +17,11 @@ from typing import Deque, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 MIXTURE = 0.3
-"""Share of attacked frames that the test is tuned for: best near it, and blind only well below half of it."""
+"""Share of attacked frames for which the test is tuned. It finds attacks on half as many frames too, but later."""
 FALSE_ALARM_FRAMES = 10000
-CELLS = 150  # of the chain; the limit changes by less than 2 % from here on
-MOST_PENDING = 100000  # frames that come while limits are computed; the oldest make room
-LEAST_SHARE = 1e-3  # an exit that calibration images never took is rare, not impossible
+CELLS = 150  # states of the chain; with more of them the limit changes by less than 2 %
+MOST_PENDING = 100000  # frames that are kept while limits are computed; then the oldest are dropped
+LEAST_SHARE = 1e-3  # of each exit: one at which no calibration image left is rare, but not impossible
 
 
 class ExitShares(NamedTuple):
@@ -34,16 +34,16 @@ class ExitShares(NamedTuple):
 
 
 class Monitor:
-    """Tells from exits whether an attack is under way.
+    """Tells from the exits of frames whether an attack is under way.
 
     Args:
         shares: of all exits of the network.
-        split: exits on the device; frames that leave behind it count as one.
+        split: number of exits on the device. All exits behind it count as one.
         false_alarm_frames: mean number of clean frames between two false alarms, and of attacked frames until a false
             all-clear.
-        learn: take the shares of clean frames from the first ``learn`` frames instead, which must be clean; no alarm
-            is raised before. What follows from them is computed in a thread, so that no frame waits for it; frames that
-            come meanwhile are judged when it is done.
+        learn: learn the shares of clean frames from the first ``learn`` frames, which must be clean. Until then no alarm is
+            raised. The limits of the test are then computed in a thread, so that no frame waits for them, and the frames
+            that come meanwhile are judged afterwards.
 
     Example:
         >>> shares = ExitShares(*(np.array(each) for each in ([.6, .4], [.05, .95], [.5, .5], [.25, .75])))
@@ -72,20 +72,20 @@ class Monitor:
 
     @property
     def learning(self) -> bool:
-        """Whether it does not judge frames yet: it gathers the shares of clean ones, or computes what follows from them."""
+        """Whether it does not judge frames yet, because it still counts clean frames or computes the limits of the test."""
         return self._learn > 0 or (self._learner is not None and self._learner.is_alive())
 
     def settle(self) -> None:
-        """Wait for what is being computed, and judge the frames that came meanwhile: for the end of a run."""
+        """Wait until the limits are computed, and judge the frames that came meanwhile. For the end of a run."""
         if self._learner is not None:
             self._learner.join()
             self._take_learned()
 
     def see(self, exit_: int, quantised: bool) -> bool:
-        """Take one frame; True where it changed ``attacked``.
+        """Take the exit of one frame. True where that changed ``attacked``.
 
         Args:
-            exit_: 1-based device exit that the frame left at; 0 = it did not leave.
+            exit_: 1-based device exit at which the frame left; 0 for a frame that stays.
             quantised: whether DefQ was applied to it.
         """
         bin_ = exit_ - 1 if exit_ else self._split
@@ -122,13 +122,14 @@ class Monitor:
 
 
 Shares = Dict[bool, Tuple[np.ndarray, np.ndarray]]
-"""By whether frames are quantised: the shares of clean and of attacked ones, each float64 (split + 1,)."""
+"""Key: whether frames are quantised. Value: the shares of clean and of attacked frames, each float64 (split + 1,)."""
 Tests = Dict[Tuple[bool, bool], Tuple[List[float], float]]
-"""By whether an attack is believed in, and whether frames are quantised: log-likelihood ratio of each exit, and the limit."""
+"""Key: whether an attack is believed in, and whether frames are quantised. Value: the log-likelihood ratio of each exit, and
+the limit."""
 
 
 class _Learner(threading.Thread):
-    """Computes ``tests``: 45 ms on a workstation, seconds on a board that is busy."""
+    """Computes ``tests``, which takes 45 ms on a workstation and seconds on a busy board."""
 
     def __init__(self, shares: Shares, frames: int) -> None:
         super().__init__(daemon=True)
@@ -140,10 +141,11 @@ class _Learner(threading.Thread):
 
 
 def learned_shares(shares: Shares, seen: Dict[bool, np.ndarray]) -> Shares:
-    """What was seen replaces the clean shares; an attack changes them as it does calibration images.
+    """The shares with those of clean frames replaced by what was seen. An attack is expected to change the shares of each exit
+    by the same factor as on calibration images.
 
     Args:
-        seen: clean frames at each exit, by whether they were quantised, float64 (split + 1,).
+        seen: key: whether frames were quantised. Value: number of clean frames at each exit, float64 (split + 1,).
     """
     learned = dict(shares)
     for quantised, counts in seen.items():
@@ -155,28 +157,31 @@ def learned_shares(shares: Shares, seen: Dict[bool, np.ndarray]) -> Shares:
 
 
 def limits_of(shares: Shares, frames: int) -> Tests:
-    """The test that raises the alarm and the one that gives the all-clear, for frames that are quantised and others.
+    """The test that raises the alarm and the test that gives the all-clear, each for quantised and for other frames.
 
     Args:
-        frames: in the mean between two false alarms.
+        frames: mean number of frames between two false alarms.
     """
     tests = {}
     for quantised, (clean, attacked) in shares.items():
         ratios = np.log1p(MIXTURE * (attacked / clean - 1))
-        mixed = (1 - MIXTURE) * clean + MIXTURE * attacked  # no all-clear while every third frame is attacked
+        mixed = (
+            1 - MIXTURE
+        ) * clean + MIXTURE * attacked  # so that there is no all-clear while every third frame is attacked
         tests[False, quantised] = (ratios.tolist(), cusum_limit(ratios, clean, frames))
         tests[True, quantised] = ((-ratios).tolist(), cusum_limit(-ratios, mixed, frames))
     return tests
 
 
 def cusum_limit(ratios: np.ndarray, shares: np.ndarray, frames: int) -> float:
-    """The limit that the sum passes after ``frames`` frames in the mean, where these exits are nothing unusual.
+    """The limit that the sum reaches after ``frames`` frames on average while frames leave with the given shares.
 
     Args:
         ratios: log-likelihood ratio of each exit, float64 (bins,).
         shares: probability of each exit, float64 (bins,).
 
-    Raises nothing: where no exit speaks for what is looked for, the limit is infinite and the test stays silent.
+    Returns:
+        Infinity where no exit supports the hypothesis: the test then stays silent.
     """
     if ratios.max() <= 1e-9:
         return float("inf")
@@ -195,14 +200,16 @@ def cusum_limit(ratios: np.ndarray, shares: np.ndarray, frames: int) -> float:
 
 
 def mean_run_length(ratios: np.ndarray, shares: np.ndarray, limit: float) -> float:
-    """Frames in the mean until the sum, from 0 on, reaches ``limit``."""
+    """Mean number of frames until the sum, which starts at 0, reaches ``limit``."""
     width = limit / CELLS
     states = np.arange(CELLS) * width
     chain = np.eye(CELLS)
     for ratio, share in zip(ratios, shares):
         landed = np.maximum(states + ratio, 0.0) / width
         below = np.floor(landed).astype(np.int64)
-        above_share = landed - below  # between two cells: rounding to one of them would change the drift of the sum
+        above_share = (
+            landed - below
+        )  # it is shared between two cells, as rounding to one of them would change the drift of the sum
         for cells, part in ((below, 1 - above_share), (below + 1, above_share)):
             stays = cells < CELLS
             np.subtract.at(chain, (np.flatnonzero(stays), cells[stays]), share * part[stays])
@@ -211,10 +218,10 @@ def mean_run_length(ratios: np.ndarray, shares: np.ndarray, limit: float) -> flo
 
 
 def check_shares(content: Dict[str, List[float]], exits: int) -> ExitShares:
-    """The shares of one RAD in a table.json: four lists of one number an exit.
+    """The shares of one RAD in a table.json: four lists, each with one number for every exit.
 
     Raises:
-        ValueError, KeyError, TypeError: something else.
+        ValueError, KeyError, TypeError: a list is absent or is no list of shares.
     """
     arrays = [np.array(content[name], np.float64) for name in ExitShares._fields]
     for name, array in zip(ExitShares._fields, arrays):
