@@ -39,7 +39,7 @@ def treatment(table=None):
 
 
 def test_a_mode_for_every_defence_and_auto():
-    assert MODES == (*DEFENCES, "auto")
+    assert list(MODES) == [*DEFENCES, "auto"]
     assert {"off", "on", "gated"} <= set(DEFENCES)
 
 
