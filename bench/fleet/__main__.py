@@ -127,7 +127,7 @@ def _settings(bundle: Bundle, case: str, payload: str, arguments: argparse.Names
     """What a cell's figures follow from."""
     facts = bundle.manifest.get("frames")
     if not isinstance(facts, dict):
-        raise DataError(f"found no frame set in bundle {bundle.path}; expected one; export it again with: python -m export bundle --model {bundle.model} --frames 200 --out build/{bundle.model}")  # fmt: skip
+        raise DataError(f"found no frame set in bundle {bundle.path}; expected one; export it again with: defq bundle --model {bundle.model} --frames 200 --out build/{bundle.model}")  # fmt: skip
     kept = ("rate", "seconds", "warm_up", "limit_ms", "max_lag_ms", "threads")
     frames = bundle.manifest["files"][facts["file"]]["sha256"]
     return {"bundle": bundle.id, "model": bundle.model, "frames_sha256": frames, "case": case, "payload": payload, **{name: getattr(arguments, name) for name in kept}}  # fmt: skip

@@ -29,7 +29,7 @@ from device.link.deadline import Deadline
 from device.link.endpoint import Endpoint, endpoint_of
 
 CONNECTIONS = 4  # of a device, and
-PATIENCE_S = 2.0  # its patience with an answer: the defaults of python -m device run
+PATIENCE_S = 2.0  # its patience with an answer: the defaults of defq run
 
 
 class Window:

@@ -95,7 +95,7 @@ def write(cells: list[dict[str, Any]], folder: Path) -> None:
 Cameras of {settings["rate"]:g} frames/s; a host on {settings["threads"]} core(s) of {facts["cpu"]}; a fleet counts as served when the 99th
 percentile of the latency of the frames that devices send is at most {settings["limit_ms"]:g} ms and every one is answered. The latency
 counts from when the camera took the frame to the whole answer, over loopback; the device's own part (DefQ and the head) is not in it.
-Each device plays the frames of the bundle's frame set as `python -m device run` sent them, from a place and phase of its own, open loop.
+Each device plays the frames of the bundle's frame set as `defq run` sent them, from a place and phase of its own, open loop.
 "Late from" is the smallest fleet that was late. The columns of links are arithmetic: what fits by mean traffic, without TCP's headers.
 
 {table_of(cells)}

@@ -1,4 +1,4 @@
-"""What a device sends, frame by frame: recorded on the wire between ``python -m device run`` and a real host.
+"""What a device sends, frame by frame: recorded on the wire between ``defq run`` and a real host.
 
 The device itself decides which frames leave and how the others are encoded, so a trace holds its very bytes in any
 payload form, and nothing here has to know how they are made.

@@ -12,7 +12,7 @@ from device.defence.gate import Gate, GateStage
 from device.defence.monitor import ExitShares, check_shares
 from device.errors import DataError
 
-EXPORT_AGAIN = "export it again, as in: python -m export bundle --model mobilenet --out build/mobilenet"
+EXPORT_AGAIN = "export it again, as in: defq bundle --model mobilenet --out build/mobilenet"
 
 
 class Calibration(NamedTuple):
@@ -54,7 +54,7 @@ def check_table_file(content: Dict[str, Any], name: str) -> np.ndarray:
         return check_table(np.array(content["table"]))
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise DataError("found no usable table in {} ({}); expected \"table\": 8 rows of 8 steps; bake one, as in: "
-                        "python -m export table --model mobilenet --out table.json".format(name, str(error)[:200])) from error  # fmt: skip
+                        "defq table --model mobilenet --out table.json".format(name, str(error)[:200])) from error  # fmt: skip
 
 
 def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optional[Gate]:
@@ -73,7 +73,7 @@ def check_gate(content: Dict[str, Any], rads: Iterable[int], name: str) -> Optio
                 raise ValueError("found a weak level of {}".format(stages[1].level))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, DataError) as error:
         raise DataError("found no usable gate in {} ({}: {}); expected a level from 0 on, a threshold from 0 to 1 for each "
-                        "RAD and a table; calibrate it, as in: python -m export gate --model mobilenet; and {}".format(
+                        "RAD and a table; calibrate it, as in: defq gate --model mobilenet; and {}".format(
                             name, type(error).__name__, str(error)[:200], EXPORT_AGAIN)) from error  # fmt: skip
     return Gate(stages)
 
@@ -106,5 +106,5 @@ def check_monitor(content: Dict[str, Any], exits: int, rads: Iterable[int], name
         return {rad: check_shares(content["monitor"]["shares"][str(rad)], exits) for rad in rads}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError("found no usable monitor in {} ({}: {}); expected the shares of {} exits for each RAD; calibrate it, "
-                        "as in: python -m export monitor --model mobilenet; and {}".format(
+                        "as in: defq monitor --model mobilenet; and {}".format(
                             name, type(error).__name__, str(error)[:200], exits, EXPORT_AGAIN)) from error  # fmt: skip

@@ -1,6 +1,6 @@
 """The frame set of a bundle: clean images, the same ones under attack, and their labels, for bench and preview.
 
-``python -m export bundle --frames N`` puts it there, from the user's own CIFAR-10.
+``defq bundle --frames N`` puts it there, from the user's own CIFAR-10.
 """
 
 import io
@@ -73,4 +73,4 @@ def load_frame_set(bundle: Bundle) -> FrameSet:
 
 def export_with_frames(model: str) -> str:
     """The command that exports a bundle of ``model`` with a frame set."""
-    return "python -m export bundle --model {0} --frames 300 --out build/{0}".format(shlex.quote(model))
+    return "defq bundle --model {0} --frames 300 --out build/{0}".format(shlex.quote(model))

@@ -1,4 +1,4 @@
-"""python -m device bench: latency, exits, traffic and energy of clean, attacked and defended frames on this machine.
+"""defq bench: latency, exits, traffic and energy of clean, attacked and defended frames on this machine.
 
 Every condition runs the same pipeline as ``run`` over the bundle's frame set, after a warm-up, for a window of at least
 ten seconds: sensors give 10 to 100 readings a second, a frame takes milliseconds, so that only a window can be measured.

@@ -1,4 +1,4 @@
-"""python -m device bench --compare A.json B.json: two reports side by side."""
+"""defq bench --compare A.json B.json: two reports side by side."""
 
 from typing import Any, Dict, List, Optional
 
@@ -28,7 +28,7 @@ def read_report(name: str) -> Dict[str, Any]:
         if not isinstance(report["machine"], dict):
             raise ValueError("found machine {}".format(shown(report["machine"])))
     except OSError as error:
-        raise DataError("could not read {} ({}); expected a report; make one with: python -m device bench --bundle DIR --json FILE".format(
+        raise DataError("could not read {} ({}); expected a report; make one with: defq bench --bundle DIR --json FILE".format(
             name, error.strerror)) from error  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError("found no bench report in {} ({}: {}); expected what this release writes; make one with: python -m "
@@ -60,7 +60,7 @@ def compare(first: str, second: str) -> str:
     reports = [read_report(name) for name in (first, second)]
     both = [name for name in reports[0]["conditions"] if name in reports[1]["conditions"]]
     if not both:
-        raise DataError("found no condition in both {} and {}; expected two reports; make them with: python -m device bench --bundle DIR --json FILE".format(
+        raise DataError("found no condition in both {} and {}; expected two reports; make them with: defq bench --bundle DIR --json FILE".format(
             first, second))  # fmt: skip
     lines: List[str] = []
     for name in ("bundle", "engine", "rad", "host", "rate"):

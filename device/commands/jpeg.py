@@ -1,4 +1,4 @@
-"""python -m device jpeg: a source's frames as JPEG files that carry Q_def, and how far their pixels are from DefQ's."""
+"""defq jpeg: a source's frames as JPEG files that carry Q_def, and how far their pixels are from DefQ's."""
 
 import argparse
 import os
@@ -200,7 +200,7 @@ def _open(uri: Optional[str], bundle: Optional[Bundle]) -> Camera:
 
 
 def _read_table(name: str) -> np.ndarray:
-    advice = "expected a table.json; bake one, as in: python -m export table --model mobilenet --out table.json"
+    advice = "expected a table.json; bake one, as in: defq table --model mobilenet --out table.json"
     try:
         content: Any = read_json(read_bounded(name, MAX_TABLE_BYTES))
     except OSError as error:

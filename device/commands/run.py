@@ -1,4 +1,4 @@
-"""python -m device run: decide on the frames of a source, one decision a frame."""
+"""defq run: decide on the frames of a source, one decision a frame."""
 
 import argparse
 import json

@@ -142,6 +142,6 @@ def _monitor_of(bundle: Bundle, rad: int, learn: int) -> Monitor:
     """
     if rad not in bundle.monitor:
         raise UsageError("found no monitor in bundle {}; expected the usual shares of exits in it; calibrate them with: "
-                         "python -m export monitor --model {}, and export the bundle again".format(
+                         "defq monitor --model {}, and export the bundle again".format(
                              bundle.path, bundle.model))  # fmt: skip
     return Monitor(bundle.monitor[rad], bundle.split, learn=learn)

@@ -48,10 +48,10 @@ def check_table(table: np.ndarray) -> np.ndarray:
     values = np.asarray(table)
     if values.shape != (BLOCK, BLOCK) or values.dtype.kind not in "iuf":
         raise DataError("found a quantisation table of shape {} and type {}; expected 8 x 8 numbers; "
-                        "bake a table, as in: python -m export table --model mobilenet --out table.json".format(values.shape, values.dtype))  # fmt: skip
+                        "bake a table, as in: defq table --model mobilenet --out table.json".format(values.shape, values.dtype))  # fmt: skip
     if not (np.isfinite(values).all() and values.min() >= 1 and values.max() <= 65535):
         raise DataError("found quantisation steps from {} to {}; expected 1 to 65535; "
-                        "bake a table, as in: python -m export table --model mobilenet --out table.json".format(values.min(), values.max()))  # fmt: skip
+                        "bake a table, as in: defq table --model mobilenet --out table.json".format(values.min(), values.max()))  # fmt: skip
     return values.astype(np.float32)
 
 

@@ -31,7 +31,7 @@ class Gated(Defence):
         if bundle.gate is not None:
             return ""
         return ("found --defq gated, but no gate in bundle {}; expected a bundle with a calibrated gate; calibrate it with: "
-                "python -m export gate --model {}, and export the bundle again".format(bundle.path, bundle.model))  # fmt: skip
+                "defq gate --model {}, and export the bundle again".format(bundle.path, bundle.model))  # fmt: skip
 
     def treat(self, pixels: np.ndarray) -> Treatment:
         stage = self.gate.stage_for(pixels)

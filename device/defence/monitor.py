@@ -3,7 +3,7 @@
 A slow-down attack always shows in what it is made for: frames stop leaving early. Two cumulative sums (CUSUM; Page,
 "Continuous inspection schemes", Biometrika 1954) of log-likelihood ratios watch for it: one raises the alarm, the other
 gives the all-clear. Shares of exits with and without an attack, with and without DefQ, come from calibration images
-(python -m export monitor). The limits follow from a mean number of frames between two false alarms, by the Markov chain
+(defq monitor). The limits follow from a mean number of frames between two false alarms, by the Markov chain
 of Brook and Evans ("An approach to the probability distribution of CUSUM run length", Biometrika 1972).
 
 The test treats frames as independent, which neighbouring frames of a video are not. For a video, show the monitor only every

@@ -1,4 +1,4 @@
-"""python -m device doctor: one line for each thing that a run needs, and what to do about those that are not right.
+"""defq doctor: one line for each thing that a run needs, and what to do about those that are not right.
 
 Leaves with 0 when nothing failed (warnings count as that), else with the exit code of the first failed line: 3 bundle or
 data, 4 Python, a library, the engine or a camera, 5 host (device/errors.py).

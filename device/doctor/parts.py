@@ -50,7 +50,7 @@ def check_bundle(path: str) -> Check:
     if not missing:
         return Check("bundle", OK, found)
     found += "".join(", no {} (for --defq {})".format(name, option) for name, option in missing)
-    commands = ["python -m export {} --model {}".format(name, bundle.model) for name, _ in missing]
+    commands = ["defq {} --model {}".format(name, bundle.model) for name, _ in missing]
     return Check("bundle", WARNING, found, "{}; then export the bundle again with: {}".format(
         ", ".join(commands), export_with_frames(bundle.model)))  # fmt: skip
 
@@ -72,7 +72,7 @@ def check_engine(bundle_path: Optional[str]) -> Check:
         return Check("engine", FAILED, *sentence_and_fix(others["onnxruntime"]), HardwareError.exit_code)
     best = max(usable, key=PREFERENCE.index)
     if best in BUILDERS and not usable[best].endswith(BUILT):
-        return Check("engine", WARNING, "{}: {}".format(best, usable[best]), "let it be built now: python -m device run --bundle {} "
+        return Check("engine", WARNING, "{}: {}".format(best, usable[best]), "let it be built now: defq run --bundle {} "
                      "--engine {} --source {} --frames 1".format(shlex.quote(bundle_path), best, _own_source(bundle)))  # fmt: skip
     with contextlib.redirect_stderr(io.StringIO()) as said:  # told there when it gives way to the CPU
         engine = open_engine(bundle, best)
@@ -187,7 +187,7 @@ def check_host(url: str, bundle_path: str, credentials: Credentials = NO_CREDENT
         return Check("host", OK, "{} serves this bundle: {}".format(url, _round_trips(url, bundle_path, credentials)))
     except HostError as error:
         found = str(error).partition("; ")[0]
-        return Check("host", FAILED, found, "start it where this board can reach it: python -m host serve --bundle {} --address "
+        return Check("host", FAILED, found, "start it where this board can reach it: defq serve --bundle {} --address "
                      "0.0.0.0 --port 8000; see what it printed; check address, cable and firewall".format(
                          shlex.quote(bundle_path)), error.exit_code)  # fmt: skip
 

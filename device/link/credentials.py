@@ -1,6 +1,6 @@
 """What a device shows a host, and what the host must prove to the device: certificates and a token.
 
-Keys, certificates and tokens come from: python -m host keys.
+Keys, certificates and tokens come from: defq keys.
 """
 
 import argparse
@@ -117,9 +117,9 @@ def read_token(name: str) -> str:
         with open(name, encoding="ascii") as file:
             token = file.read(1024).strip()
     except (OSError, ValueError) as error:
-        raise UsageError("could not read the token in {} ({}); expected a file with one line, as python -m host keys makes it".format(
+        raise UsageError("could not read the token in {} ({}); expected a file with one line, as defq keys makes it".format(
             name, getattr(error, "strerror", None) or "it is not ASCII text")) from error  # fmt: skip
     if not TOKEN.fullmatch(token):
         raise UsageError("found no token in {}; expected one line of 16 to 512 letters, digits and . _ ~ + / = -, "
-                         "as python -m host keys makes it".format(name))  # fmt: skip
+                         "as defq keys makes it".format(name))  # fmt: skip
     return token

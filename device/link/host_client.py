@@ -93,7 +93,7 @@ class HostClient:
         try:
             self._ask_forms(Deadline.after(self.timeout_s))
         except (OSError, http.client.HTTPException) as error:
-            raise HostError("found no host at {} ({}); expected one; start it there, as in: python -m host serve --bundle build/mobilenet".format(
+            raise HostError("found no host at {} ({}); expected one; start it there, as in: defq serve --bundle build/mobilenet".format(
                 self.url, reason_of(error))) from error  # fmt: skip
 
     def submit(self, frame: Sendable, wait: bool, threshold: Optional[float] = None) -> HostRequest:

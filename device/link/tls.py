@@ -44,7 +44,7 @@ class Tls:
                 # without this an encrypted key would ask for its password on the terminal
                 self._context.load_cert_chain(cert_file, key_file, password=lambda: "")
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise UsageError("could not use {} {} ({}); expected a PEM file as python -m host keys makes it, a key without a "
+            raise UsageError("could not use {} {} ({}); expected a PEM file as defq keys makes it, a key without a "
                              "password and one that fits its certificate".format(
                                  what, name, getattr(error, "reason", None) or getattr(error, "strerror", None) or error)) from error  # fmt: skip
 
@@ -103,6 +103,6 @@ def _wanted(cert_file: Optional[str]) -> str:
     if cert_file:
         return (
             "expected one that its --client-ca signed and that is valid today; make it, as in: "
-            "python -m host keys --out keys --name edge.example --device cam-1"
+            "defq keys --out keys --name edge.example --device cam-1"
         )
     return "use --cert-file and --key-file"

@@ -2,7 +2,7 @@
 
 A camera's frames cannot be attacked on a board in real time: DeepSloth needs tens of gradients a frame. So the attack
 comes, in this order, from the attacked twins of a bundle's frame set, from a live attacker on a workstation
-(python -m export attack --serve), or from one universal perturbation, which is weak.
+(defq attack --serve), or from one universal perturbation, which is weak.
 """
 
 import http.client
@@ -116,7 +116,7 @@ class RemoteAttack(Attacker):
     not wait for ``timeout_s`` again and again. It asks about one frame at a time, from the loop's thread alone.
 
     Args:
-        url: http://HOST:PORT, with /?token=... as python -m export attack --serve printed it.
+        url: http://HOST:PORT, with /?token=... as defq attack --serve printed it.
         timeout_s: for one frame, connecting included.
         now_s: a clock, for tests.
 
@@ -148,7 +148,7 @@ class RemoteAttack(Attacker):
         weights = str(bundle.manifest.get("provenance", {}).get("weights_sha256"))
         if (facts["model"], facts["split"], facts["weights"]) != (bundle.model, bundle.split, weights):
             print("warning: the attacker at {} attacks {} ({} weights), the bundle is {} with {} exits on the device; expected "
-                  "the same network, or the attack is weak; start it with: python -m export attack --serve --model {} "
+                  "the same network, or the attack is weak; start it with: defq attack --serve --model {} "
                   "--split {}".format(
                       self._shown, self._settings, "the bundle's" if facts["weights"] == weights else "other", bundle.model,
                       bundle.split, bundle.model, bundle.split),
@@ -204,7 +204,7 @@ class RemoteAttack(Attacker):
         self._http_client.close()
         self._problem = " ".join(reason_of(error).split())[:160]
         if self._breaker.failed(self._now_s(), tried):
-            print("warning: found no answer from the attacker at {} ({}); expected python -m export attack --serve there; clean "
+            print("warning: found no answer from the attacker at {} ({}); expected defq attack --serve there; clean "
                   "frames go on until it answers".format(self._shown, self._problem), file=sys.stderr, flush=True)  # fmt: skip
 
 
@@ -248,6 +248,6 @@ def _endpoint_of(url: str) -> Endpoint:
     address = address_of(url, {"http": 80})
     token = "" if address is None else parse_qs(address.query).get("token", [""])[0]
     if address is None or re.search(r"[^!-~]", token):
-        raise UsageError("found --attacker {}; expected http://HOST:PORT, with /?token=... where python -m export attack --serve "
+        raise UsageError("found --attacker {}; expected http://HOST:PORT, with /?token=... where defq attack --serve "
                          "printed one".format(without_secrets(url)))  # fmt: skip
     return Endpoint(address.host, address.port, UrlToken(token))

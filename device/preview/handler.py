@@ -136,9 +136,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(400, "found a malformed address")
             return None, {}
         if self.server.token and not any(map(self._is_token, [*query.get("token", []), self._cookie()])):
-            self.send_error(
-                401, "found no valid token; open the address that python -m device preview printed, with ?token=..."
-            )
+            self.send_error(401, "found no valid token; open the address that defq preview printed, with ?token=...")
             return None, {}
         return parts.path, query
 

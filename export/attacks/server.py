@@ -1,4 +1,4 @@
-"""The live attacker: python -m export attack --serve attacks frames as a device's preview sends them.
+"""The live attacker: defq attack --serve attacks frames as a device's preview sends them.
 
 It runs DeepSloth L-inf on each frame, against the exits on the device alone: they decide whether a frame crosses the network,
 and the attack costs a fraction of one on all exits. It answers requests of the Open Inference Protocol
@@ -164,9 +164,7 @@ class _Routes:
     def _check_token(self, request: Request) -> None:
         found = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._token and not hmac.compare_digest(found.encode("utf-8", "replace"), self._token.encode()):
-            raise HTTPException(
-                401, "found no valid token; expected the address that python -m export attack --serve printed"
-            )
+            raise HTTPException(401, "found no valid token; expected the address that defq attack --serve printed")
 
     async def _frame(self, request: Request) -> np.ndarray:
         """The frame of a request.

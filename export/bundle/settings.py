@@ -43,7 +43,7 @@ def check_settings(model: str, card: ModelCard, table: TableFile, out: Path, set
     if table.weights_sha256 not in (None, card.weights_sha256):
         raise DataError(
             f"found a table learned on weights {str(table.weights_sha256)[:12]}; the weights are {str(card.weights_sha256)[:12]}; "
-            f"bake it again with: python -m export table --model {model}"
+            f"bake it again with: defq table --model {model}"
         )
     if out.exists() and not out.is_dir():
         raise UsageError(f"found a file at {out}; expected a folder to write the bundle to; choose another --out")

@@ -172,7 +172,7 @@ def read_card(files: ModelFiles) -> ModelCard:
     Raises:
         DataError: it is absent or damaged, or was made for other weights.
     """
-    again = f"make it with: python -m export calibrate {files.option}"
+    again = f"make it with: defq calibrate {files.option}"
     try:
         card = card_from_json(read_json(read_bounded(str(files.card), MAX_FILE_BYTES)))
     except (OSError, ValueError) as error:

@@ -63,7 +63,7 @@ def card_page(card: ModelCard, files: ModelFiles) -> str:
             "|---|---|---|---|",
             *_exits(card),
             "",
-            f"Made with `python -m export calibrate {files.option}`.",
+            f"Made with `defq calibrate {files.option}`.",
             "",
         ]
     )

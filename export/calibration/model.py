@@ -54,7 +54,7 @@ class CalibratedModel:
         if self.table is None:
             raise DataError(
                 f"found no table of these weights of {self.name}; expected the one that was learned on them; learn it with: "
-                f"python -m export table --model {self.name}"
+                f"defq table --model {self.name}"
             )
         return self.table
 
@@ -67,7 +67,7 @@ class CalibratedModel:
         if rad not in self.card.last_exits:
             raise UsageError(
                 f"found a calibration of {self.name} without a last exit for RAD {rad}; expected one; make it again with: "
-                f"python -m export calibrate --model {self.name}"
+                f"defq calibrate --model {self.name}"
             )
         return self.card.last_exits[rad].exit
 

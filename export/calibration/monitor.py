@@ -88,5 +88,5 @@ def monitor_of(model: CalibratedModel) -> tuple[np.ndarray, dict[int, ExitShares
     except ValueError as error:
         raise DataError(
             f"found no usable monitor in {table.file} ({error}); expected the shares of {len(model.costs)} exits for each RAD; "
-            f"make it again with: python -m export monitor {table.option}"
+            f"make it again with: defq monitor {table.option}"
         ) from error

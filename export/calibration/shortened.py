@@ -22,7 +22,7 @@ def shortened(network: SDN, card: ModelCard, table: TableFile, rad: int) -> tupl
     if rad not in card.last_exits:
         raise DataError(
             f"found a calibration without a last exit for RAD {rad}; expected one; make it again with: "
-            f"python -m export calibrate --model {card.model or 'mobilenet'}"
+            f"defq calibrate --model {card.model or 'mobilenet'}"
         )
     found = card.last_exits[rad]
     last = found.exit

@@ -79,7 +79,7 @@ class TableFile:
         if self.mean_ratios is None:
             raise DataError(
                 f"found no mean ratios in {self.file}; expected 8 rows of 8, to bake a table of range {low} to {high} from; "
-                f"learn it again with: python -m export table {self.option}"
+                f"learn it again with: defq table {self.option}"
             )
         return table_from_ratios(self.mean_ratios, low, high)
 
@@ -98,8 +98,7 @@ class TableFile:
     def _there(self, part: Part | None, name: str) -> Part:
         if part is None:
             raise UsageError(
-                f"found no {name} in {self.file}; expected one; "
-                f"make it with: python -m export {PARTS[name]} {self.option}"
+                f"found no {name} in {self.file}; expected one; make it with: defq {PARTS[name]} {self.option}"
             )
         return part
 

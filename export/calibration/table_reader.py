@@ -38,7 +38,7 @@ def read_table(file: Path, option: str = "--model NAME", without: str = "") -> T
         content = read_json(read_bounded(str(file), MAX_FILE_BYTES))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"could not read the table {file} ({error}); bake one, as in: python -m export table --model mobilenet --out table.json"
+            f"could not read the table {file} ({error}); bake one, as in: defq table --model mobilenet --out table.json"
         ) from error
     alone = TableFile(check_table_file(content, str(file)), file=file, option=option)
     fields = Fields.of(content)
@@ -46,7 +46,7 @@ def read_table(file: Path, option: str = "--model NAME", without: str = "") -> T
         table = _learned(fields, alone)
     except ValueError as error:
         raise DataError(
-            f"found no usable table in {file} ({error}); learn it again with: python -m export table {alone.option}"
+            f"found no usable table in {file} ({error}); learn it again with: defq table {alone.option}"
         ) from error
     return _with_parts(table, fields, without)
 
@@ -97,9 +97,7 @@ def _with_parts(table: TableFile, fields: Fields, without: str) -> TableFile:
             rad: gate_from_json(gates.section(key)) for key, rad in gates.rads().items() if f"{name}.{key}" != without
         }
     except ValueError as error:
-        asked = f"python -m export {PARTS[name]} {table.option}" + (
-            " --last-exit 5" if name == "last_exit_gates" else ""
-        )
+        asked = f"defq {PARTS[name]} {table.option}" + (" --last-exit 5" if name == "last_exit_gates" else "")
         raise DataError(
             f"found no usable {name} in {table.file} ({error}); expected what the exporter writes; make it again with: {asked}"
         ) from error
@@ -110,7 +108,7 @@ def _of_these_weights(part: Any, name: str, table: TableFile) -> Any:
     if part.weights_sha256 not in (None, table.weights_sha256):
         raise DataError(
             f"found a {name.replace('_', ' ').removesuffix('s')} of weights {part.weights_sha256[:12]} in {table.file}; the table's are "
-            f"{str(table.weights_sha256)[:12]}; make it again with: python -m export {PARTS[name]} {table.option}"
+            f"{str(table.weights_sha256)[:12]}; make it again with: defq {PARTS[name]} {table.option}"
         )
     return part
 
@@ -121,7 +119,7 @@ def own_table(files: ModelFiles, without: str = "") -> TableFile:
     Raises:
         DataError: it is absent or damaged, or was learned on other weights.
     """
-    again = f"learn it with: python -m export table {files.option}"
+    again = f"learn it with: defq table {files.option}"
     if not files.table.is_file():
         raise DataError(f"found no table of the weights {files.weights}; expected {files.table}; {again}")
     table = read_table(files.table, files.option, without)

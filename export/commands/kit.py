@@ -19,9 +19,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--bundle", required=True, metavar="DIR", help="folder or .tar.gz made by python -m export bundle"
-    )
+    parser.add_argument("--bundle", required=True, metavar="DIR", help="folder or .tar.gz made by defq bundle")
     parser.add_argument("--board", required=True, metavar="NAME", help="one of " + ", ".join(BOARDS))
     parser.add_argument(
         "--out",

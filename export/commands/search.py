@@ -19,6 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     model, data, out = calibrated(arguments, "searched")
     write_table(replace(model.own_table(), searched=search_table(model, data)), out)
-    print(f"wrote {out}; try it with: python -m export evaluate "
+    print(f"wrote {out}; try it with: defq evaluate "
           f"{find(arguments.model, arguments.weights).option} --defenses defq,searched")  # fmt: skip
     return 0

@@ -49,5 +49,5 @@ def run(arguments: argparse.Namespace) -> int:
     steps = learned.steps
     print(f"wrote {out}: steps {steps.min()} to {steps.max()}, mean {steps.mean():.1f}")
     print(f"it has no noise gates, no attack monitor and no searched table yet; the commands gate, gate --last-exit 5, "
-          f"monitor and search make them, as in: python -m export gate {files.option}")  # fmt: skip
+          f"monitor and search make them, as in: defq gate {files.option}")  # fmt: skip
     return 0

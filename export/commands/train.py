@@ -76,5 +76,5 @@ def run(arguments: argparse.Namespace) -> int:
     card = calibrate(files, load_network(model, out), data)
     write_card(card, files.card)
     write_card_page(card, files.card.with_suffix(".md"), files)
-    print(f"wrote {out} and {files.card}; learn its table with: python -m export table {files.option}")
+    print(f"wrote {out} and {files.card}; learn its table with: defq table {files.option}")
     return 0

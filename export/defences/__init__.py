@@ -109,7 +109,7 @@ def _learned(build: Callable[..., Defence]) -> Callable[..., Defence]:
         if table is None:
             raise UsageError(
                 f"found defence {name} for weights without a table of their own; expected one that was learned on them; "
-                "run python -m export table with the --model and --weights of this command"
+                "run defq table with the --model and --weights of this command"
             )
         return build(name, table, *settings)
 

@@ -110,7 +110,7 @@ def _plan(asked: str | Defence, model: CalibratedModel, rads: tuple[int, ...], t
             if not set(variant.rads) <= set(stage.thresholds):
                 raise UsageError(
                     f"found {name} for RAD {', '.join(map(str, variant.rads))} with a gate that knows {sorted(stage.thresholds)}; "
-                    f"expected a gate for these; calibrate it with: python -m export gate --model {model.name}"
+                    f"expected a gate for these; calibrate it with: defq gate --model {model.name}"
                 )
     return _Plan(name, defence, plain.endswith(LOOP), variants)
 

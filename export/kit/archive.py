@@ -31,7 +31,7 @@ def kit_files(bundle_path: str | Path, board: Board, wheels: Sequence[Path]) -> 
     """The content of every file of a kit, by its path in the kit.
 
     Args:
-        bundle_path: a folder or a .tar.gz made by: python -m export bundle.
+        bundle_path: a folder or a .tar.gz made by: defq bundle.
         wheels: of the board, pip's among them.
 
     Raises:

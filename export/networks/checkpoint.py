@@ -77,7 +77,7 @@ def read_checkpoint(file: Path, run: TrainingRun) -> dict[str, Any]:
         AttributeError,
     ) as error:
         raise DataError(
-            f"could not read the checkpoint {file} ({type(error).__name__}); expected a file that python -m export train wrote; {elsewhere}"
+            f"could not read the checkpoint {file} ({type(error).__name__}); expected a file that defq train wrote; {elsewhere}"
         ) from error
     if not of:
         raise DataError(

@@ -95,7 +95,7 @@ def read_description(folder: Path) -> ModelDescription:
         description = _from_json(Fields.of(read_json(read_bounded(str(file), MAX_FILE_BYTES))))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"could not read {file} ({error}); expected a model folder, as python -m export train writes it, or the name of a "
+            f"could not read {file} ({error}); expected a model folder, as defq train writes it, or the name of a "
             f"network: {', '.join(network_names())}"
         ) from error
     if description.family not in network_names():

@@ -49,7 +49,7 @@ def load_network(model: str, file: Path | None = None) -> SDN:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise DataError(
-            f"could not load {path} into {model} ({error}); expected float16 safetensors of this network; train them with: python -m export train --model {model}"
+            f"could not load {path} into {model} ({error}); expected float16 safetensors of this network; train them with: defq train --model {model}"
         ) from error
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:

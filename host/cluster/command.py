@@ -1,4 +1,4 @@
-"""python -m host cluster: the same application in as many replicas as the traffic needs, by Ray Serve.
+"""defq cluster: the same application in as many replicas as the traffic needs, by Ray Serve.
 
 Each replica (host/cluster/replica.py) is a process that reads the bundle, builds the application of host/app/routes.py and
 batches what it is sent. The proxy of each node (host/cluster/replica_proxy.py) forwards the requests to the replicas. Ray is

@@ -67,9 +67,9 @@ def load_authority(certificate: bytes, key: bytes, source: str) -> Authority:
     try:
         private = serialization.load_pem_private_key(key, password=None)
     except TypeError as error:  # cryptography raises it if a password is needed
-        raise InputError(f"found a password on {source}; expected the key as python -m host keys made it; remove the password or put that key back") from error  # fmt: skip
+        raise InputError(f"found a password on {source}; expected the key as defq keys made it; remove the password or put that key back") from error  # fmt: skip
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError(f"found no private key in {source}; expected the authority's key as python -m host keys made it; put it back from a copy, or make a new authority in another folder") from error  # fmt: skip
+        raise InputError(f"found no private key in {source}; expected the authority's key as defq keys made it; put it back from a copy, or make a new authority in another folder") from error  # fmt: skip
     if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != loaded.public_key():
         raise InputError(f"found a key in {source} that does not belong to ca.pem beside it; expected the key of that certificate; put it back from a copy, or make a new authority in another folder")  # fmt: skip
     try:
@@ -77,7 +77,7 @@ def load_authority(certificate: bytes, key: bytes, source: str) -> Authority:
     except (x509.ExtensionNotFound, ValueError):
         is_authority = False
     if not is_authority:
-        raise InputError(f"found the certificate of no authority in ca.pem beside {source}; expected the one that python -m host keys made; put it back from a copy, or make a new authority in another folder")  # fmt: skip
+        raise InputError(f"found the certificate of no authority in ca.pem beside {source}; expected the one that defq keys made; put it back from a copy, or make a new authority in another folder")  # fmt: skip
     if loaded.not_valid_after_utc <= now():
         raise InputError(f"found that the authority in ca.pem ended on {loaded.not_valid_after_utc:%Y-%m-%d}; expected one that is valid; make a new one in another folder and give its files to the host and all devices")  # fmt: skip
     return Authority(loaded, private)
@@ -103,7 +103,7 @@ def load_certificate(content: bytes, source: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(content)
     except ValueError as error:
-        raise InputError(f"found no certificate in {source}; expected PEM as python -m host keys made it; put it back from a copy") from error  # fmt: skip
+        raise InputError(f"found no certificate in {source}; expected PEM as defq keys made it; put it back from a copy") from error  # fmt: skip
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:

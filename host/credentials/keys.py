@@ -1,4 +1,4 @@
-"""python -m host keys: makes a private authority, the host's certificate, and a certificate and a token for each device.
+"""defq keys: makes a private authority, the host's certificate, and a certificate and a token for each device.
 
     DIR/ca.pem, ca-key.pem        the authority; its key signs all other certificates and is needed on no other machine
     DIR/host.pem, host-key.pem    certificate and key of the host
@@ -222,11 +222,11 @@ def _tell(folder: Path, names: list[str], devices: list[str]) -> None:
         host += ["ca.pem", "tokens.txt"]
         options += " --client-ca ca.pem --token-file tokens.txt"
     print(f"\nOn the host, from {folder}: {', '.join(host)}\n"
-          f"    python -m host serve --bundle BUNDLE --address {'::' if is_ipv6 else '0.0.0.0'} --port {PORT} {options}")  # fmt: skip
+          f"    defq serve --bundle BUNDLE --address {'::' if is_ipv6 else '0.0.0.0'} --port {PORT} {options}")  # fmt: skip
     url = f"https://{'[' + names[0] + ']' if is_ipv6 else names[0]}:{PORT}"
     for name in devices:
         print(f"On {name}, from {folder}: ca.pem, and from {folder / 'devices'}: {name}.pem, {name}-key.pem, {name}-token.txt\n"
-              f"    python -m device run --bundle BUNDLE --source URI --host {q(url)} --ca-file ca.pem --cert-file {name}.pem "
+              f"    defq run --bundle BUNDLE --source URI --host {q(url)} --ca-file ca.pem --cert-file {name}.pem "
               f"--key-file {name}-key.pem --token-file {name}-token.txt")  # fmt: skip
     if len(host) == 2:
         print("Any device that knows ca.pem may ask this host: add --device NAME for a certificate and a token of each")

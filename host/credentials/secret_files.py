@@ -54,7 +54,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
         if not isinstance(error, BlockingIOError):
             raise unwritable(folder, error) from error
-        raise UsageError(f"found another python -m host keys at work in {folder}; expected none; run this again once it is done") from error  # fmt: skip
+        raise UsageError(f"found another defq keys at work in {folder}; expected none; run this again once it is done") from error  # fmt: skip
     try:
         yield
     finally:

@@ -29,7 +29,7 @@ def rotate(folder: Path, name: str) -> str:
         raise UsageError(f"found no device {name} in {folder}; expected one that is there; make it with --device {name}")  # fmt: skip
     add_token(folder, name, file)
     return (f"made  {file}, and its line in tokens.txt: copy both; the old token stays valid until: "
-            f"python -m host keys --out {shlex.quote(str(folder))} --retire {name}")  # fmt: skip
+            f"defq keys --out {shlex.quote(str(folder))} --retire {name}")  # fmt: skip
 
 
 def retire(folder: Path, name: str) -> str:

@@ -120,24 +120,24 @@ def parse_tokens(content: bytes, source: str) -> list[_Known]:
         match = LINE.fullmatch(line)
         if not match:
             raise UsageError(f"found something else than a token in line {number} of {source}; expected NAME: TOKEN, or a token "
-                             "alone, of letters, digits and . _ ~ + / = -; make one, as in: python -m host keys --out keys --name edge.example --device cam-1")  # fmt: skip
+                             "alone, of letters, digits and . _ ~ + / = -; make one, as in: defq keys --out keys --name edge.example --device cam-1")  # fmt: skip
         name, token = match.groups()
         if not SHORTEST <= len(token) <= LONGEST:
             raise UsageError(f"found a token of {len(token)} characters in line {number} of {source}; expected {SHORTEST} to {LONGEST}; "
-                             "make one, as in: python -m host keys --out keys --name edge.example --device cam-1")  # fmt: skip
+                             "make one, as in: defq keys --out keys --name edge.example --device cam-1")  # fmt: skip
         found.append(_Known(name or hashlib.sha256(token.encode()).hexdigest()[:8], token.encode()))
     if found and not content.endswith((b"\n", b"\r")):
         raise UsageError(f"found no end of the last line of {source}; expected a whole file, whose last line ends as the others do; "
-                         f"copy it again as python -m host keys made it, or add that end with: echo >> {shlex.quote(source)}")  # fmt: skip
+                         f"copy it again as defq keys made it, or add that end with: echo >> {shlex.quote(source)}")  # fmt: skip
     if not found:
         raise UsageError(
-            f"found no token in {source}; expected one a line; make one, as in: python -m host keys --out keys --name edge.example --device cam-1"
+            f"found no token in {source}; expected one a line; make one, as in: defq keys --out keys --name edge.example --device cam-1"
         )
     return found
 
 
 def _unreadable(file: Path, error: OSError) -> str:
-    return f"could not read the tokens in {file} ({error.strerror}); expected a file with one token a line; make one, as in: python -m host keys --out keys --name edge.example --device cam-1"
+    return f"could not read the tokens in {file} ({error.strerror}); expected a file with one token a line; make one, as in: defq keys --out keys --name edge.example --device cam-1"
 
 
 def _print(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""python -m host serve: the application in one process, served by uvicorn."""
+"""defq serve: the application in one process, served by uvicorn."""
 
 import argparse
 import dataclasses
@@ -111,6 +111,6 @@ def _certificates(arguments: argparse.Namespace, log: Log) -> Certificates | Non
     if not arguments.tls_cert:
         for option, value in (("--tls-key", arguments.tls_key), ("--client-ca", arguments.client_ca)):
             if value:
-                raise UsageError(f"found {option} without --tls-cert; expected the host's certificate with it; make one, as in: python -m host keys --out keys --name edge.example --device cam-1")  # fmt: skip
+                raise UsageError(f"found {option} without --tls-cert; expected the host's certificate with it; make one, as in: defq keys --out keys --name edge.example --device cam-1")  # fmt: skip
         return None
     return Certificates(arguments.tls_cert, arguments.tls_key or arguments.tls_cert, arguments.client_ca, log.warn)

@@ -10,7 +10,7 @@ from typing import Any
 from device.errors import DataError, UsageError
 from host.serving.file_watcher import FileWatcher
 
-KEYS = "python -m host keys --out keys --name edge.example --device cam-1"
+KEYS = "defq keys --out keys --name edge.example --device cam-1"
 SOON_S = 14 * 86400.0  # a certificate that ends within so many seconds is worth a warning
 
 

@@ -176,7 +176,7 @@ def test_host_and_generator_need_cores_of_their_own(capsys):
 def test_a_bundle_without_frames_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fleet, "_cores", lambda threads: [0, 1])
     assert fleet.main(["--bundle", str(BUNDLE), "--out", str(tmp_path)]) == 3
-    assert "python -m export bundle --model tiny --frames" in capsys.readouterr().err
+    assert "defq bundle --model tiny --frames" in capsys.readouterr().err
 
 
 def test_a_cell_is_kept_while_its_settings_are_the_same(tmp_path):

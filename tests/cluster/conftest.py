@@ -30,7 +30,7 @@ def _ray():
 
 
 class Cluster:
-    """``python -m host cluster`` on a free port. lines: what it has said so far."""
+    """``defq cluster`` on a free port. lines: what it has said so far."""
 
     def __init__(self, *options: str, environment: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(

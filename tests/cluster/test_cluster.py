@@ -1,4 +1,4 @@
-"""``python -m host cluster`` on this machine: answers, errors, addresses, deaths of replicas, scaling, the end."""
+"""``defq cluster`` on this machine: answers, errors, addresses, deaths of replicas, scaling, the end."""
 
 import http.client
 import json

@@ -29,7 +29,7 @@ GATE = {"level": 1.5, "thresholds": {"5": 0.5, "10": 0.4}, "table": [[30] * 8] *
 
 @pytest.fixture
 def write_gate():
-    """Put a gate into table.json of a bundle's folder, as: python -m export gate, then python -m export bundle."""
+    """Put a gate into table.json of a bundle's folder, as: defq gate, then defq bundle."""
 
     def write(folder, gate):
         with open(os.path.join(folder, "table.json")) as file:

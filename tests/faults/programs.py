@@ -106,7 +106,7 @@ def until(condition: Callable[[], Any], timeout: float = 30) -> Any:
 
 
 class Host(Program):
-    """``python -m host serve``."""
+    """``defq serve``."""
 
     def __init__(self, *options: str, address: str = "127.0.0.1", port: int = 0, **how: Any) -> None:
         super().__init__(
@@ -136,7 +136,7 @@ class Seen(NamedTuple):
 
 
 class Device(Program):
-    """``python -m device run`` without DefQ over the tiny frames: half of them need the host.
+    """``defq run`` without DefQ over the tiny frames: half of them need the host.
 
     Args:
         live: frames come at ``rate`` and wait for nobody, as a camera's.

@@ -17,7 +17,7 @@ BUNDLE = ROOT / "tests" / "device" / "data" / "tiny_bundle"
 
 
 class HostProcess:
-    """A real ``python -m host serve`` on a free port."""
+    """A real ``defq serve`` on a free port."""
 
     def __init__(self, *options: str) -> None:
         self.process = subprocess.Popen(

@@ -1,6 +1,6 @@
 """Our device, unchanged, against a real Triton server: the one inside the PyPI package nvidia-pytriton.
 
-That build has Triton's Python back end alone, so the repository that ``python -m export triton`` writes is served with its
+That build has Triton's Python back end alone, so the repository that ``defq triton`` writes is served with its
 platform replaced by triton_model.py, which runs the same model.onnx. Names, shapes, types, reshapes and batching are Triton's
 reading of our config.pbtxt.
 """

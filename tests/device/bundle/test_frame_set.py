@@ -73,7 +73,7 @@ def test_a_perturbation_for_all_frames_and_its_strength_may_be_absent(with_frame
 def test_a_bundle_without_frames_says_how_to_get_them(bundle):
     with pytest.raises(
         UsageError,
-        match=r"found no frame set in bundle .*python -m export bundle --model tiny --frames 300 --out build/tiny$",
+        match=r"found no frame set in bundle .*defq bundle --model tiny --frames 300 --out build/tiny$",
     ):
         load_frame_set(bundle)
 

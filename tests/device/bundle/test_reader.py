@@ -176,7 +176,7 @@ def test_malformed_gates_give_one_sentence(bundle_folder, write_gate, case):
     gate, words = GATES[case]
     write_gate(bundle_folder, gate)
     with pytest.raises(
-        BundleError, match=r"no usable gate in table\.json .*{}.*python -m export gate.*export it again".format(words)
+        BundleError, match=r"no usable gate in table\.json .*{}.*defq gate.*export it again".format(words)
     ):
         load_bundle(bundle_folder)
 

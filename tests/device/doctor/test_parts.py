@@ -24,7 +24,7 @@ def test_bundle(bundle_folder, gated_folder):
     assert "no frame set" in check.found
     assert ", gate, no monitor (for --defq auto)" in check.found
     assert check.fix == (
-        "python -m export monitor --model tiny; then export the bundle again with: python -m export bundle --model tiny "
+        "defq monitor --model tiny; then export the bundle again with: defq bundle --model tiny "
         "--frames 300 --out build/tiny"
     )
 

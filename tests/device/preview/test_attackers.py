@@ -228,7 +228,7 @@ def test_absent_attacker_is_a_warning(bundle, capsys):
         port = free.getsockname()[1]
     remote = RemoteAttack("http://127.0.0.1:{}".format(port), timeout_s=0.3)
     remote.check(bundle)
-    assert "expected python -m export attack --serve there" in capsys.readouterr().err
+    assert "expected defq attack --serve there" in capsys.readouterr().err
     assert remote(frame(), PIXELS) is PIXELS
 
 
@@ -236,7 +236,7 @@ def test_absent_attacker_is_a_warning(bundle, capsys):
 def test_attacker_of_another_network_is_named(attacker, remote, bundle, capsys, other):
     attacker.facts.update(other)
     remote.check(bundle)
-    assert "start it with: python -m export attack --serve --model tiny --split 2" in capsys.readouterr().err
+    assert "start it with: defq attack --serve --model tiny --split 2" in capsys.readouterr().err
 
 
 def test_token_goes_along(bundle, capsys):

@@ -90,11 +90,11 @@ def test_bounds_belong_to_the_range_and_the_sentence_names_them():
 
 
 def test_a_parser_raises_instead_of_ending_the_process():
-    parser = Parser(prog="python -m device run")
+    parser = Parser(prog="defq run")
     parser.add_argument("--kind", choices=("a", "b"))
     with pytest.raises(UsageError, match="^found --kind 'c'; expected one of a, b$"):
         parser.parse_args(["--kind", "c"])
-    with pytest.raises(UsageError, match="unrecognized arguments: --what; see: python -m device run --help"):
+    with pytest.raises(UsageError, match="unrecognized arguments: --what; see: defq run --help"):
         parser.parse_args(["--what"])
     assert isinstance(parser, argparse.ArgumentParser)
 

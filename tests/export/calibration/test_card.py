@@ -61,9 +61,7 @@ def test_the_last_exits_of_shipped_cards_agree_with_their_costs(model):
 def test_a_card_with_a_wrong_value_is_refused_by_its_name(change, message, tmp_path):
     files = replace(shipped("mobilenet"), card=tmp_path / "card.json")
     files.card.write_text(json.dumps({**shipped_content(), **change}))
-    with pytest.raises(
-        DataError, match=f"could not read the calibration .*card.json .*{message}.* python -m export calibrate"
-    ):
+    with pytest.raises(DataError, match=f"could not read the calibration .*card.json .*{message}.* defq calibrate"):
         read_card(files)
 
 

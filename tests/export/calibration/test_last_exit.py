@@ -136,9 +136,7 @@ def test_a_network_whose_last_exit_is_the_final_classifier_stays(network, card):
 
 def test_a_card_without_a_last_exit_for_the_rad_is_refused(network, card):
     card = replace(card, last_exits={5: card.last_exits[5]})
-    with pytest.raises(
-        DataError, match="without a last exit for RAD 10; expected one; make it again with: python -m ex"
-    ):
+    with pytest.raises(DataError, match="without a last exit for RAD 10; expected one; make it again with: defq "):
         shortened(network, card, tiny.TABLE, 10)
 
 

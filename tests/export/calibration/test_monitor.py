@@ -133,7 +133,7 @@ def test_gate_and_monitor_keep_each_other_and_a_new_table_drops_both(table, monk
     assert not {"gate", "monitor"} & set(written(table))
     said = capsys.readouterr().out
     assert "it has no noise gates, no attack monitor and no searched table yet" in said
-    assert "python -m export gate --model vgg16" in said
+    assert "defq gate --model vgg16" in said
 
 
 def test_what_a_report_needs_is_asked_for_in_one_sentence(table, capsys):

@@ -190,7 +190,5 @@ def test_defq_is_the_table_that_ships_and_not_one_that_is_baked_anew():
 
 @pytest.mark.parametrize(("part", "name"), [("gate", "gated"), ("searched", "searched")])
 def test_a_part_that_was_not_calibrated_is_asked_for(part, name):
-    with pytest.raises(
-        UsageError, match=f"found no {part} in .*vgg16.json; expected one; make it with: python -m export"
-    ):
+    with pytest.raises(UsageError, match=f"found no {part} in .*vgg16.json; expected one; make it with: defq "):
         defence_named(name, replace(VGG16, **{part: None}))

@@ -108,7 +108,7 @@ def test_out_names_another_place(commands, tmp_path, capsys):
     assert train(commands, "--out", out) == 0
     assert not made_here("mobilenet").weights.exists()
     assert commands("table", "--weights", out, "--samples", 20) == 0
-    assert f"python -m export gate --model mobilenet --weights {shown(out)}" in capsys.readouterr().out
+    assert f"defq gate --model mobilenet --weights {shown(out)}" in capsys.readouterr().out
     assert commands("monitor", "--weights", out, "--out", tmp_path / "other.json") == 0
     assert sorted(file.name for file in out.parent.iterdir()) == [
         "tiny.json", "tiny.md", "tiny.safetensors", "tiny.table.json"
@@ -238,7 +238,7 @@ def test_tables_and_frames_that_cannot_be_written_are_one_sentence(tmp_path):
 def test_every_command_takes_the_model_folder_that_training_writes(commands, tmp_path, capsys):
     folder = tmp_path / "mine"
     assert train(commands, "--out", folder / "weights.safetensors") == 0
-    assert "learn its table with: python -m export table --model mine\n" in capsys.readouterr().out
+    assert "learn its table with: defq table --model mine\n" in capsys.readouterr().out
     assert sorted(file.name for file in folder.iterdir()) == [
         "card.json",
         "card.md",

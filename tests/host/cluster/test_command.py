@@ -1,4 +1,4 @@
-"""What ``python -m host cluster`` says before it needs Ray, and where there is none."""
+"""What ``defq cluster`` says before it needs Ray, and where there is none."""
 
 import asyncio
 import importlib.util

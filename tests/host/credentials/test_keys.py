@@ -1,4 +1,4 @@
-"""What ``python -m host keys`` makes, by the eyes of both sides of TLS, of OpenSSL's own program and of the file system."""
+"""What ``defq keys`` makes, by the eyes of both sides of TLS, of OpenSSL's own program and of the file system."""
 
 import fcntl
 import json
@@ -279,9 +279,9 @@ def test_what_it_prints(tmp_path, capsys):
 def test_the_printed_lines_work(own, capsys):
     """A host and a device as processes, started as printed; then the device's token is revoked."""
     make(own, "--device", "cam-1", "--device", "cam-2")
-    host_line, device_line = re.findall(r"python -m ((?:host|device) .*)", capsys.readouterr().out)[:2]
+    host_line, device_line = re.findall(r"defq ((?:serve|run) .*)", capsys.readouterr().out)[:2]
     common = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "text": True, "stderr": subprocess.PIPE, "stdout": subprocess.PIPE}  # fmt: skip
-    start = [sys.executable, "-m"]
+    start = [sys.executable, "-m", "device.commands.defq"]
     host_line = host_line.replace("BUNDLE", str(DATA / "tiny_bundle")).replace("8443", "0")
     host = subprocess.Popen([*start, *shlex.split(host_line)], cwd=own, **common)
     try:
@@ -538,7 +538,7 @@ def test_one_at_a_time(own):
     descriptor = os.open(own, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="found another python -m host keys at work"):
+        with pytest.raises(UsageError, match="found another defq keys at work"):
             make(own, "--device", "cam-3")
     finally:
         os.close(descriptor)

@@ -83,7 +83,7 @@ def test_a_file_that_cannot_be_used_says_why_and_shows_no_token(file, content, w
     sentence = str(raised.value)
     assert words in sentence
     assert str(file) in sentence
-    assert "python -m host keys" in sentence
+    assert "defq keys" in sentence
     assert OLD not in sentence
 
 

@@ -1,4 +1,4 @@
-"""python -m host serve over TLS, with metrics, JSON lines and another user: a real process, real sockets."""
+"""defq serve over TLS, with metrics, JSON lines and another user: a real process, real sockets."""
 
 import argparse
 import fcntl
