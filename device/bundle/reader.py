@@ -20,7 +20,7 @@ from device.bundle.onnx_file import external_tensor
 from device.defence.gate import Gate
 from device.defence.monitor import ExitShares
 from device.errors import BundleError, DataError, UsageError
-from device.system.files import read_bounded, write_file
+from device.system.files import is_file, is_folder, read_bounded, write_file
 from device.system.json_text import read_json, shown
 
 FORMAT = "sdn-edge-bundle"
@@ -139,9 +139,9 @@ def load_bundle(path: str) -> Bundle:
     """
     path = str(path)
     files: Dict[str, bytes] = {}
-    if os.path.isdir(path):
+    if is_folder(path):
         raw = _read_file(os.path.join(path, "manifest.json"), MAX_MANIFEST_BYTES)
-    elif os.path.isfile(path):
+    elif is_file(path):
         files = read_archive(path, MAX_FILE_BYTES)
         if "manifest.json" not in files:
             raise BundleError("found no manifest.json in {}; expected a bundle; {}".format(path, EXPORT_AGAIN))

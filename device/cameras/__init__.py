@@ -1,6 +1,5 @@
 """Where frames come from: one file a kind of source, one URI each."""
 
-import os
 import re
 import shlex
 from functools import partial
@@ -16,6 +15,7 @@ from device.cameras.rtsp import RtspCamera, masked
 from device.cameras.v4l2 import V4L2Camera
 from device.cameras.video import VideoCamera
 from device.errors import UsageError
+from device.system.files import is_file, is_folder
 
 SOURCES: Dict[str, Callable[[str], Camera]] = {
     "picamera2": Picamera2Camera,
@@ -58,8 +58,8 @@ def _meant(uri: str) -> str:
         return "v4l2:///dev/video{}".format(int(number))
     if uri.startswith("/dev/"):
         return "v4l2://" + uri
-    if os.path.isdir(uri):
+    if is_folder(uri):
         return "dir:" + uri
-    if os.path.isfile(uri):
+    if is_file(uri):
         return ("npz:" if uri.endswith(".npz") else "video:") + uri
     return "dir:images"

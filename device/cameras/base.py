@@ -1,6 +1,5 @@
 """What every source of frames offers, and how its URI's options are read."""
 
-import os
 import threading
 import time
 from typing import Dict, NamedTuple, Optional, Tuple
@@ -10,6 +9,7 @@ import numpy as np
 
 from device.errors import UsageError
 from device.pictures import MAX_PIXELS
+from device.system.files import exists
 from device.system.options import decimal_number, whole_number
 from device.system.systemd import wait_alive
 
@@ -117,7 +117,7 @@ def file_options(rest: str, known: Dict[str, str]) -> Tuple[str, Dict[str, str]]
         UsageError: an option that is not known.
     """
     path, mark, query = rest.rpartition("?")
-    if not mark or os.path.exists(rest) or not os.path.exists(path):
+    if not mark or exists(rest) or not exists(path):
         return rest, dict(known)
     return path, _values(query, known)
 

@@ -9,6 +9,7 @@ from device.cameras.base import FILE_OPTIONS, Camera, Frame, Pacer, file_options
 from device.errors import DataError
 from device.pictures import NAMES, SUFFIXES, read_picture
 from device.system.console import warn
+from device.system.files import is_folder
 from device.system.printable import printable
 
 
@@ -29,7 +30,7 @@ class FolderCamera(Camera):
         self._path = path
         self._loop = bool(whole_option("loop", values["loop"], 0, 1))
         self._pacer = Pacer(rate_option(values["rate"]))
-        if not os.path.isdir(path):
+        if not is_folder(path):
             raise DataError(
                 "found no folder {}; expected images in it; name another with --source dir:PATH".format(path)
             )

@@ -11,6 +11,7 @@ from device.cameras.capture import CaptureSource, open_capture
 from device.cameras.live import LiveCamera
 from device.cameras.source import PATIENCE, Patience
 from device.errors import CameraError
+from device.system.files import exists
 
 
 class V4L2Camera(LiveCamera):
@@ -69,7 +70,7 @@ class V4L2Camera(LiveCamera):
 
 def _check_device(name: str) -> None:
     """Tell the two usual reasons apart before OpenCV, which tells neither."""
-    if not os.path.exists(name):
+    if not exists(name):
         raise CameraError(
             "found no {}; expected a camera; plug it in, or list what is there with: ls /dev/video*".format(name)
         )

@@ -31,14 +31,36 @@ def user_cache() -> Optional[str]:
     return None
 
 
+def exists(path: str) -> bool:
+    """Whether there is something of that name. A name that no file can have, one with a zero character or with characters
+    that the file system's encoding lacks, is False on every Python, as ``os.path.exists`` has it from 3.8 on."""
+    try:
+        return os.path.exists(path)
+    except ValueError:  # UnicodeEncodeError is one
+        return False
+
+
+def is_file(path: str) -> bool:
+    """Whether a regular file has that name; False as in ``exists``."""
+    return exists(path) and os.path.isfile(path)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder has that name; False as in ``exists``."""
+    return exists(path) and os.path.isdir(path)
+
+
 def open_regular(path: str) -> BinaryIO:
     """A file, open for reading.
 
     Raises:
-        OSError: it cannot be read, or is a folder, a FIFO, a socket or a device. ``strerror`` says which of it.
+        OSError: it cannot be read, or is a folder, a FIFO, a socket or a device, or no file can have its name. ``strerror``
+            says which of it.
     """
-    # without O_NONBLOCK a FIFO of that name would be waited for
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:  # without O_NONBLOCK a FIFO of that name would be waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "no file can have that name here", path) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file", path)

@@ -8,7 +8,8 @@ import tracemalloc
 import pytest
 
 from device.bundle.reader import load_bundle, pack_bundle
-from device.errors import BundleError, OutputError
+from device.cameras import open_camera
+from device.errors import BundleError, DataError, OutputError, UsageError
 from device.system import files
 from device.system.files import read_bounded, user_cache, write_file
 
@@ -123,3 +124,29 @@ def test_cache_of_a_user_with_or_without_a_home(monkeypatch, environment, expect
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "getuid", lambda: 4123456)  # no entry in the user database
     assert user_cache() == expected
+
+
+NO_NAMES = "a\0b", "tisch-\u0661"
+"""A zero character is in no name; the other is none in the encoding ASCII, which Python 3.6 takes where no locale is set."""
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_name_that_no_file_can_have_is_one_sentence(name):
+    try:
+        os.fsencode(name)
+        name += "\0"
+    except UnicodeEncodeError:
+        pass
+    assert not files.exists(name)
+    assert not files.is_file(name)
+    assert not files.is_folder(name)
+    with pytest.raises(OSError, match="no file can have that name"):
+        read_bounded(name, 10)
+    with pytest.raises(BundleError, match="found no bundle"):
+        load_bundle(name)
+    with pytest.raises(DataError, match="found no folder"):
+        open_camera("dir:" + name)
+    with pytest.raises(DataError, match="could not read frames"):
+        open_camera("npz:" + name)
+    with pytest.raises(UsageError, match="expected one of"):
+        open_camera(name)
