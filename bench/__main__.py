@@ -16,8 +16,7 @@ from bench.measure import machine
 from device.system.console import run_command
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
-from export.networks.registry import network_names
-from export.networks.weights import weights_file
+from export.data.shipped import shipped_names
 
 BUNDLES = Path("build/bundles")
 PARTS = {
@@ -33,7 +32,7 @@ asked for: it may need what bench/requirements.txt names."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    shipped = [name for name in network_names() if weights_file(name).is_file()]
+    shipped = shipped_names()
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure how fast the parts are.")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
     parser.add_argument("--models", nargs="*", choices=shipped, default=shipped, help="the networks (default: all)")

@@ -62,7 +62,7 @@ def frames(count: int = 60) -> np.ndarray:
 
 def card(tiny: SDN) -> ModelCard:
     """What a bundle needs of a card, with thresholds that were set rather than found."""
-    costs, scores = relative_costs(tiny), score(tiny, np.zeros((1, *SHAPE[1:], 3), np.uint8))
+    costs, scores = relative_costs(tiny), score(tiny, np.zeros((1, *tiny.input_shape[1:], 3), np.uint8))
     points = {rad: operating_point(scores, np.zeros(1, int), costs, value) for rad, value in THRESHOLDS.items()}
     return ModelCard(tuple(CLASSES), tuple(costs), points)
 

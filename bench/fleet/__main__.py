@@ -28,7 +28,7 @@ from device.system.console import run_command
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
 from export.commands.demo import CONDITIONS, host_process
-from export.networks.registry import network_names
+from export.data.shipped import shipped_names
 
 BUILD = Path("build/fleet")
 CASES = ("clean", "attacked", "attacked_defq")
@@ -39,7 +39,7 @@ NO_LIMITS = ("--client-requests", "100000", "--client-connections", "100000", "-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
     add = parser.add_argument
-    add("--model", nargs="*", choices=network_names(), default=network_names(), help="default: all three")
+    add("--model", nargs="*", choices=shipped_names(), default=shipped_names(), help="default: all that are shipped")
     add("--bundle", nargs="*", type=Path, metavar="DIR", help="with a frame set; instead of exporting --model")
     add("--images", type=int, default=200, metavar="N", help="in the frame set of an exported bundle (default 200)")
     add("--case", nargs="*", choices=sorted(CONDITIONS), default=CASES, help=f"default: {' '.join(CASES)}")

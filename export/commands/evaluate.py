@@ -13,6 +13,7 @@ from export.commands.inputs import data_for
 from export.commands.options import add_data, add_debug, add_weights
 from export.data.classes import check_classes
 from export.data.output import check_writable
+from export.data.shipped import shipped_names
 from export.defences import FORMS as DEFENCES
 from export.evaluation import paper
 from export.evaluation.conditions import LAST, LOOP, evaluate
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pixels", choices=("8bit", "float"), default="8bit", help="round attacked images to 8 bits, or not"
     )
-    parser.add_argument("--tables-of", choices=network_names(), help="defend with the shipped table of another network")
+    parser.add_argument("--tables-of", choices=shipped_names(), help="defend with the shipped table of another network")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures and exit histograms")
     for name in REPORTS:
         parser.add_argument(f"--{name}", action="store_true", help=f"the report {name}: Markdown, CSV and pictures")

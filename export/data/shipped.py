@@ -28,3 +28,12 @@ def _places(name: str) -> Iterator[Path]:
         if scheme in sysconfig.get_scheme_names():
             yield Path(sysconfig.get_path("data", scheme)) / INSTALLED / name
     yield PACKAGES / INSTALLED / name  # pip install --target
+
+
+MODELS = shipped_folder("models")
+TABLES = shipped_folder("tables")
+
+
+def shipped_names() -> tuple[str, ...]:
+    """The names of the models whose weights come with this package, sorted."""
+    return tuple(sorted(file.stem for file in MODELS.glob("*.safetensors")))

@@ -38,9 +38,9 @@ def strided_depthwise_in_float32(network: nn.Module) -> None:
 
     def forward(convolution: nn.Conv2d, features: Tensor) -> Tensor:
         if convolution.stride[0] == 1 and features.shape[-1] > 2:
-            return nn.Conv2d.forward(convolution, features)
+            return type(convolution).forward(convolution, features)
         with autocast("cpu", enabled=False):
-            return nn.Conv2d.forward(convolution, features.float())
+            return type(convolution).forward(convolution, features.float())
 
     for each in network.modules():
         if isinstance(each, nn.Conv2d) and each.groups == each.in_channels > 1:

@@ -13,13 +13,12 @@ from functools import cached_property
 from pathlib import Path
 
 from device.errors import UsageError
-from export.data.shipped import shipped_folder
+from export.data import shipped as package
 from export.networks.model_folder import FILE as DESCRIPTION
 from export.networks.model_folder import family_of
 from export.networks.registry import network_names
 from export.networks.weights import file_sha256, weights_file
 
-TABLES = shipped_folder("tables")
 MADE_HERE = Path("build/models")
 """Relative to the folder that a command is run in."""
 TRAINED = "weights.safetensors"
@@ -85,7 +84,7 @@ def shown(file: Path) -> str:
 def shipped(model: str) -> ModelFiles:
     """The files of a network that comes with this repository."""
     weights = weights_file(model)
-    return ModelFiles(model, weights, weights.with_suffix(".json"), TABLES / f"{model}.json")
+    return ModelFiles(model, weights, weights.with_suffix(".json"), package.TABLES / f"{model}.json")
 
 
 def beside(model: str, weights: Path) -> ModelFiles:

@@ -57,16 +57,24 @@ class NetworkSpec:
         return self.build(classes, self.input_size)
 
 
-def side_of(input_size: tuple[int, int], multiple: int) -> int:
+def side_of(input_size: tuple[int, int], multiple: int, smallest: int = 0, largest: int = 0) -> int:
     """The side in pixels of square images, for a network that halves its maps until one of ``multiple`` pixels is left.
 
+    Args:
+        input_size: height and width of the images.
+        smallest, largest: bounds of the side in pixels; 0: ``multiple``, and none.
+
     Raises:
-        UsageError: images that are not square, or whose side is no multiple of ``multiple``.
+        UsageError: images that are not square, or whose side is no multiple of ``multiple``, or beyond the bounds.
     """
     height, width = input_size
-    if height != width or height % multiple or height < multiple:
+    smallest = smallest or multiple
+    if height != width or height % multiple or height < smallest or (largest and height > largest):
+        bounds = (
+            f", from {smallest} to {largest}" if largest else f", from {smallest} up" if smallest > multiple else ""
+        )
         raise UsageError(
-            f"found images of {width} x {height} pixels; expected square ones whose side is a multiple of {multiple}, as this "
+            f"found images of {width} x {height} pixels; expected square ones whose side is a multiple of {multiple}{bounds}, as this "
             "network needs; choose another size or another --model"
         )
     return height

@@ -11,18 +11,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from device.errors import DataError
+from export.data import shipped
 from export.data.output import write_output
-from export.data.shipped import shipped_folder
 from export.networks.registry import network_spec
 from export.networks.sdn import SDN
 from export.networks.upstream import load_upstream
 
-MODELS = shipped_folder("models")
-
 
 def weights_file(model: str) -> Path:
     """The file of the weights of a network that comes with this repository, such as vgg16."""
-    return MODELS / f"{model}.safetensors"
+    return shipped.MODELS / f"{model}.safetensors"
 
 
 def load_network(model: str, file: Path | None = None) -> SDN:

@@ -13,7 +13,7 @@ from export.calibration.table import (
     table_from_ratios,
 )
 from export.data.images import Images
-from export.networks.model_files import TABLES
+from export.data.shipped import TABLES
 from export.networks.weights import file_sha256, weights_file
 from tests import tiny
 

@@ -7,8 +7,8 @@ from device.bundle.calibration import check_gate, check_monitor
 from device.errors import DataError
 from export.calibration.table_file import write_table
 from export.calibration.table_reader import own_table, read_table, shipped_table
+from export.data.shipped import shipped_names
 from export.networks.model_files import shipped
-from export.networks.registry import network_names
 
 
 def content():
@@ -20,13 +20,13 @@ def read(tmp_path, changed, **options):
     return read_table(tmp_path / "t.json", "--model vgg16", **options)
 
 
-@pytest.mark.parametrize("model", network_names())
+@pytest.mark.parametrize("model", shipped_names())
 def test_a_shipped_table_is_written_as_it_was_read(model, tmp_path):
     write_table(own_table(shipped(model)), tmp_path / "table.json")
     assert (tmp_path / "table.json").read_bytes() == shipped(model).table.read_bytes()
 
 
-@pytest.mark.parametrize("model", network_names())
+@pytest.mark.parametrize("model", shipped_names())
 def test_the_device_reads_the_same_from_it(model):
     table = shipped_table(model)
     gate = check_gate(table.as_json(), (5, 10), "t.json")

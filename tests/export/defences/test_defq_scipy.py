@@ -7,7 +7,7 @@ import pytest
 from scipy import fft
 
 from device.defence.defq import DefQ
-from export.networks.model_files import TABLES
+from export.data.shipped import TABLES
 
 
 def by_scipy(frame, table):

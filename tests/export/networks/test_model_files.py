@@ -25,10 +25,11 @@ from export.commands import train as train_command
 from export.data import datasets
 from export.data.frames import write_frames
 from export.data.images import Dataset, Images
+from export.data.shipped import MODELS, TABLES
 from export.networks import mobilenet
-from export.networks.model_files import TABLES, beside, destination, find, made_here, shipped, shown
+from export.networks.model_files import beside, destination, find, made_here, shipped, shown
 from export.networks.model_folder import described, read_description, write_description
-from export.networks.weights import MODELS, metadata, save_network, trained_classes
+from export.networks.weights import metadata, save_network, trained_classes
 from tests import tiny
 
 QUICK = {"linf": DeepSlothLinf(iterations=2), "l2": DeepSlothLinf(iterations=1)}
@@ -283,7 +284,7 @@ def test_a_folder_says_which_network_it_holds(tmp_path, data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"family": "alexnet"}, "found a model of the family 'alexnet' in .*model.json; expected one of mobilenet"),
+        ({"family": "alexnet"}, "found a model of the family 'alexnet' in .*model.json; expected one of efficientnet_lite0, mobilenet"),
         ({"input": {"height": 0}}, "found 0 under input.height"),
         ({"classes": 7}, "found 7 under classes; expected a list of texts"),
         ({"split": {}}, "found no split.train"),
@@ -301,5 +302,5 @@ def test_what_is_neither_a_name_nor_a_model_folder_is_refused(tmp_path, capsys):
         find(str(tmp_path))
     assert cli.main(["gate", "--model", "alexnet"]) == 2
     assert (
-        "found --model 'alexnet'; expected one of mobilenet, resnet56, vgg16, or the folder" in capsys.readouterr().err
+        "found --model 'alexnet'; expected one of efficientnet_lite0, mobilenet, resnet56, vgg16, or the folder" in capsys.readouterr().err
     )
