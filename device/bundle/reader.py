@@ -20,6 +20,7 @@ from device.bundle.onnx_file import external_tensor
 from device.defence.gate import Gate
 from device.defence.monitor import ExitShares
 from device.errors import BundleError, DataError, UsageError
+from device.pictures.fit import FITS, FITS_TOLD, STRETCH
 from device.system.files import is_file, is_folder, read_bounded, write_file
 from device.system.json_text import read_json, shown
 
@@ -29,8 +30,8 @@ GRAPHS = ("head", "head_flat", "tail")
 # One for each payload form, all optional. Their names are read from the folder, because the forms import this module
 FORMS_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "payload", "forms")
 FORM_GRAPHS = tuple("from_" + module.name for module in pkgutil.iter_modules([FORMS_FOLDER]))
-KNOWN = frozenset((*GRAPHS, *FORM_GRAPHS))
-"""Parts that ``requires`` of a manifest may name: those without which a bundle must not be used."""
+KNOWN = frozenset((*GRAPHS, *FORM_GRAPHS, "fit"))
+"""What ``requires`` of a manifest may name: that without which a bundle must not be used. ``fit``: frames are not stretched."""
 MAX_FILE_BYTES = 1 << 30
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_ELEMENTS = 1 << 26  # of an input or an activation
@@ -50,6 +51,8 @@ class Bundle(NamedTuple):
     labels: List[str]
     input_shape: Tuple[int, int, int]
     """(channels, height, width) of the network's input, float32 in [0, 1], RGB."""
+    fit: str
+    """How frames are brought to this height and width: ``crop``, ``letterbox`` or ``stretch`` (device/pictures/fit.py)."""
     activation_shape: Tuple[int, ...]
     """Shape of what the head hands to the tail, without the batch axis, float32."""
     relative_costs: List[float]
@@ -180,6 +183,10 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
         _expect(PLAIN.fullmatch(manifest[key]) is not None, "{} as {!r}".format(shown(manifest[key]), key))
     split = int(manifest["split"])
     shape = _shape(manifest["input"]["shape"], 3)
+    fit = manifest["input"].get("fit", STRETCH)  # absent in bundles of earlier releases
+    if fit not in FITS:
+        raise BundleError("found that {} fits frames by {}; expected {}; update this release, or export the bundle again with "
+                          "it".format(path, shown(fit), FITS_TOLD))  # fmt: skip
     costs = [float(each["relative_cost"]) for each in manifest["exits"]]
     thresholds = {int(rad): float(value) for rad, value in manifest["thresholds"].items()}
     default_rad = int(manifest["default_rad"])
@@ -215,7 +222,7 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
         raise BundleError("{} (in bundle {})".format(error, path)) from error
     return Bundle(
         path=path, id=str(manifest["id"]), model=str(manifest["model"]), split=split, labels=labels,
-        input_shape=(shape[0], shape[1], shape[2]), activation_shape=_shape(manifest["activation"]["shape"]),
+        input_shape=(shape[0], shape[1], shape[2]), fit=fit, activation_shape=_shape(manifest["activation"]["shape"]),
         relative_costs=costs, thresholds=thresholds, default_rad=default_rad, table=calibration.table,
         defq_fused=bool(manifest["defq"]["fused"]), gate=calibration.gate, monitor=calibration.monitor, graphs=graphs, activation_levels=levels,
         manifest=manifest, files=files,

@@ -5,6 +5,7 @@ import numpy as np
 
 from device.bundle.reader import Bundle
 from device.defence.defq import check_frame
+from device.pictures.fit import fit_picture
 
 
 class Preprocessor:
@@ -12,9 +13,10 @@ class Preprocessor:
 
     def __init__(self, bundle: Bundle) -> None:
         self._channels, self._height, self._width = bundle.input_shape
+        self._fit = bundle.fit
 
     def resize(self, pixels: np.ndarray) -> np.ndarray:
-        """Bring a frame to the network's size and channels.
+        """Bring a frame to the network's size, as the bundle says, and to its channels.
 
         Args:
             pixels: uint8 (h, w, 3) RGB, (h, w, 1) or (h, w) grey.
@@ -26,11 +28,7 @@ class Preprocessor:
             FrameError: another type or shape.
         """
         check_frame(pixels)
-        if pixels.shape[:2] != (self._height, self._width):
-            shrinks = pixels.shape[0] >= self._height and pixels.shape[1] >= self._width
-            pixels = cv2.resize(
-                pixels, (self._width, self._height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            )
+        pixels = fit_picture(pixels, (self._height, self._width), self._fit)
         colours = pixels.shape[2] if pixels.ndim == 3 else 1
         if colours != self._channels:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if self._channels == 3 else cv2.COLOR_RGB2GRAY)

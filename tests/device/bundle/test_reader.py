@@ -103,6 +103,25 @@ def test_newer_version_names_both(bundle_folder):
         load_bundle(bundle_folder)
 
 
+@pytest.mark.parametrize("fit", ["crop", "letterbox", "stretch", None])
+def test_how_frames_are_fitted(bundle_folder, fit):
+    manifest = manifest_of(bundle_folder)
+    manifest["input"].pop("fit", None)  # as in bundles of earlier releases
+    if fit is not None:
+        manifest["input"]["fit"] = fit
+    write_manifest(bundle_folder, manifest)
+    assert load_bundle(bundle_folder).fit == (fit or "stretch")
+
+
+@pytest.mark.parametrize("fit", ["zoom", None, 3, ["crop"], {"crop": 1}])
+def test_an_unknown_fit_is_one_sentence(bundle_folder, fit):
+    manifest = manifest_of(bundle_folder)
+    manifest["input"]["fit"] = fit
+    write_manifest(bundle_folder, manifest)
+    with pytest.raises(BundleError, match="fits frames by .*; expected crop, letterbox or stretch; update"):
+        load_bundle(bundle_folder)
+
+
 def test_tail_of_another_bundle(bundle_folder):
     manifest = manifest_of(bundle_folder)
     manifest["files"]["tail.onnx"]["sha256"] = "ab" * 32

@@ -5,6 +5,7 @@ import pytest
 
 from device.errors import FrameError
 from device.loop.preprocess import Preprocessor
+from device.pictures.fit import FITS, fit_picture
 
 
 @pytest.mark.parametrize("shape", [(480, 640, 3), (8, 8, 3), (100, 16), (16, 16, 1), (16, 16, 3)])
@@ -30,3 +31,13 @@ def test_a_frame_of_the_right_size_stays_as_it_is(bundle, frames):
 def test_what_is_no_frame_is_refused(bundle, frame):
     with pytest.raises(FrameError, match="found a frame of type"):
         Preprocessor(bundle).resize(frame)
+
+
+@pytest.mark.parametrize("shape", [(480, 640, 3), (640, 480, 3), (33, 47, 3), (9, 7, 3), (48, 61), (48, 61, 1)])
+@pytest.mark.parametrize("fit", FITS)
+def test_frames_are_fitted_as_the_bundle_says(bundle, shape, fit):
+    frame = np.random.RandomState(1).randint(0, 256, shape).astype(np.uint8)
+    pixels = Preprocessor(bundle._replace(fit=fit)).resize(frame)
+    assert pixels.flags.c_contiguous
+    expected = fit_picture(frame, (16, 16), fit)
+    np.testing.assert_array_equal(pixels, np.broadcast_to(expected.reshape(16, 16, -1), (16, 16, 3)))
