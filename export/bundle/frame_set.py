@@ -14,6 +14,7 @@ import numpy as np
 from device.bundle.frame_set import MAX_BYTES, FrameSet
 from device.errors import DataError
 from device.loop.exits import t3_er
+from device.pictures.fit import STRETCH
 from export.attacks import DeepSlothLinf, UniversalLinf
 from export.attacks.crafting import cached, craft
 from export.calibration.card import ModelCard
@@ -40,18 +41,21 @@ class MadeFrames(NamedTuple):
     about: dict[str, Any]
 
 
-def frames_of(network: SDN, card: ModelCard, rad: int, data: str | Path | None, count: int) -> MadeFrames:
+def frames_of(
+    network: SDN, card: ModelCard, rad: int, data: str | Path | None, count: int, fit: str = STRETCH
+) -> MadeFrames:
     """Make a frame set from the first ``count`` test images of a data set, or from all of them where it has fewer.
 
     Args:
         card: with the SHA-256 of the weights.
         rad: relative accuracy drop in percent; it names the threshold.
         data: a folder, or None for the places that datasets.load knows.
+        fit: how images are brought to the size of the network (device/pictures/fit.py).
 
     Raises:
         DataError: there are no data, or they are of other classes than the network.
     """
-    found = datasets.load(data, network.input_shape[1:])
+    found = datasets.load(data, network.input_shape[1:], fit)
     check_classes(network, found, card.classes)
     images = found.test.take(count)
     print(f"frame set: {len(images.labels)} of {len(found.test.labels)} test images; {found.order}", flush=True)

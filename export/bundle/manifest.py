@@ -10,6 +10,7 @@ import onnxruntime
 import torch
 
 from device.bundle.reader import FORMAT, FORMAT_VERSION
+from device.pictures.fit import STRETCH
 from export.bundle.settings import BundleSettings
 from export.calibration.card import ModelCard
 from export.calibration.table_file import TableFile
@@ -20,6 +21,7 @@ from export.onnx.parts import IR_VERSION, OPSET
 def manifest(
     model: str,
     network: SDN,
+    fit: str,
     card: ModelCard,
     table: TableFile,
     settings: BundleSettings,
@@ -31,6 +33,7 @@ def manifest(
     """The manifest, JSON-ready.
 
     Args:
+        fit: how the device brings frames to the size of the network (device/pictures/fit.py).
         graphs: by name; each is the file NAME.onnx.
         levels: of an activation as uint8.
         frames: how the frame set was made, where there is one.
@@ -51,8 +54,9 @@ def manifest(
         "labels": list(card.classes),
         "input": {
             "name": "image", "shape": list(network.input_shape), "dtype": "float32", "range": [0, 1],
-            "color_order": "RGB", "layout": "NCHW",
+            "color_order": "RGB", "layout": "NCHW", "fit": fit,
         },
+        **({} if fit == STRETCH else {"requires": ["fit"]}),  # releases that do not know it would stretch
         "activation": {
             "name": "activation", "shape": [each.dim_value for each in activation[1:]], "dtype": "float32", "levels": levels,
         },

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from device.bundle.reader import pack_bundle
+from device.pictures.fit import STRETCH
 from export.bundle.comparison_frames import comparison_frames
 from export.bundle.frame_set import FILE, MadeFrames, frames_of, pack_frames
 from export.bundle.graph_set import activation_levels, bundle_graphs
@@ -53,9 +54,9 @@ def export_bundle(
         network, card, table = shortened(network, card, table, settings.rad)
     check_settings(model, card, table, out, settings)
     # The whole network is attacked, so that a frame set that was made for a bundle without a last exit serves here too.
-    frame_set = frames_of(whole, whole_card, settings.rad, data, frame_count) if frame_count else None
-    frames, origin = comparison_frames(data, network.input_shape[1:])
-    return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set)
+    frame_set = frames_of(whole, whole_card, settings.rad, data, frame_count, files.fit) if frame_count else None
+    frames, origin = comparison_frames(data, network.input_shape[1:], fit=files.fit)
+    return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set, files.fit)
 
 
 def write_bundle(
@@ -68,6 +69,7 @@ def write_bundle(
     frames: np.ndarray,
     origin: str = "frames",
     frame_set: MadeFrames | None = None,
+    fit: str = STRETCH,
 ) -> Path:
     """Write the bundle of any SDN.
 
@@ -80,6 +82,7 @@ def write_bundle(
         frames: uint8 (n, h, w, c) to compare the graphs with PyTorch on.
         origin: what these frames are, for the messages.
         frame_set: for the device's bench and preview (export.bundle.frame_set.make_frames makes it).
+        fit: how the device brings its frames to the size of the network (device/pictures/fit.py).
 
     Raises:
         DataError: the graphs do not agree with PyTorch, the table was learned on other weights, or labels or frame set are
@@ -101,7 +104,7 @@ def write_bundle(
     about_frames = None
     if frame_set is not None:
         contents[FILE], about_frames = pack_frames(frame_set, network.input_shape, len(card.classes))
-    about = manifest(model, network, card, table, settings, graphs, levels, about_frames, contents)
+    about = manifest(model, network, fit, card, table, settings, graphs, levels, about_frames, contents)
     contents["manifest.json"] = (json.dumps(about, indent=1) + "\n").encode()
     replace_folder(out, contents)
     print(f"wrote {about['id']} to {out} ({sum(len(each) for each in contents.values()) / 1e6:.1f} MB)")

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "found neither --out nor --serve; expected a folder for the frames, or --serve for a live attacker"
         )
-    data = data_for(arguments, files.model)
+    data = data_for(arguments, files)
     check_classes(network, data, known_classes(files))
     images = data.test.take(arguments.images)
     clean = to_tensor(images.pixels)

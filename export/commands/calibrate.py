@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     files = model_files(arguments)
-    data = data_for(arguments, files.model)
+    data = data_for(arguments, files)
     target = check_writable(destination(files).card if arguments.out is None else arguments.out)
     card = calibrate(files, load_network(files.model, files.weights), data)
     page = target.with_suffix(".md")

@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_writable(arguments.json)
     files = find(arguments.model, arguments.weights)
     print(files.told(), flush=True)
-    data = data_for(arguments, files.model)
+    data = data_for(arguments, files)
     model = model_to_evaluate(files, data)
     images = data.test.take(arguments.images or len(data.test.labels))
     rows = evaluate(
@@ -141,7 +141,7 @@ def _reports(arguments: argparse.Namespace, names: list[str]) -> int:
             "the networks of the paper; name --attacks and --defenses instead of a report"
         )
     models = (arguments.model,) if arguments.model else paper.MODELS
-    data = data_for(arguments, models[0])
+    data = data_for(arguments, shipped(models[0]))
     if arguments.quick:
         data = data._replace(calibration=data.calibration.take(QUICK_CALIBRATION))
     size = size._replace(

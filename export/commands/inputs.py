@@ -18,13 +18,13 @@ def model_files(arguments: argparse.Namespace) -> ModelFiles:
     return files
 
 
-def data_for(arguments: argparse.Namespace, model: str) -> Dataset:
-    """The data set that ``--data`` names, at the input size of a network.
+def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
+    """The data set that ``--data`` names, fitted to a network as its training images were.
 
     Raises:
         DataError: there is none, or it cannot be read.
     """
-    return datasets.load(arguments.data, network_spec(model).input_size)
+    return datasets.load(arguments.data, network_spec(files.model).input_size, files.fit)
 
 
 def table_out(arguments: argparse.Namespace, files: ModelFiles) -> Path:
@@ -44,5 +44,5 @@ def calibrated(arguments: argparse.Namespace, without: str) -> tuple[CalibratedM
     """
     files = model_files(arguments)
     out = table_out(arguments, files)
-    data = data_for(arguments, files.model)
+    data = data_for(arguments, files)
     return calibrated_model(files, data, without), data, out

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     attack = PER_SAMPLE[arguments.attack]
     files = model_files(arguments)
     out = table_out(arguments, files)
-    network, data = load_network(files.model, files.weights), data_for(arguments, files.model)
+    network, data = load_network(files.model, files.weights), data_for(arguments, files)
     check_classes(network, data, known_classes(files))
     learned = learn_table(folded(network), data.calibration, settings, attack)
     write_table(learned_file(learned, settings, attack, files.model, files.sha256), out)

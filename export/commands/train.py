@@ -5,12 +5,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from device.errors import UsageError
+from device.pictures.fit import CROP, FITS
 from device.system.options import decimal, whole
 from export.calibration.calibrate import calibrate
 from export.calibration.card import write_card
 from export.calibration.card_page import write_card_page
-from export.commands.inputs import data_for
 from export.commands.options import add_data, add_debug, add_model
+from export.data import datasets
 from export.data.output import check_writable
 from export.networks.model_files import TRAINED, beside, in_folder, made_here
 from export.networks.model_folder import described, write_description
@@ -27,6 +28,12 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_data(parser)
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        default=CROP,
+        help="how photographs, and later the camera's frames, are brought to the network's size (default crop)",
+    )
     parser.add_argument(
         "--epochs", type=whole(1, 100_000), help="passes over the images (default: the network's recipe)"
     )
@@ -62,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     if out.suffix != ".safetensors":
         raise UsageError(f"found --out {out}; expected a file that ends in .safetensors")
     checkpoint = arguments.checkpoint or Path("build/train") / f"{model}.checkpoint"
-    data = data_for(arguments, model)
+    data = datasets.load(arguments.data, network_spec(model).input_size, arguments.fit)
     print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
     for file in (out, checkpoint):
         check_writable(file)

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from device.errors import DataError
+from device.pictures.fit import fit_picture
 from device.system.files import read_bounded
 from export.data.download import FOLDER
-from export.data.images import Dataset, Images, resized
+from export.data.images import Dataset, Images
 
 NAME = "CIFAR-10"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -48,11 +49,12 @@ def find_layout(folder: Path) -> Layout | None:
     return None
 
 
-def read_cifar10(layout: Layout, size: tuple[int, int]) -> Dataset:
+def read_cifar10(layout: Layout, size: tuple[int, int], fit: str) -> Dataset:
     """The whole data set.
 
     Args:
-        size: (height, width) that the images are resized to.
+        size: (height, width) that the images are brought to.
+        fit: how (device/pictures/fit.py).
 
     Raises:
         DataError: a file is absent, incomplete or holds something else.
@@ -72,18 +74,19 @@ def read_cifar10(layout: Layout, size: tuple[int, int]) -> Dataset:
         raise DataError(f"found no {test_file.name} in {folder}; expected the whole official archive; unpack it again")
     test = reader(test_file)
     return Dataset(
-        Images(_at(size, pixels[TRAIN]), labels[TRAIN]),
-        Images(_at(size, pixels[CALIBRATION]), labels[CALIBRATION], CALIBRATION.start),
-        Images(_at(size, test[0]), test[1]),
+        Images(_at(size, fit, pixels[TRAIN]), labels[TRAIN]),
+        Images(_at(size, fit, pixels[CALIBRATION]), labels[CALIBRATION], CALIBRATION.start),
+        Images(_at(size, fit, test[0]), test[1]),
         CLASSES,
         f"{NAME} in {folder}",
         name=NAME,
+        fit=fit,
     )
 
 
-def _at(size: tuple[int, int], pixels: np.ndarray) -> np.ndarray:
+def _at(size: tuple[int, int], fit: str, pixels: np.ndarray) -> np.ndarray:
     """Images uint8 (n, 32, 32, 3) at another size."""
-    return pixels if size == (SIDE, SIDE) else np.stack([resized(each, size) for each in pixels])
+    return pixels if size == (SIDE, SIDE) else np.stack([fit_picture(each, size, fit) for each in pixels])
 
 
 def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:

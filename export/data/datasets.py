@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from device.errors import DataError
+from device.pictures.fit import STRETCH
 from export.data.cifar10 import find_layout, read_cifar10
 from export.data.download import FOLDER, cache_dir, fetch_archive
 from export.data.folder import read_folder
@@ -17,6 +18,8 @@ from export.data.images import Dataset
 def load(
     directory: str | Path | None,
     size: tuple[int, int],
+    fit: str = STRETCH,
+    *,
     download: bool = True,
     download_limit_s: float = 1800,
 ) -> Dataset:
@@ -24,7 +27,8 @@ def load(
 
     Args:
         directory: CIFAR-10 in the binary or python layout, or a folder with one sub-folder of images a class.
-        size: (height, width) in pixels of the network's input, which the images are resized to.
+        size: (height, width) in pixels of the network's input.
+        fit: how images are brought to this size (device/pictures/fit.py).
         download: fetch the archive (170 MB, once, checked by hash) when nothing else is there.
         download_limit_s: give the download up after this many seconds.
 
@@ -36,13 +40,13 @@ def load(
             raise DataError(
                 f"found no folder {folder}; expected CIFAR-10 or class sub-folders of images; name another with --data or CIFAR10_DIR"
             )
-        return _read(folder, size)
+        return _read(folder, size, fit)
     cached = cache_dir() / FOLDER
     if not cached.is_dir():
         if not download:
             raise DataError("found no CIFAR-10; name its folder with --data DIR or CIFAR10_DIR")
         fetch_archive(cached.parent, limit_s=download_limit_s)
-    return _read(cached, size)
+    return _read(cached, size, fit)
 
 
 def named(directory: str | Path | None) -> Path | None:
@@ -51,6 +55,6 @@ def named(directory: str | Path | None) -> Path | None:
     return Path(found) if found else None
 
 
-def _read(folder: Path, size: tuple[int, int]) -> Dataset:
+def _read(folder: Path, size: tuple[int, int], fit: str) -> Dataset:
     layout = find_layout(folder)
-    return read_folder(folder, size) if layout is None else read_cifar10(layout, size)
+    return read_folder(folder, size, fit) if layout is None else read_cifar10(layout, size, fit)

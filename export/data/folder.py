@@ -7,17 +7,19 @@ import numpy as np
 
 from device.errors import DataError
 from device.pictures import SUFFIXES, read_picture
-from export.data.images import Dataset, Images, resized
+from device.pictures.fit import fit_picture
+from export.data.images import Dataset, Images
 from export.data.splits import SEED, list_images, shown
 
 BAD_SHOWN = 40  # names of unreadable images in one message
 
 
-def read_folder(folder: Path, size: tuple[int, int]) -> Dataset:
+def read_folder(folder: Path, size: tuple[int, int], fit: str) -> Dataset:
     """A folder of photographs (export/data/splits.py says in which layouts).
 
     Args:
-        size: (height, width) that the images are resized to.
+        size: (height, width) that the images are brought to.
+        fit: how (device/pictures/fit.py).
 
     Raises:
         DataError: another layout, or images that cannot be read, all of which are named.
@@ -31,7 +33,7 @@ def read_folder(folder: Path, size: tuple[int, int]) -> Dataset:
         pixels = []
         for path, _ in listed:
             try:
-                pixels.append(resized(read_picture(str(path)), size))
+                pixels.append(fit_picture(read_picture(str(path)), size, fit))
             except DataError as error:
                 bad.append(f"{shown(path, folder)} ({_reason(error) if path.stat().st_size else 'empty'})")
         names = tuple(path.relative_to(folder).as_posix() for path, _ in listed)
@@ -45,7 +47,7 @@ def read_folder(folder: Path, size: tuple[int, int]) -> Dataset:
         )
     train, calibration, test = parts
     order = f"images of a split are mixed over all classes with seed {SEED}"
-    return Dataset(train, calibration, test, found.classes, f"images in {folder}", order)
+    return Dataset(train, calibration, test, found.classes, f"images in {folder}", order, fit=fit)
 
 
 def _reason(error: DataError) -> str:

@@ -3,8 +3,9 @@
 import hashlib
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
+
+from device.pictures.fit import STRETCH
 
 PHOTOGRAPHS = "images of a folder"
 
@@ -35,7 +36,8 @@ class Dataset(NamedTuple):
     """Three splits and what is known of them.
 
     classes: their names, in the order of the labels. source: where the images lie. order: how the images of a split
-    follow one another, and so what the first of them are a sample of. name: what kind of data this is.
+    follow one another, and so what the first of them are a sample of. name: what kind of data this is. fit: how images
+    were brought to their size (device/pictures/fit.py). group: the pattern whose groups stay in one split, "" for none.
     """
 
     train: Images
@@ -45,6 +47,8 @@ class Dataset(NamedTuple):
     source: str
     order: str = "in the order of its files"
     name: str = PHOTOGRAPHS
+    fit: str = STRETCH
+    group: str = ""
 
     def test_title(self) -> str:
         """What figures and pictures call the images of the test split."""
@@ -66,12 +70,3 @@ class Dataset(NamedTuple):
             "train": len(self.train.labels),
             "order": self.order,
         }
-
-
-def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image uint8 (h, w, 3) at ``size``, (height, width), by the rule of the device (device/loop/pipeline.py)."""
-    height, width = size
-    if pixels.shape[:2] == size:
-        return pixels
-    shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

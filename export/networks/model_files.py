@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 
 from device.errors import UsageError
+from device.pictures.fit import STRETCH
 from export.data import shipped as package
 from export.networks.model_folder import FILE as DESCRIPTION
-from export.networks.model_folder import family_of
+from export.networks.model_folder import ModelDescription, family_of, read_description
 from export.networks.registry import network_names
 from export.networks.weights import file_sha256, weights_file
 
@@ -48,6 +49,21 @@ class ModelFiles:
             DataError: the file cannot be read.
         """
         return file_sha256(self.weights)
+
+    @cached_property
+    def description(self) -> ModelDescription | None:
+        """What model.json beside the weights says; None for shipped and imported weights, which have none.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        folder = self.weights.parent
+        return read_description(folder) if self.weights.name == TRAINED and (folder / DESCRIPTION).is_file() else None
+
+    @property
+    def fit(self) -> str:
+        """How photographs and frames are brought to the size of the network (device/pictures/fit.py)."""
+        return STRETCH if self.description is None else self.description.fit
 
     @property
     def is_shipped(self) -> bool:

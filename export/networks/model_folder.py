@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import DataError
+from device.pictures.fit import FITS, FITS_TOLD
 from device.system.files import read_bounded
 from device.system.json_text import read_json
 from export.calibration.json_fields import Fields
@@ -20,8 +21,6 @@ from export.networks.registry import network_names
 FILE = "model.json"
 FORMAT, FORMAT_VERSION = "defq-model", 1
 MAX_FILE_BYTES = 1 << 20
-STRETCH = "stretch"
-"""Photographs are stretched to the size of the network's input, whatever their proportions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class ModelDescription:
     Args:
         family: name of the network (export/networks), which knows how to build it.
         input_size: height and width of the images in pixels.
-        fit: how photographs are brought to this size: "stretch".
+        fit: how photographs and frames are brought to this size (device/pictures/fit.py).
         classes: names of the classes in the order of the logits.
         data_source: the data set, in words.
         data_sha256: of its images to train and to calibrate.
@@ -67,7 +66,7 @@ def described(family: str, input_size: tuple[int, int], data: Dataset) -> ModelD
     return ModelDescription(
         family,
         input_size,
-        STRETCH,
+        data.fit,
         tuple(data.classes),
         facts["source"],
         facts["sha256"],
@@ -111,12 +110,19 @@ def _from_json(fields: Fields) -> ModelDescription:
     return ModelDescription(
         fields.text("family"),
         (size.whole("height", 1), size.whole("width", 1)),
-        size.text("fit"),
+        _fit(size),
         fields.texts("classes"),
         data.text("source"),
         data.text("sha256"),
         *(split.whole(name) for name in ("train", "calibration", "test")),
     )
+
+
+def _fit(size: Fields) -> str:
+    fit = size.text("fit")
+    if fit not in FITS:
+        raise ValueError(f"found {fit!r} under input.fit; expected {FITS_TOLD}")
+    return fit
 
 
 def family_of(folder: Path) -> str:

@@ -286,6 +286,10 @@ def test_a_folder_says_which_network_it_holds(tmp_path, data):
     [
         ({"family": "alexnet"}, "found a model of the family 'alexnet' in .*model.json; expected one of efficientnet_lite0, mobilenet"),
         ({"input": {"height": 0}}, "found 0 under input.height"),
+        (
+            {"input": {"height": 16, "width": 16, "fit": "zoom"}},
+            "found 'zoom' under input.fit; expected crop, letterbox or",
+        ),
         ({"classes": 7}, "found 7 under classes; expected a list of texts"),
         ({"split": {}}, "found no split.train"),
     ],
