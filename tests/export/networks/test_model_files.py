@@ -284,7 +284,10 @@ def test_a_folder_says_which_network_it_holds(tmp_path, data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"family": "alexnet"}, "found a model of the family 'alexnet' in .*model.json; expected one of efficientnet_lite0, mobilenet"),
+        (
+            {"family": "alexnet"},
+            "found a model of the family 'alexnet' in .*model.json; expected one of efficientnet_lite0, mobilenet",
+        ),
         ({"input": {"height": 0}}, "found 0 under input.height"),
         (
             {"input": {"height": 16, "width": 16, "fit": "zoom"}},
@@ -306,5 +309,6 @@ def test_what_is_neither_a_name_nor_a_model_folder_is_refused(tmp_path, capsys):
         find(str(tmp_path))
     assert cli.main(["gate", "--model", "alexnet"]) == 2
     assert (
-        "found --model 'alexnet'; expected one of efficientnet_lite0, mobilenet, resnet56, vgg16, or the folder" in capsys.readouterr().err
+        "found --model 'alexnet'; expected one of efficientnet_lite0, mobilenet, resnet56, vgg16, or the folder"
+        in capsys.readouterr().err
     )
