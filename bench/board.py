@@ -19,7 +19,7 @@ from device.bundle.reader import Bundle, load_bundle
 from device.cameras.arrays import ArrayCamera
 from device.defence.controller import Controller
 from device.defence.quantised import Quantised
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.loop.pipeline import Pipeline
 from device.loop.sinks import JsonLinesSink
 from export.bundle.comparison_frames import comparison_frames

@@ -9,9 +9,9 @@ import numpy as np
 
 from bench.measure import table
 from device.bundle.reader import load_bundle
-from device.cameras import Camera, Frame
+from device.cameras.base import Camera, Frame
 from device.defence.controller import Controller
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.loop.pipeline import Pipeline
 from device.loop.sinks import JsonLinesSink
 

@@ -16,7 +16,7 @@ from bench.measure import table
 from device.bundle.reader import Bundle, load_bundle
 from device.cameras.arrays import ArrayCamera
 from device.defence.controller import Controller
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.loop.pipeline import Pipeline
 from device.preview.preview import Preview
 from device.preview.preview_sink import PreviewSink

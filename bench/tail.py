@@ -10,7 +10,7 @@ import onnxruntime
 from bench.measure import table
 from device.bundle.reader import Bundle, load_bundle
 from device.errors import DataError
-from export.attacks import DeepSlothLinf
+from export.attacks.linf import DeepSlothLinf
 from export.data import datasets
 from export.data.frames import to_pixels
 from export.networks.sdn import folded

@@ -8,7 +8,7 @@ import numpy as np
 
 from device.cameras.base import FILE_OPTIONS, Camera, Frame, Pacer, file_options, rate_option, whole_option
 from device.errors import DataError
-from device.pictures import MAX_PIXELS
+from device.pictures.bounds import MAX_PIXELS
 from device.system.npz import read_arrays
 from device.system.printable import printable
 

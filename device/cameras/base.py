@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from device.errors import UsageError
-from device.pictures import MAX_PIXELS
+from device.pictures.bounds import MAX_PIXELS
 from device.system.files import exists
 from device.system.options import decimal_number, whole_number
 from device.system.systemd import wait_alive

@@ -8,7 +8,7 @@ from typing import Iterator, Sequence, Union
 import cv2
 
 from device.cameras.clock import exposure_s
-from device.cameras.source import NoFrame, Shot, Source
+from device.cameras.live_source import NoFrame, Shot, Source
 
 FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 

@@ -7,7 +7,7 @@ import cv2
 from device.cameras.base import options, size_option, whole_option
 from device.cameras.capture import CaptureSource, open_capture
 from device.cameras.live import LiveCamera
-from device.cameras.source import PATIENCE, Patience
+from device.cameras.live_source import PATIENCE, Patience
 from device.errors import CameraError, UsageError
 
 # the sensor's image in the GPU's memory -> scaled and turned by its video engine -> BGR for OpenCV; the last element holds

@@ -7,7 +7,8 @@ from typing import List, Optional
 
 from device.cameras.base import FILE_OPTIONS, Camera, Frame, Pacer, file_options, rate_option, whole_option
 from device.errors import DataError
-from device.pictures import NAMES, SUFFIXES, read_picture
+from device.pictures.formats import NAMES, SUFFIXES
+from device.pictures.read import read_picture
 from device.system.console import warn
 from device.system.files import is_folder
 from device.system.printable import printable

@@ -6,7 +6,7 @@ import time
 from typing import Callable, Optional
 
 from device.cameras.base import Camera, Frame
-from device.cameras.source import NoFrame, Patience, Shot, Source
+from device.cameras.live_source import NoFrame, Patience, Shot, Source
 from device.errors import CameraError
 from device.system.systemd import notify
 

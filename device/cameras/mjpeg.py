@@ -7,7 +7,8 @@ from typing import BinaryIO, Optional, Tuple
 
 import numpy as np
 
-from device.pictures import decode_picture, jpeg
+from device.pictures import jpeg
+from device.pictures.read import decode_picture
 
 START, END = b"\xff\xd8\xff", b"\xff\xd9"
 PIECE = 1 << 20

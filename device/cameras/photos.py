@@ -11,7 +11,7 @@ import numpy as np
 
 from device.cameras.base import Camera, Frame, Pacer, options, rate_option, size_option, whole_option
 from device.errors import DataError
-from device.pictures import read_picture
+from device.pictures.read import read_picture
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "color.png")
 FRAMES_A_PHOTO = 50

@@ -9,7 +9,7 @@ import numpy as np
 from device.cameras.base import options, size_option, whole_option
 from device.cameras.clock import exposure_s
 from device.cameras.live import LiveCamera
-from device.cameras.source import PATIENCE, NoFrame, Patience, Shot, Source
+from device.cameras.live_source import PATIENCE, NoFrame, Patience, Shot, Source
 from device.errors import CameraError, UsageError
 
 SMALL = 320 * 240  # frames up to this many pixels come from the low-resolution stream

@@ -10,7 +10,7 @@ import cv2
 from device.cameras.base import whole_option
 from device.cameras.capture import CaptureSource, ffmpeg_options, open_capture
 from device.cameras.live import LiveCamera
-from device.cameras.source import Patience
+from device.cameras.live_source import Patience
 from device.errors import CameraError, UsageError
 
 PORTS = {"rtsp": 554, "rtsps": 322}

@@ -12,7 +12,7 @@ from device.cameras.base import Camera, Frame
 from device.cameras.capture import ffmpeg_options, open_capture
 from device.cameras.mjpeg import START, MjpegReader
 from device.errors import DataError
-from device.pictures import MAX_PIXELS
+from device.pictures.bounds import MAX_PIXELS
 from device.system.console import warn
 from device.system.files import open_regular
 from device.system.printable import printable

@@ -20,14 +20,15 @@ import onnxruntime
 
 from device import __version__
 from device.bundle.frame_set import load_frame_set
-from device.cameras import Frame
 from device.cameras.arrays import ArrayCamera
+from device.cameras.base import Frame
 from device.commands.compare import FORMAT, FORMAT_VERSION, compare
 from device.commands.options import POWER_HELP, add_debug_option, add_decision_options, option_groups
 from device.commands.session import Session, open_session, stop_on_signals
 from device.errors import UsageError
 from device.loop.sinks import Decision, Sink
-from device.power import Meter, open_sensor
+from device.power.base import Meter
+from device.power.open import open_sensor
 from device.system.board import board_model, temperature_c, throttling
 from device.system.console import aligned
 from device.system.files import write_file

@@ -16,7 +16,7 @@ COMMANDS: Commands = {
     "run": ("device.commands.run", "Decide on the frames of a camera or of files."),
     "bench": ("device.commands.bench", "Measure latency, exits, traffic and energy: clean, attacked and defended."),
     "preview": ("device.commands.preview", "Show frames, exits and traffic in a browser, with an attack to switch on."),
-    "doctor": ("device.doctor", "Check the board, its wheels, cameras and sensors, the bundle and the host."),
+    "doctor": ("device.commands.doctor", "Check the board, its wheels, cameras and sensors, the bundle and the host."),
     "jpeg": ("device.commands.jpeg", "Write frames as JPEG files that carry Q_def, and compare them with DefQ."),
 }
 

@@ -10,16 +10,18 @@ import numpy as np
 
 from device.bundle.calibration import check_table_file
 from device.bundle.reader import Bundle, load_bundle
-from device.cameras import Camera, open_camera
+from device.cameras.base import Camera
+from device.cameras.open import open_camera
 from device.commands.options import ENGINE_HELP, RAD_HELP, SOURCES_HELP, THREADS_HELP, add_debug_option, option_groups
 from device.commands.session import open_source, stop_on_signals
 from device.defence.defq import DefQ
 from device.defence.undefended import Undefended
-from device.engines import Engine, open_engine
+from device.engines.base import Engine
+from device.engines.open import open_engine
 from device.errors import DataError, OutputError, UsageError
 from device.jpeg.file import DC_RULES, JpegEncoder
 from device.loop.preprocess import Preprocessor
-from device.pictures import decode_picture
+from device.pictures.read import decode_picture
 from device.system.console import aligned
 from device.system.files import read_bounded, write_file
 from device.system.json_text import read_json

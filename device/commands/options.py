@@ -3,14 +3,15 @@
 import argparse
 from typing import Any, NamedTuple
 
+from device.cameras.open import SOURCES
 from device.defence.controller import MODES
 from device.link.credentials import add_arguments as add_credentials_arguments
 from device.link.host_client import AUTO, PAYLOADS
+from device.power.open import SENSORS
 from device.system.options import decimal, whole
 
-SOURCES_HELP = (
-    "picamera2://, csi://, v4l2:///dev/video0, rtsp://..., dir:PATH, npz:FILE, video:FILE, photos:, or bundle:clean and "
-    "bundle:attacked for the bundle's own frame set"
+SOURCES_HELP = "{}, or bundle:clean and bundle:attacked for the bundle's own frame set".format(
+    ", ".join(kind.example for kind in SOURCES.values())
 )
 ENGINE_HELP = (
     "what runs the head: auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt (default auto: the best "
@@ -18,7 +19,7 @@ ENGINE_HELP = (
 )
 THREADS_HELP = "threads of ONNX Runtime (default: as many as there are cores, at most 4)"
 RAD_HELP = "relative accuracy drop that chooses the threshold, 5 or 10 (default: the bundle's)"
-POWER_HELP = "power sensor: auto, none, ina3221, pmic, ina2xx, ina2xx:ADDRESS, rapl or csv:FILE (default auto)"
+POWER_HELP = "power sensor: auto, none, {}, ina2xx:ADDRESS or csv:FILE (default auto)".format(", ".join(SENSORS))
 
 
 class OptionGroups(NamedTuple):

@@ -6,13 +6,14 @@ import threading
 from typing import Optional
 
 from device.bundle.frame_set import load_frame_set
-from device.cameras import Camera
+from device.cameras.base import Camera
 from device.commands.options import add_camera_options, add_debug_option, add_decision_options, option_groups
 from device.commands.session import open_session, open_source, stop_on_signals
 from device.errors import CameraError
 from device.loop.pipeline import Pipeline
 from device.payload.forms import FP32
-from device.power import PowerSensor, open_sensor
+from device.power.base import PowerSensor
+from device.power.open import open_sensor
 from device.preview.attackers import Attacker, choose_attacker
 from device.preview.preview import Preview
 from device.preview.preview_sink import PreviewSink

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any, Dict, Optional
 
-from device.cameras import Camera
+from device.cameras.base import Camera
 from device.commands.options import add_camera_options, add_debug_option, add_decision_options, option_groups
 from device.commands.session import open_session, open_source, reopen_on_hangup, stop_on_signals
 from device.errors import DataError

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, Optional
 
 from device.bundle.frame_set import load_frame_set
 from device.bundle.reader import Bundle, load_bundle
-from device.cameras import Camera, open_camera
 from device.cameras.arrays import ArrayCamera
-from device.cameras.base import options, rate_option, whole_option
+from device.cameras.base import Camera, options, rate_option, whole_option
+from device.cameras.open import open_camera
 from device.defence.controller import Controller
-from device.engines import Engine, open_engine
+from device.engines.base import Engine
+from device.engines.open import open_engine
 from device.errors import HostError, UsageError
 from device.link.credentials import credentials_of
 from device.link.host_client import HostClient

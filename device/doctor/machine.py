@@ -22,7 +22,7 @@ MEANINGS = (  # part of a flag's name, what it means, what to do
 
 def check_power(root: str = "/", run: Runner = run_tool) -> Check:
     """A live reading of every power sensor."""
-    from device.power import list_sensors
+    from device.power.open import list_sensors
 
     probes = list_sensors(root, run)
     live = ["{} {:.2f} W ({}, {}; --power {})".format(each.sensor.name, each.power_mw / 1000, each.sensor.kind, each.sensor.scope, each.option)

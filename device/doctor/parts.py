@@ -17,7 +17,7 @@ from device.system.board import board_model
 
 if TYPE_CHECKING:
     from device.bundle.reader import Bundle
-    from device.cameras import Camera
+    from device.cameras.base import Camera
     from device.cameras.listing import Found
 
 RUNS = 21
@@ -60,7 +60,7 @@ def check_engine(bundle_path: Optional[str]) -> Check:
     import numpy as np
 
     from device.bundle.reader import load_bundle
-    from device.engines import open_engine, probe_engines
+    from device.engines.open import open_engine, probe_engines
 
     if not bundle_path:
         return _back_ends()
@@ -169,7 +169,7 @@ def check_source(uri: str, bundle_path: Optional[str]) -> Check:
 
 def _opened(uri: str, bundle_path: Optional[str]) -> "Camera":
     from device.bundle.reader import load_bundle
-    from device.cameras import open_camera
+    from device.cameras.open import open_camera
     from device.commands.session import open_source
 
     if bundle_path:
@@ -202,7 +202,7 @@ def _round_trips(url: str, bundle_path: str, credentials: Credentials) -> str:
     import numpy as np
 
     from device.bundle.reader import load_bundle
-    from device.engines import OnnxRuntimeEngine
+    from device.engines.onnx_runtime import OnnxRuntimeEngine
     from device.link.host_client import HostClient
     from device.payload.base import Sendable
 

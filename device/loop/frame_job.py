@@ -6,9 +6,9 @@ from typing import Dict, NamedTuple, Optional
 import numpy as np
 
 from device.bundle.reader import Bundle
-from device.cameras import Frame
+from device.cameras.base import Frame
 from device.defence.base import Treatment
-from device.engines import HeadResult
+from device.engines.base import HeadResult
 from device.link.host_request import HostRequest
 from device.loop.sinks import Decision
 

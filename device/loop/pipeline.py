@@ -11,10 +11,10 @@ from typing import Callable, Optional
 import numpy as np
 
 from device.bundle.reader import Bundle
-from device.cameras import Camera, Frame
+from device.cameras.base import Camera, Frame
 from device.defence.base import Treatment
 from device.defence.controller import Controller
-from device.engines import Engine, HeadResult
+from device.engines.base import Engine, HeadResult
 from device.errors import FrameError
 from device.link.host_client import HostClient
 from device.link.host_request import HostRequest

@@ -6,7 +6,7 @@ from typing import Callable
 
 import numpy as np
 
-from device.cameras import Frame
+from device.cameras.base import Frame
 from device.loop.sinks import Decision, Sink
 
 PERIOD_S = 1.0

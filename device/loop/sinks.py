@@ -6,7 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from device.cameras import Frame
+from device.cameras.base import Frame
 from device.errors import OutputError
 from device.loop.line_file import LineFile
 from device.system.console import check_stdout, put

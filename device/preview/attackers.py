@@ -16,7 +16,7 @@ import numpy as np
 
 from device.bundle.frame_set import FrameSet
 from device.bundle.reader import Bundle
-from device.cameras import Frame
+from device.cameras.base import Frame
 from device.errors import AccessError, HostError, UsageError, WireError
 from device.link.address import address_of, without_secrets
 from device.link.circuit_breaker import CircuitBreaker

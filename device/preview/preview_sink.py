@@ -6,7 +6,7 @@ from typing import Callable, List, NamedTuple, Optional, Sequence, Set
 
 import numpy as np
 
-from device.cameras import Frame
+from device.cameras.base import Frame
 from device.loop.sinks import Decision, Sink
 from device.preview.attackers import Attacker
 from device.preview.comparison import Comparison, Row

@@ -15,8 +15,9 @@ from device.bundle.frame_set import MAX_BYTES, FrameSet
 from device.errors import DataError
 from device.loop.exits import t3_er
 from device.pictures.fit import STRETCH
-from export.attacks import DeepSlothLinf, UniversalLinf
 from export.attacks.crafting import cached, craft
+from export.attacks.linf import DeepSlothLinf
+from export.attacks.universal import UniversalLinf
 from export.calibration.card import ModelCard
 from export.calibration.cost import early_exit, score
 from export.data import datasets

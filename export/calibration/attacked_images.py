@@ -12,16 +12,12 @@ import torch
 from torch import Tensor
 
 from device.errors import UsageError
-from export.attacks import (
-    ClassUniversalLinf,
-    DeepSlothL1,
-    DeepSlothL2,
-    DeepSlothLinf,
-    Defended,
-    GreyLinf,
-    UniversalLinf,
-)
+from export.attacks.adaptive import Defended
 from export.attacks.crafting import cached, craft
+from export.attacks.l1 import DeepSlothL1
+from export.attacks.l2 import DeepSlothL2
+from export.attacks.linf import DeepSlothLinf, GreyLinf
+from export.attacks.universal import ClassUniversalLinf, UniversalLinf
 from export.calibration.cost import ExitScores, score
 from export.calibration.model import CalibratedModel
 from export.data.images import Dataset, Images

@@ -5,8 +5,8 @@ from pathlib import Path
 from export.calibration.card import ModelCard
 from export.data.cifar10 import NAME as CIFAR10
 from export.data.output import write_output
+from export.networks.find import network_spec
 from export.networks.model_files import ModelFiles
-from export.networks.registry import network_spec
 from export.networks.weights import metadata
 
 USE = "* **Use**: research and demonstrations of early exits under attack. CIFAR-10 is no data for a product."

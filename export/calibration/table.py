@@ -6,7 +6,7 @@ import numpy as np
 
 from device.defence.defq import BLOCK, dct_matrix
 from device.errors import DataError
-from export.attacks import PerSampleAttack
+from export.attacks.base import PerSampleAttack
 from export.data.images import Images
 from export.networks.sdn import SDN
 from export.networks.weights import to_tensor

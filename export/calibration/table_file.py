@@ -15,7 +15,7 @@ import torch
 
 from device.bundle.calibration import check_table_file
 from device.errors import DataError, UsageError
-from export.attacks import PerSampleAttack
+from export.attacks.base import PerSampleAttack
 from export.calibration.attack_record import AttackRecord
 from export.calibration.gate_file import GateFile
 from export.calibration.monitor_file import MonitorFile

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from device.errors import UsageError
 from device.system.options import whole
-from export.attacks import DeepSlothLinf, UniversalLinf
+from export.attacks.linf import DeepSlothLinf
 from export.attacks.server import serve
+from export.attacks.universal import UniversalLinf
 from export.calibration.card import known_classes
 from export.commands.inputs import data_for
 from export.commands.options import add_data, add_debug, add_model, add_weights

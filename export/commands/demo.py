@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from device.bundle.reader import Bundle, load_bundle
-from device.cameras import open_camera
+from device.cameras.open import open_camera
 from device.errors import DataError, EdgeError, HostError
 from device.loop.preprocess import Preprocessor
 from device.system.options import whole
-from export.attacks import DeepSlothLinf
+from export.attacks.linf import DeepSlothLinf
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
 from export.calibration.card import read_card
@@ -30,8 +30,8 @@ from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
 from export.data.output import make_folder, write_output
 from export.evaluation.histograms import exit_histograms
+from export.networks.find import network_names
 from export.networks.model_files import ModelFiles, in_folder, shipped
-from export.networks.registry import network_names
 from export.networks.sdn import folded
 from export.networks.weights import load_network, to_tensor
 

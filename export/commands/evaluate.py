@@ -19,8 +19,8 @@ from export.evaluation import paper
 from export.evaluation.conditions import LAST, LOOP, evaluate
 from export.evaluation.report import facts, markdown_table, write_json
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
+from export.networks.find import network_names
 from export.networks.model_files import find, shipped
-from export.networks.registry import network_names
 from export.networks.weights import load_network
 
 QUICK_CALIBRATION = 20  # images that universal perturbations, tables and thresholds behind a defence are learned on

@@ -7,8 +7,8 @@ from export.calibration.model import CalibratedModel, calibrated_model
 from export.data import datasets
 from export.data.images import Dataset
 from export.data.output import check_writable
+from export.networks.find import network_spec
 from export.networks.model_files import ModelFiles, destination, find
-from export.networks.registry import network_spec
 
 
 def model_files(arguments: argparse.Namespace) -> ModelFiles:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from export.networks.registry import network_names
+from export.networks.find import network_names
 
 WEIGHTS_HELP = "ours, or of the public SDN code (default: build/models/MODEL, if it was trained here, else models/)"
 DATA_HELP = "CIFAR-10 or class folders of images (default: $CIFAR10_DIR, else a download)"

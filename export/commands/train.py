@@ -13,9 +13,9 @@ from export.calibration.card_page import write_card_page
 from export.commands.options import add_data, add_debug, add_model
 from export.data import datasets
 from export.data.output import check_writable
+from export.networks.find import network_names, network_spec
 from export.networks.model_files import TRAINED, beside, in_folder, made_here
 from export.networks.model_folder import described, write_description
-from export.networks.registry import network_names, network_spec
 from export.networks.training import train
 from export.networks.weights import file_sha256, load_network, save_network
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from device.errors import DataError
-from device.pictures import SUFFIXES, read_picture
 from device.pictures.fit import fit_picture
+from device.pictures.formats import SUFFIXES
+from device.pictures.read import read_picture
 from export.data.images import Dataset, Images
 from export.data.splits import SEED, list_images, shown
 

@@ -1,1 +1,1 @@
-"""Networks, one file each with its NetworkSpec (registry.py finds them), and what all of them share."""
+"""Networks, one file each with its NetworkSpec (find.py finds them), and what all of them share."""

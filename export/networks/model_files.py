@@ -15,9 +15,9 @@ from pathlib import Path
 from device.errors import UsageError
 from device.pictures.fit import STRETCH
 from export.data import shipped as package
+from export.networks.find import network_names
 from export.networks.model_folder import FILE as DESCRIPTION
 from export.networks.model_folder import ModelDescription, family_of, read_description
-from export.networks.registry import network_names
 from export.networks.weights import file_sha256, weights_file
 
 MADE_HERE = Path("build/models")

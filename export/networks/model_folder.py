@@ -16,7 +16,7 @@ from device.system.json_text import read_json
 from export.calibration.json_fields import Fields
 from export.data.images import Dataset
 from export.data.output import write_output
-from export.networks.registry import network_names
+from export.networks.find import network_names
 
 FILE = "model.json"
 FORMAT, FORMAT_VERSION = "defq-model", 1

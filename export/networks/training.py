@@ -18,8 +18,8 @@ from export.data.images import Dataset
 from export.defences.quantiser import BlockQuantiser
 from export.networks.bfloat16 import strided_depthwise_in_float32
 from export.networks.checkpoint import TrainingRun, read_checkpoint, write_checkpoint
+from export.networks.find import network_spec
 from export.networks.model_files import beside
-from export.networks.registry import network_spec
 from export.networks.sdn import SDN
 from export.networks.spec import Recipe
 from export.networks.weights import file_sha256, load_network, to_tensor
@@ -39,7 +39,7 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
     of the final classifier.
 
     Args:
-        model: name of a network (export/networks/registry.py).
+        model: name of a network (export/networks/find.py).
         start: safetensors to begin from instead of random weights. Its exits are trained already, so that their losses
             count in full from the first step.
 

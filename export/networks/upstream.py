@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from device.errors import DataError
-from export.networks.registry import network_spec
+from export.networks.find import network_spec
 from export.networks.sdn import SDN
 
 # The channel means and standard deviations that the first code base trains with: ImageNet's for CIFAR-10, and

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from device.errors import DataError
 from export.data import shipped
 from export.data.output import write_output
-from export.networks.registry import network_spec
+from export.networks.find import network_spec
 from export.networks.sdn import SDN
 from export.networks.upstream import load_upstream
 

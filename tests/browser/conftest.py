@@ -89,7 +89,7 @@ def bundle(tmp_path_factory, cifar10):
     from device.bundle.frame_set import FrameSet
     from device.defence.defq import DefQ
     from device.defence.monitor import ExitShares
-    from export.attacks import DeepSlothLinf
+    from export.attacks.linf import DeepSlothLinf
     from export.attacks.server import FirstExits
     from export.bundle.frame_set import MadeFrames
     from export.bundle.settings import BundleSettings

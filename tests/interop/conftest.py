@@ -13,7 +13,7 @@ import pytest
 
 from device.bundle.reader import Bundle, load_bundle
 from device.defence.undefended import Undefended
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from tests.host.conftest import BUNDLE, ROOT, HostProcess
 
 INSTALL = "pip install -r tests/interop/requirements.txt, in an environment of its own"

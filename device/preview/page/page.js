@@ -4,7 +4,7 @@ import { showComparison } from "./comparison.js";
 import { showCurves } from "./curves.js";
 import { showExits } from "./exits.js";
 import { startPictures } from "./pictures.js";
-import { deviceAnswered, showGone, showState } from "./state.js";
+import { deviceAnswered, showGone, showState } from "./liveness.js";
 import { showSwitches, startSwitches } from "./switches.js";
 import { at, percent, say, sayWithUnit } from "./text.js";
 import { sayWithWords, startWords } from "./words.js";

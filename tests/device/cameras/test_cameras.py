@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from device.cameras import Frame, open_camera, photos
+from device.cameras import photos
 from device.cameras.arrays import ArrayCamera
-from device.cameras.base import Pacer
+from device.cameras.base import Frame, Pacer
+from device.cameras.open import open_camera
 from device.errors import DataError, UsageError
 
 

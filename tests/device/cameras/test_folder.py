@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.cameras import open_camera
+from device.cameras.open import open_camera
 from device.errors import DataError
 
 PICTURE = cv2.imencode(".png", np.full((6, 8, 3), 9, np.uint8))[1].tobytes()

@@ -6,7 +6,7 @@ import pytest
 
 from device.cameras import clock, live
 from device.cameras.live import LiveCamera, NewestFrame
-from device.cameras.source import NoFrame, Patience, Shot, Source
+from device.cameras.live_source import NoFrame, Patience, Shot, Source
 from device.errors import CameraError
 
 QUICK = Patience(open_s=0.3, stall_s=0.3, pause_s=0.02, longest_pause_s=0.08, give_up_s=0.6)

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from device.cameras import open_camera
+from device.cameras.live_source import Patience
+from device.cameras.open import open_camera
 from device.cameras.picamera2 import Picamera2Camera
-from device.cameras.source import Patience
 from device.errors import CameraError
 
 QUICK = Patience(open_s=1.0, stall_s=0.3, pause_s=0.02, longest_pause_s=0.1, give_up_s=0.6)

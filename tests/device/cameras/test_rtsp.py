@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from device.cameras import open_camera, rtsp
+from device.cameras import rtsp
 from device.cameras.capture import FFMPEG_OPTIONS
+from device.cameras.live_source import Patience
+from device.cameras.open import open_camera
 from device.cameras.rtsp import RtspCamera, masked
-from device.cameras.source import Patience
 from device.errors import CameraError
 
 QUICK = Patience(open_s=3.0, stall_s=0.5, pause_s=0.02, longest_pause_s=0.1, give_up_s=0.8)

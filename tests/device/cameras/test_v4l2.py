@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from device.cameras import csi, open_camera, v4l2
-from device.cameras.source import Patience
+from device.cameras import csi, v4l2
+from device.cameras.live_source import Patience
+from device.cameras.open import open_camera
 from device.errors import CameraError
 
 QUICK = Patience(open_s=1.0, stall_s=0.3, pause_s=0.02, longest_pause_s=0.1, give_up_s=0.5)

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from device.cameras import capture, mjpeg, open_camera
+from device.cameras import capture, mjpeg
 from device.cameras import video as module
 from device.cameras.mjpeg import MjpegReader
+from device.cameras.open import open_camera
 from device.errors import DataError
 
 COUNT = 20

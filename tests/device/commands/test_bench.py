@@ -12,7 +12,7 @@ import pytest
 from device.commands import bench
 from device.commands.cli import main
 from device.loop.pipeline import Pipeline
-from device.power import PowerSensor
+from device.power.base import PowerSensor
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import threading
 import numpy as np
 import pytest
 
-from device.cameras import Camera, open_camera
+from device.cameras.base import Camera
+from device.cameras.open import open_camera
 from device.commands.cli import main
 from device.errors import UsageError
 

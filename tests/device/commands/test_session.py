@@ -5,10 +5,10 @@ import signal
 
 import pytest
 
-from device import engines
 from device.commands import cli, session
-from device.engines import OnnxRuntimeEngine, open_engine
-from device.engines.onnx_runtime import OnnxRuntimeGpuEngine
+from device.engines.base import Engine
+from device.engines.onnx_runtime import OnnxRuntimeEngine, OnnxRuntimeGpuEngine
+from device.engines.open import open_engine, probe_engines
 from device.engines.tensorrt import TensorRtEngine
 from device.errors import EngineError
 
@@ -80,10 +80,10 @@ def test_an_engine_that_is_closed_says_so(bundle, frames):
 
 def test_every_engine_gives_back_what_it_holds():
     for each in (OnnxRuntimeEngine, OnnxRuntimeGpuEngine, TensorRtEngine):
-        assert each.close is not engines.Engine.close
+        assert each.close is not Engine.close
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux")
 def test_probing_closes_what_it_opened(bundle, closed):
-    engines.probe_engines(bundle)
+    probe_engines(bundle)
     assert len(closed) == 1

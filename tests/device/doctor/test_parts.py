@@ -8,11 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from device import engines
 from device.doctor import parts
 from device.doctor.check import FAILED, OK, WARNING, Check, guarded
-from device.engines import Probe, cache
+from device.engines import cache
 from device.engines import open as opening
+from device.engines.onnx_runtime import OnnxRuntimeEngine
+from device.engines.open import Probe
 
 
 def test_bundle(bundle_folder, gated_folder):
@@ -90,7 +91,7 @@ def probes(monkeypatch):
         found = [
             Probe(name.replace("_", "-"), text.lstrip("+"), text.startswith("+")) for name, text in statuses.items()
         ]
-        monkeypatch.setattr(engines, "probe_engines", lambda bundle: found)
+        monkeypatch.setattr(opening, "probe_engines", lambda bundle: found)
 
     return set_to
 
@@ -102,7 +103,7 @@ def test_no_engine_can_run_the_head(bundle_folder, probes):
 
 
 def test_an_engine_that_would_have_to_be_built_is_not(bundle_folder, probes, monkeypatch, tmp_path):
-    monkeypatch.setattr(engines, "open_engine", lambda *_: pytest.fail("this takes minutes"))
+    monkeypatch.setattr(opening, "open_engine", lambda *_: pytest.fail("this takes minutes"))
     monkeypatch.setenv("DEFQ_ENGINES", str(tmp_path))
     probes(onnxruntime="+CPU", tensorrt="+TensorRT 8.2.1 on Tegra X1, " + opening._kept("x.engine"))
     check = parts.check_engine(bundle_folder)
@@ -122,9 +123,9 @@ def test_an_engine_that_was_built_is_run(bundle_folder, probes, monkeypatch, tmp
         print(
             "warning: found a wrong answer; use --engine onnxruntime; until then the head runs in CPU", file=sys.stderr
         )
-        return engines.OnnxRuntimeEngine(bundle, 1)
+        return OnnxRuntimeEngine(bundle, 1)
 
-    monkeypatch.setattr(engines, "open_engine", open_engine)
+    monkeypatch.setattr(opening, "open_engine", open_engine)
     check = parts.check_engine(bundle_folder)
     assert opened == ["tensorrt"]
     assert check.status == WARNING

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from device import doctor
-from device.commands import cli
-from device.doctor import Job, wheels
+from device.commands import cli, doctor
+from device.doctor import report, wheels
 from device.doctor.check import FAILED, OK, SKIPPED, WARNING, Check, isolated
+from device.doctor.report import Job
 from device.errors import BundleError, HostError, UsageError
 from tests.device.doctor.test_check import fine
 
@@ -36,7 +36,7 @@ def raising(error):
 def test_lines_come_one_by_one_in_order(monkeypatch):
     monkeypatch.setattr(wheels, "is_jetson", lambda: False)
     told = []
-    checks = doctor.examine([Job("clock", (), lambda: Check("clock", OK, "fine"))], GOOD, told.append)
+    checks = report.examine([Job("clock", (), lambda: Check("clock", OK, "fine"))], GOOD, told.append)
     assert checks == told
     assert [check.name for check in checks] == ["python", "numpy", "opencv", "onnxruntime", "clock"]
 
@@ -46,10 +46,10 @@ def test_what_needs_a_failed_line_is_skipped():
         pytest.fail("ran")
 
     lines = [Job("engine", ("numpy", "onnxruntime"), never), Job("memory", (), lambda: Check("memory", OK, "fine"))]
-    checks = {check.name: check for check in doctor.examine(lines, ABSENT)}
+    checks = {check.name: check for check in report.examine(lines, ABSENT)}
     assert checks["engine"] == Check("engine", SKIPPED, "needs numpy and onnxruntime first")
     assert checks["memory"].status == OK
-    assert doctor.exit_code(list(checks.values())) == 4
+    assert report.exit_code(list(checks.values())) == 4
 
 
 def test_a_bundle_that_was_not_named_is_no_failure():
@@ -57,26 +57,26 @@ def test_a_bundle_that_was_not_named_is_no_failure():
         Job("bundle", (), lambda: Check("bundle", SKIPPED, "")),
         Job("engine", ("bundle",), lambda: Check("engine", OK, "")),
     ]
-    assert doctor.examine(lines, GOOD)[-1].status == OK
+    assert report.examine(lines, GOOD)[-1].status == OK
     lines[0] = Job("bundle", (), raising(BundleError("found none")))
-    assert doctor.examine(lines, GOOD)[-1].found == "needs bundle first"
+    assert report.examine(lines, GOOD)[-1].found == "needs bundle first"
 
 
 def test_exit_code_is_that_of_the_first_failure():
     warning = Check("clock", WARNING, "", "", 9)
-    assert doctor.exit_code([fine(), warning]) == 0
-    assert doctor.exit_code([warning, Check("bundle", FAILED, "", "", 3), Check("host", FAILED, "", "", 5)]) == 3
+    assert report.exit_code([fine(), warning]) == 0
+    assert report.exit_code([warning, Check("bundle", FAILED, "", "", 3), Check("host", FAILED, "", "", 5)]) == 3
 
 
 @pytest.mark.parametrize(("error", "code"), [(BundleError("x"), 3), (HostError("x"), 5), (KeyError("x"), 1)])
 def test_exit_codes_of_errors(error, code):
-    assert doctor.exit_code([isolated("x", raising(error), 1, 5)]) == code
+    assert report.exit_code([isolated("x", raising(error), 1, 5)]) == code
 
 
 def test_text():
-    assert doctor.text(Check("clock", OK, "fine")) == "clock        ok       fine"
-    assert doctor.text(Check("onnxruntime", FAILED, "x", "do y")) == "onnxruntime  FAILED   x\n             fix: do y"
-    assert doctor.text(Check("host", WARNING, "x"), colour=True) == "host         \033[33mwarning\033[0m  x"
+    assert report.text(Check("clock", OK, "fine")) == "clock        ok       fine"
+    assert report.text(Check("onnxruntime", FAILED, "x", "do y")) == "onnxruntime  FAILED   x\n             fix: do y"
+    assert report.text(Check("host", WARNING, "x"), colour=True) == "host         \033[33mwarning\033[0m  x"
 
 
 def test_colour_on_a_terminal_alone(monkeypatch):
@@ -90,13 +90,13 @@ def test_colour_on_a_terminal_alone(monkeypatch):
         monkeypatch.setattr(sys, "stdout", Terminal(raw, encoding="ascii"))
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        doctor._print(Check("temperature", OK, "48 °C"))
+        doctor.print_check(Check("temperature", OK, "48 °C"))
         assert (b"\033[32m" in raw.getvalue()) == coloured
         assert b"48 ?C" in raw.getvalue()  # the locale of a service
 
 
 def test_a_camera_that_calls_itself_an_escape_sequence():
-    line = doctor.text(Check("cameras", OK, "\x1b]0;mine\x07 (USB\n)", "try \x1b[2J"))
+    line = report.text(Check("cameras", OK, "\x1b]0;mine\x07 (USB\n)", "try \x1b[2J"))
     assert "\x1b" not in line
     assert "\\x1b]0;mine\\x07 (USB\\n)" in line
     assert len(line.splitlines()) == 2
@@ -117,7 +117,7 @@ def test_host_without_bundle_is_a_usage_error(capsys):
 
 
 def test_importing_the_doctor_imports_no_library_that_may_die():
-    code = "import device.doctor, sys; print({'numpy', 'cv2', 'onnxruntime'} & set(sys.modules))"
+    code = "import device.commands.doctor, sys; print({'numpy', 'cv2', 'onnxruntime'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT) == b"set()\n"
 
 
@@ -145,12 +145,12 @@ def test_the_command(bundle_folder, fake_host, frames_file):
 
 def test_the_command_as_json(bundle_folder):
     code, out, error = doctor_process("--bundle", bundle_folder, "--host", "http://127.0.0.1:9", "--json")
-    report = json.loads(out)
-    assert code == report["exit_code"] == 5
-    assert (report["format"], report["format_version"]) == ("sdn-edge-doctor", 1)
-    assert set(report["versions"]) == {"device", "python", "numpy", "opencv", "onnxruntime"}
-    assert report["versions"]["numpy"] == np.__version__
-    checks = {check["name"]: check for check in report["checks"]}
+    found = json.loads(out)
+    assert code == found["exit_code"] == 5
+    assert (found["format"], found["format_version"]) == ("sdn-edge-doctor", 1)
+    assert set(found["versions"]) == {"device", "python", "numpy", "opencv", "onnxruntime"}
+    assert found["versions"]["numpy"] == np.__version__
+    checks = {check["name"]: check for check in found["checks"]}
     assert set(checks["host"]) == {"name", "status", "found", "fix"}
     assert checks["host"]["status"] == FAILED
     assert checks["python"]["fix"] is None

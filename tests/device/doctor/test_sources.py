@@ -90,7 +90,7 @@ class FakeCamera:
 
 
 def test_source_of_a_live_camera(monkeypatch):
-    monkeypatch.setattr("device.cameras.open_camera", lambda uri: FakeCamera())
+    monkeypatch.setattr("device.cameras.open.open_camera", lambda uri: FakeCamera())
     check = parts.check_source("v4l2:///dev/video0", None)
     assert check.found.startswith("camera /dev/video0: 640x480 grey after 0.0 s, 4")
     assert check.found.endswith(" ms old")

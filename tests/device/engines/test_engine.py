@@ -8,11 +8,11 @@ import pytest
 
 from device.defence.quantised import Quantised
 from device.defence.undefended import Undefended
-from device.engines import NAMES, HeadResult, OnnxRuntimeEngine, open_engine, probe_engines
 from device.engines import open as opening
-from device.engines.base import Engine
+from device.engines.base import Engine, HeadResult
 from device.engines.flat_head import TOLERANCE, FlatHeadEngine, check_answers, read_flat_head
-from device.engines.onnx_runtime import CPU, OUTPUTS, session_options
+from device.engines.onnx_runtime import CPU, OUTPUTS, OnnxRuntimeEngine, session_options
+from device.engines.open import NAMES, open_engine, probe_engines
 from device.errors import EngineError, UsageError
 from device.loop.preprocess import Preprocessor
 

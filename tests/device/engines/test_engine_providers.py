@@ -7,8 +7,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from device.engines import OnnxRuntimeEngine, onnx_runtime, open_engine, probe_engines
-from device.engines.onnx_runtime import CPU, CUDA, TENSORRT, OnnxRuntimeGpuEngine
+from device.engines import onnx_runtime
+from device.engines.onnx_runtime import CPU, CUDA, TENSORRT, OnnxRuntimeEngine, OnnxRuntimeGpuEngine
+from device.engines.open import open_engine, probe_engines
 from device.errors import EngineError
 from tests.device.engines.test_engine import images, same
 from tests.device.engines.test_engine_cuda import FakeCudart, use

@@ -8,7 +8,9 @@ import types
 import numpy as np
 import pytest
 
-from device.engines import OnnxRuntimeEngine, open_engine, probe_engines, tensorrt
+from device.engines import tensorrt
+from device.engines.onnx_runtime import OnnxRuntimeEngine
+from device.engines.open import open_engine, probe_engines
 from device.engines.tensorrt import TensorRtEngine
 from device.errors import EngineError
 from tests.device.engines.test_engine import images, same

@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 
-from device.cameras import Camera, Frame
+from device.cameras.base import Camera, Frame
 from device.defence.controller import Controller
-from device.engines import HeadResult
+from device.engines.base import HeadResult
 from device.loop.pipeline import Pipeline
 from device.loop.sinks import Sink
 

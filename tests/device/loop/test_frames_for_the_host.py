@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from device.defence.gate import Gate, GateStage, noise_level
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.link.host_client import HostClient
 from device.loop.sinks import to_line
 from tests.device.loop.fakes import KeptSink, ListCamera, RecordingEngine, make_pipeline

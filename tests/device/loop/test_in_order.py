@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from device.cameras import Camera, Frame
-from device.engines import HeadResult
+from device.cameras.base import Camera, Frame
+from device.engines.base import HeadResult
 from device.link.deadline import Deadline
 from device.link.host_request import HostAnswer, HostRequest
 from device.loop.sinks import Sink

@@ -7,7 +7,7 @@ import pytest
 
 from device.defence.gate import Gate, GateStage, noise_level
 from device.defence.monitor import ExitShares, Monitor
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from tests.device.loop.fakes import KeptSink, LeavingEngine, ListCamera, RecordingEngine, make_pipeline
 
 

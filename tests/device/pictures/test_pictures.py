@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from device import pictures
 from device.errors import DataError
-from device.pictures import bounds, read
+from device.pictures import formats, read
 from device.pictures.formats import FORMATS
 from device.pictures.stderr import with_messages
 
@@ -69,8 +68,8 @@ WHOLE = {
 def test_a_whole_picture_is_decoded_as_by_opencv(name):
     content = WHOLE[name]()
     expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-    np.testing.assert_array_equal(pictures.decode_picture(content), expected)
-    np.testing.assert_array_equal(pictures.decode_picture(content + b"more"), expected)
+    np.testing.assert_array_equal(read.decode_picture(content), expected)
+    np.testing.assert_array_equal(read.decode_picture(content + b"more"), expected)
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))
@@ -78,18 +77,18 @@ def test_a_picture_of_which_anything_is_missing_is_refused(name):
     content = WHOLE[name]()
     for kept in sorted({*range(0, len(content), max(1, len(content) // 60)), len(content) - 1, len(content) - 2}):
         with pytest.raises(ValueError, match="cut off|damaged|missing|empty|no p|header says"):
-            pictures.decode_picture(content[:kept])
+            read.decode_picture(content[:kept])
 
 
 def test_the_first_picture_of_a_gif_where_this_opencv_can():
     if cv2.imdecode(np.frombuffer(GIF, np.uint8), cv2.IMREAD_COLOR) is None:
         with pytest.raises(ValueError, match="GIF: OpenCV .* cannot decode it"):
-            pictures.decode_picture(GIF)
+            read.decode_picture(GIF)
     else:
-        assert pictures.decode_picture(GIF).tolist() == [[[255, 255, 255]]]
+        assert read.decode_picture(GIF).tolist() == [[[255, 255, 255]]]
     for kept in range(1, len(GIF) - 1):  # the last byte ends the file, not the picture
         with pytest.raises(ValueError, match="no picture|cut off|damaged"):
-            pictures.decode_picture(GIF[:kept])
+            read.decode_picture(GIF[:kept])
 
 
 @pytest.mark.parametrize("name", ["jpeg", "grey jpeg", "progressive jpeg", "jpeg with restarts"])
@@ -100,14 +99,14 @@ def test_compressed_data_that_ends_early_is_a_damaged_picture(name):
         content[: len(content) // 2] + content[len(content) // 2 + 150 :],
     ):
         with pytest.raises(ValueError, match="JPEG: .*damaged"):
-            pictures.decode_picture(missing)
+            read.decode_picture(missing)
 
 
 def test_padding_before_a_marker_is_no_damage(capfd):
     content = WHOLE["jpeg with restarts"]()
     restart = content.index(b"\xff\xd1")
     padded = content[:restart] + b"\0\0" + content[restart:-2] + b"\0" + content[-2:]
-    np.testing.assert_array_equal(pictures.decode_picture(padded), pictures.decode_picture(content))
+    np.testing.assert_array_equal(read.decode_picture(padded), read.decode_picture(content))
     assert capfd.readouterr().err == ""
 
 
@@ -115,14 +114,14 @@ def test_checksums_of_a_png_are_compared():
     content = bytearray(WHOLE["png"]())
     content[len(content) // 2] ^= 1
     with pytest.raises(ValueError, match="PNG: a checksum is wrong"):
-        pictures.decode_picture(bytes(content))
+        read.decode_picture(bytes(content))
 
 
 @pytest.mark.parametrize(("rows", "interlaced"), [(b"\0abc", 0), (b"\0abc\0d", 0), (b"", 0), (b"\0a\0b", 1)])
 def test_a_png_with_fewer_rows_than_its_header_says_is_refused(rows, interlaced):
-    assert pictures.decode_picture(png(b"\0abc\0def", 0)).shape == (2, 3, 3)
+    assert read.decode_picture(png(b"\0abc\0def", 0)).shape == (2, 3, 3)
     with pytest.raises(ValueError, match="PNG: OpenCV .* cannot decode it"):
-        pictures.decode_picture(png(rows, interlaced))
+        read.decode_picture(png(rows, interlaced))
 
 
 SIZE = {
@@ -142,7 +141,7 @@ def test_a_header_beyond_the_bound_is_refused_before_anything_is_decoded(name, m
     struct.pack_into(form, content, find(bytes(content)), *values)
     monkeypatch.setattr(read.cv2, "imdecode", None)
     with pytest.raises(ValueError, match="header says .* pixels|header is damaged"):
-        pictures.decode_picture(bytes(content))
+        read.decode_picture(bytes(content))
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))
@@ -153,7 +152,7 @@ def test_a_changed_picture_is_decoded_or_refused_and_nothing_else(name):
         for place in random.randint(0, min(len(content), random.choice([40, 300, 1 << 20])), random.choice([1, 2, 8])):
             changed[place] = random.choice([0, 1, 127, 255, random.randint(256)])
         try:
-            assert pictures.decode_picture(bytes(changed)).dtype == np.uint8
+            assert read.decode_picture(bytes(changed)).dtype == np.uint8
         except ValueError as error:
             assert len(str(error)) < 400
 
@@ -167,15 +166,15 @@ def test_formats_that_nobody_checked_do_not_reach_opencv(monkeypatch):
         b"Pf\n1 1\n-1\n\0\0\0\0",
     ):
         with pytest.raises(ValueError, match="no picture in it"):
-            pictures.decode_picture(content)
+            read.decode_picture(content)
 
 
 def test_a_picture_is_turned_as_the_camera_was():
     content = WHOLE["jpeg"]()
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
     turned = content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
-    assert pictures.decode_picture(content).shape == (45, 61, 3)
-    assert pictures.decode_picture(turned).shape == (61, 45, 3)
+    assert read.decode_picture(content).shape == (45, 61, 3)
+    assert read.decode_picture(turned).shape == (61, 45, 3)
 
 
 @pytest.mark.parametrize(
@@ -185,11 +184,11 @@ def test_no_name_reaches_opencv(name, tmp_path):
     path = os.path.join(os.fsencode(str(tmp_path)), name)
     with open(path, "wb") as file:
         file.write(WHOLE["png"]())
-    assert pictures.read_picture(os.fsdecode(path)).shape == (45, 61, 3)
+    assert read.read_picture(os.fsdecode(path)).shape == (45, 61, 3)
     with open(path, "wb") as file:
         file.write(b"none")
     with pytest.raises(DataError, match="could not read .* as an image .no picture in it.") as caught:
-        pictures.read_picture(os.fsdecode(path))
+        read.read_picture(os.fsdecode(path))
     assert str(caught.value).isprintable()
 
 
@@ -198,11 +197,11 @@ def test_what_is_no_regular_file_or_too_large_is_refused(tmp_path, monkeypatch):
     (tmp_path / "folder.png").mkdir()
     for name in ("fifo.png", "folder.png", "absent.png"):
         with pytest.raises(DataError, match="could not read .*{}".format(name)):
-            pictures.read_picture(str(tmp_path / name))
+            read.read_picture(str(tmp_path / name))
     monkeypatch.setattr(read, "MAX_FILE_BYTES", 1000)
     (tmp_path / "large.png").write_bytes(b"\0" * 1001)
     with pytest.raises(DataError, match="1001 bytes, of which at most 1000 are read"):
-        pictures.read_picture(str(tmp_path / "large.png"))
+        read.read_picture(str(tmp_path / "large.png"))
 
 
 def test_what_opencv_throws_is_translated(monkeypatch):
@@ -211,7 +210,7 @@ def test_what_opencv_throws_is_translated(monkeypatch):
 
     monkeypatch.setattr(read.cv2, "imdecode", fail)
     with pytest.raises(ValueError, match=r"PNG: OpenCV [0-9.]+.* failed on it"):
-        pictures.decode_picture(WHOLE["png"]())
+        read.decode_picture(WHOLE["png"]())
 
 
 def test_messages_of_libraries_are_told_from_those_of_other_threads(capfd):
@@ -231,11 +230,11 @@ def test_without_stderr_pictures_are_read_all_the_same(monkeypatch):
         raise OSError(9, "Bad file descriptor")
 
     monkeypatch.setattr(os, "dup", closed)
-    assert pictures.decode_picture(WHOLE["png"]()).shape == (45, 61, 3)
+    assert read.decode_picture(WHOLE["png"]()).shape == (45, 61, 3)
 
 
 def test_every_suffix_has_a_format():
-    assert set(pictures.SUFFIXES) >= {
+    assert set(formats.SUFFIXES) >= {
         ".png",
         ".jpg",
         ".jpeg",
@@ -248,4 +247,3 @@ def test_every_suffix_has_a_format():
         ".tiff",
     }
     assert len(FORMATS) == 7
-    assert bounds.MAX_PIXELS == pictures.MAX_PIXELS

@@ -5,7 +5,10 @@ import os
 import pytest
 
 from device.errors import HardwareError, UsageError
-from device.power import Meter, NoSensor, find_sensor, ina2xx, ina3221, list_sensors, open_sensor, pmic, rapl
+from device.power import ina2xx, ina3221, pmic, rapl
+from device.power.base import Meter
+from device.power.none import NoSensor
+from device.power.open import find_sensor, list_sensors, open_sensor
 
 PMIC = """ 3V7_WL_SW_A current(0)=0.04782057A
    3V3_SYS_A current(1)=0.04684464A

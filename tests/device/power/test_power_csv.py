@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from device.errors import HardwareError
-from device.power import Meter, csv_file, open_sensor
+from device.power import csv_file
+from device.power.base import Meter
+from device.power.open import open_sensor
 
 START = 1764000000.0
 

@@ -5,8 +5,10 @@ import time
 
 import pytest
 
-from device.power import Meter, NoSensor, PowerSensor, ina3221
 from device.power import base as power
+from device.power import ina3221
+from device.power.base import Meter, PowerSensor
+from device.power.none import NoSensor
 from tests.device.power.test_power import NANO, jetson_nano
 
 

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.preview.preview import Preview
 from device.preview.preview_sink import PreviewSink
 from device.preview.server import PreviewServer

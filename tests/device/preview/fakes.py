@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from device.cameras import Camera, Frame
+from device.cameras.base import Camera, Frame
 from device.loop.sinks import Decision
 from device.preview.attackers import Attacker
 from device.preview.preview_sink import Shot

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from device.bundle.frame_set import FrameSet
-from device.cameras import Frame
+from device.cameras.base import Frame
 from device.errors import UsageError
 from device.preview.attackers import FIRST_PAUSE_S, RemoteAttack, TwinAttack, UniversalAttack, choose_attacker
 from device.protocol.messages import HEADER_LENGTH, decode_request, encode_response, error_body

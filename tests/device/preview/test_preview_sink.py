@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from device.cameras import Frame
+from device.cameras.base import Frame
 from device.preview.comparison import Condition
 from device.preview.preview_sink import PreviewSink
 from tests.device.preview.fakes import Clock, Inverted, decision, write

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.errors import UsageError
 from device.preview.switches import Switches
 from tests.device.loop.fakes import make_pipeline

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from device.bundle.reader import load_bundle, pack_bundle
-from device.cameras import open_camera
+from device.cameras.open import open_camera
 from device.errors import BundleError, DataError, OutputError, UsageError
 from device.system import files
 from device.system.files import read_bounded, user_cache, write_file

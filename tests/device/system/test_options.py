@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 
-from device.cameras import open_camera
+from device.cameras.open import open_camera
 from device.commands.cli import COMMANDS
 from device.errors import DataError, UsageError
 from device.system.options import MANY, Parser, decimal_number, whole_number

@@ -19,13 +19,13 @@ import torch
 import uvicorn
 
 from device.bundle.reader import load_bundle
-from device.cameras import Frame
+from device.cameras.base import Frame
 from device.errors import UsageError
 from device.preview.attackers import RemoteAttack
 from device.protocol.messages import HEADER_LENGTH, decode_response, encode_request
-from export.attacks import DeepSlothLinf
 from export.attacks.base import uniformity_loss
 from export.attacks.connections import MOST, BoundedProtocol
+from export.attacks.linf import DeepSlothLinf
 from export.attacks.server import FirstExits, LiveAttacker, config_of, make_app, serve
 from export.networks.weights import to_tensor
 from tests import tiny

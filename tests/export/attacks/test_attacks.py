@@ -3,18 +3,14 @@ import pytest
 import torch
 
 from device.errors import DataError, UsageError
-from export.attacks import (
-    ClassUniversalLinf,
-    DeepSlothL1,
-    DeepSlothL2,
-    DeepSlothLinf,
-    Defended,
-    GreyLinf,
-    UniversalLinf,
-    crafting,
-)
+from export.attacks import crafting
+from export.attacks.adaptive import Defended
 from export.attacks.base import slowdown_gradient, uniformity_loss, unit_noise
 from export.attacks.crafting import craft
+from export.attacks.l1 import DeepSlothL1
+from export.attacks.l2 import DeepSlothL2
+from export.attacks.linf import DeepSlothLinf, GreyLinf
+from export.attacks.universal import ClassUniversalLinf, UniversalLinf
 from export.defences import BlockQuantiser
 from export.networks.bfloat16 import InBfloat16
 from export.networks.sdn import folded

@@ -7,7 +7,8 @@ import pytest
 from device.bundle.frame_set import FrameSet, load_frame_set
 from device.bundle.reader import load_bundle
 from device.errors import DataError
-from export.attacks import DeepSlothLinf, UniversalLinf
+from export.attacks.linf import DeepSlothLinf
+from export.attacks.universal import UniversalLinf
 from export.bundle import frame_set
 from export.bundle.frame_set import MadeFrames, make_frames, pack_frames
 from export.bundle.settings import BundleSettings

@@ -3,8 +3,8 @@ import pytest
 
 from export.calibration.card import read_card
 from export.calibration.cost import ExitScores, early_exit, rad_threshold, relative_costs
+from export.networks.find import network_spec
 from export.networks.model_files import shipped
-from export.networks.registry import network_spec
 from tests import tiny
 
 # four images, two exits: the first exit is right when it is sure (0.9) and wrong when it is not (0.6)

@@ -8,7 +8,7 @@ import pytest
 
 from device.bundle.reader import load_bundle
 from device.defence.monitor import ExitShares, Monitor
-from export.attacks import DeepSlothLinf
+from export.attacks.linf import DeepSlothLinf
 from export.bundle.settings import BundleSettings
 from export.calibration import attacked_images
 from export.calibration import monitor as monitor_shares

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from export.attacks import DeepSlothLinf
+from export.attacks.linf import DeepSlothLinf
 from export.calibration import attacked_images
 from export.calibration import search as table_search
 from export.calibration.cost import score

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from device.errors import DataError
-from export.attacks import DeepSlothLinf
+from export.attacks.linf import DeepSlothLinf
 from export.calibration.table import (
     TableSettings,
     block_spectrum,

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from device.bundle.reader import load_bundle
-from device.cameras import open_camera
+from device.cameras.open import open_camera
 from device.loop.preprocess import Preprocessor
-from device.pictures import read_picture
 from device.pictures.fit import FITS
+from device.pictures.read import read_picture
 from export.data import datasets
 from tests import tiny
 

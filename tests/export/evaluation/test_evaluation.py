@@ -9,7 +9,9 @@ import torch
 from device.bundle.calibration import check_gate
 from device.errors import OutputError, UsageError
 from export import defences as named_defences
-from export.attacks import DeepSlothL1, DeepSlothL2, DeepSlothLinf, GreyLinf
+from export.attacks.l1 import DeepSlothL1
+from export.attacks.l2 import DeepSlothL2
+from export.attacks.linf import DeepSlothLinf, GreyLinf
 from export.calibration import attacked_images, scored_frames
 from export.calibration import gate as gate_calibration
 from export.calibration.attacked_images import attacked

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from device.bundle.reader import load_bundle
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.errors import UsageError
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import write_bundle

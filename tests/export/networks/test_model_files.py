@@ -9,7 +9,7 @@ import pytest
 
 from device.bundle.reader import load_bundle
 from device.errors import DataError, OutputError, UsageError
-from export.attacks import DeepSlothLinf
+from export.attacks.linf import DeepSlothLinf
 from export.calibration import attacked_images, gate
 from export.calibration import monitor as monitor_shares
 from export.calibration import search as table_search

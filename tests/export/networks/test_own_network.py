@@ -14,12 +14,12 @@ import export.networks
 from device.bundle.reader import load_bundle
 from device.commands import cli as device_cli
 from device.commands import run as device_run
-from export.attacks import DeepSlothLinf
+from export.attacks.linf import DeepSlothLinf
 from export.commands import cli
 from export.commands import table as table_command
 from export.data.frames import write_frames
 from export.networks import model_files
-from export.networks.registry import network_names, network_spec
+from export.networks.find import network_names, network_spec
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ["bolt", "gear", "nut", "screw", "spring"]

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from device.errors import DataError
 from export.calibration.cost import relative_costs
-from export.networks.registry import network_spec
+from export.networks.find import network_spec
 from export.networks.sdn import folded
 from export.networks.upstream import is_upstream, load_upstream
 from export.onnx import graphs, parts

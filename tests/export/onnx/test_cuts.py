@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from export.calibration.cost import early_exit, score
-from export.networks.registry import network_spec
+from export.networks.find import network_spec
 from export.networks.sdn import SDN, InternalClassifier
 from export.networks.weights import to_tensor
 from export.onnx import graphs, parts

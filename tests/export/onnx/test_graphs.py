@@ -6,7 +6,7 @@ import pytest
 
 from device.bundle.reader import load_bundle
 from device.defence.defq import DefQ
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.errors import DataError, UsageError
 from device.payload.forms.coefficients import packed_coefficients, steps_of
 from device.payload.forms.uint8 import quantised, restored

@@ -12,7 +12,7 @@ import pytest
 
 from device.bundle.reader import load_bundle
 from device.defence.undefended import Undefended
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.protocol.messages import HEADER_LENGTH, decode_response, encode_request
 from tests.host.conftest import BUNDLE, ROOT
 

@@ -10,7 +10,7 @@ import pytest
 from device.bundle.reader import load_bundle
 from device.defence.defq import DefQ
 from device.defence.quantised import Quantised
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.errors import BundleError, WireError
 from device.link.host_client import HostClient
 from device.payload.base import Sendable

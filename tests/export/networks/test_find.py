@@ -10,7 +10,7 @@ import torch
 
 import export.networks
 from device.errors import UsageError
-from export.networks.registry import network_names, network_spec
+from export.networks.find import network_names, network_spec
 
 MODULES = sorted(file.stem for file in Path(export.networks.__file__).parent.glob("*.py") if file.stem != "__init__")
 
@@ -22,9 +22,7 @@ def test_every_module_with_a_spec_is_a_network_and_no_other():
 
 
 def test_names_need_no_pytorch():
-    program = (
-        "import sys; from export.networks.registry import network_names; assert network_names(); print(*sys.modules)"
-    )
+    program = "import sys; from export.networks.find import network_names; assert network_names(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "torch" not in done.stdout.split()
 
