@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from device.cameras.open import SOURCES
 from device.defence.controller import MODES
 from device.link.credentials import add_arguments as add_credentials_arguments
+from device.link.deadline import DEFAULT_TIMEOUT_S
 from device.link.host_client import AUTO, PAYLOADS
 from device.power.open import SENSORS
 from device.system.options import decimal, whole
@@ -62,8 +63,8 @@ def add_decision_options(groups: OptionGroups, bundle_required: bool = True, pay
         help="form in which frames go to the host: activations as fp32 or uint8, or the DCT coefficients of frames behind "
              "DefQ, from which the host computes the head again (default %(default)s; auto: the fastest form that the host "
              "takes, measured while frames go)")  # fmt: skip
-    add("--timeout-ms", type=decimal(1, 3600000), default=2000, metavar="MS",
-        help="longest wait for the host's answer to a frame (default 2000)")  # fmt: skip
+    add("--timeout-ms", type=decimal(1, 3600000), default=1000 * DEFAULT_TIMEOUT_S, metavar="MS",
+        help="longest wait for the host's answer to a frame (default %(default).0f)")  # fmt: skip
     add_credentials_arguments(groups.host)
 
 

@@ -36,6 +36,9 @@ class Defence:
         threshold: confidence from which a frame leaves; the default is the bundle's for ``rad``.
     """
 
+    needs: Optional[str] = None
+    """The optional part of a bundle without which there is no such defence; ``defq PART`` calibrates it."""
+
     def __init__(self, bundle: Bundle, rad: int, threshold: Optional[float] = None) -> None:
         self.threshold = bundle.threshold(rad) if threshold is None else threshold
         self._image = np.zeros((1, *bundle.input_shape), np.float32)

@@ -16,6 +16,8 @@ DEFENCES: Dict[str, Type[Defence]] = {"off": Undefended, "on": Quantised, "gated
 """The modes that stand for one defence. A new defence is a file in this folder and a line here."""
 AUTO = "auto"
 MODES = (*DEFENCES, AUTO)
+NEEDED_PARTS: Dict[str, str] = {**{mode: kind.needs for mode, kind in DEFENCES.items() if kind.needs}, AUTO: "monitor"}
+"""The modes that need an optional part of the bundle, each with the name of that part."""
 
 
 class Controller:

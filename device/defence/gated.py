@@ -18,6 +18,8 @@ class Gated(Defence):
         UsageError: the bundle has no gate.
     """
 
+    needs = "gate"
+
     def __init__(self, bundle: Bundle, rad: int, threshold: Optional[float] = None) -> None:
         super().__init__(bundle, rad, threshold)
         if bundle.gate is None:

@@ -1,4 +1,4 @@
-"""DefQ for every frame, with the bundle's table."""
+"""The defence "on": every frame goes through DefQ (device/defence/defq.py has the arithmetic), with the bundle's table."""
 
 from typing import Optional
 

@@ -13,6 +13,7 @@ from device.doctor.machine import free_space
 from device.doctor.wheels import is_jetson
 from device.errors import BundleError, CameraError, EngineError, HardwareError, HostError
 from device.link.credentials import NO_CREDENTIALS, Credentials
+from device.link.deadline import DEFAULT_TIMEOUT_S
 from device.system.board import board_model
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ PREFERENCE = ("onnxruntime", "onnxruntime-tensorrt", "onnxruntime-cuda", "tensor
 BUILDERS = ("onnxruntime-tensorrt", "tensorrt")
 BUILT = "engine built"
 ROUND_TRIPS = 5
-HOST_TIMEOUT_S = 2.0
 NEVER = 2.0  # a threshold that no confidence reaches
 
 
@@ -33,6 +33,7 @@ def check_bundle(path: str) -> Check:
     """Every file against its SHA-256, and what the bundle was calibrated for."""
     from device.bundle.frame_set import export_with_frames, load_frame_set
     from device.bundle.reader import load_bundle
+    from device.defence.controller import NEEDED_PARTS
 
     bundle = load_bundle(path)
     names = sorted(bundle.manifest["files"])
@@ -44,7 +45,7 @@ def check_bundle(path: str) -> Check:
         found += ", no frame set (bench needs one; put it in with: {})".format(export_with_frames(bundle.model))
     else:
         found += ", {} frames of each kind".format(len(load_frame_set(bundle).labels))
-    optional = (("gate", "gated", bundle.gate), ("monitor", "auto", bundle.monitor))
+    optional = [(part, mode, getattr(bundle, part)) for mode, part in NEEDED_PARTS.items()]
     found = ", ".join([found, *(name for name, _, part in optional if part)])
     missing = [(name, option) for name, option, part in optional if not part]
     if not missing:
@@ -210,7 +211,9 @@ def _round_trips(url: str, bundle_path: str, credentials: Credentials) -> str:
     image = np.zeros((1, *bundle.input_shape), np.float32)
     activation = OnnxRuntimeEngine(bundle).run(image, NEVER).activation
     assert activation is not None  # no confidence reaches NEVER
-    client = HostClient(url, bundle, bundle.threshold(bundle.default_rad), 1, HOST_TIMEOUT_S, credentials=credentials)
+    client = HostClient(
+        url, bundle, bundle.threshold(bundle.default_rad), 1, DEFAULT_TIMEOUT_S, credentials=credentials
+    )
     client.check()
     ms = []
     for _ in range(ROUND_TRIPS):

@@ -12,6 +12,7 @@ from device.errors import AccessError, HostError, UsageError
 from device.link.tls import explain_failure
 
 TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}", re.ASCII)  # what a Bearer token may hold (RFC 6750, section 2.1)
+MAX_TOKEN_FILE = 1024  # characters: a token, and a few line breaks
 
 
 class Credentials:
@@ -111,14 +112,18 @@ def read_token(name: str) -> str:
     """The token in a file.
 
     Raises:
-        UsageError: the file cannot be read or holds no token.
+        UsageError: the file cannot be read, is too large or holds no token.
     """
     try:
         with open(name, encoding="ascii") as file:
-            token = file.read(1024).strip()
+            token = file.read(MAX_TOKEN_FILE + 1)
     except (OSError, ValueError) as error:
         raise UsageError("could not read the token in {} ({}); expected a file with one line, as defq keys makes it".format(
             name, getattr(error, "strerror", None) or "it is not ASCII text")) from error  # fmt: skip
+    if len(token) > MAX_TOKEN_FILE:
+        raise UsageError("found more than {:,} characters in {}; expected the token of this device alone, on one line, as defq "
+                         "keys makes it".format(MAX_TOKEN_FILE, name))  # fmt: skip
+    token = token.strip()
     if not TOKEN.fullmatch(token):
         raise UsageError("found no token in {}; expected one line of 16 to 512 letters, digits and . _ ~ + / = -, "
                          "as defq keys makes it".format(name))  # fmt: skip

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 clock = time.perf_counter
 """The clock of this folder, in seconds. Times of a frame (device/loop) are on the same clock."""
+DEFAULT_TIMEOUT_S = 2.0
+"""The longest wait for the answer of a host or an attacker, from handing a frame over to giving it up."""
 
 
 class Deadline(NamedTuple):

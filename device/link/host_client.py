@@ -20,7 +20,7 @@ from device.errors import AccessError, BundleError, HostError, UsageError
 from device.link.circuit_breaker import CircuitBreaker
 from device.link.connection import reason_of
 from device.link.credentials import NO_CREDENTIALS, Credentials
-from device.link.deadline import Deadline, clock
+from device.link.deadline import DEFAULT_TIMEOUT_S, Deadline, clock
 from device.link.endpoint import endpoint_of
 from device.link.host_request import HostAnswer, HostRequest, answer_of
 from device.link.http_client import HttpClient
@@ -59,7 +59,7 @@ class HostClient:
         bundle: Bundle,
         threshold: float,
         connections: int = 4,
-        timeout_s: float = 2.0,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
         payload: str = FP32,
         credentials: Credentials = NO_CREDENTIALS,
     ) -> None:

@@ -22,7 +22,7 @@ from device.link.address import address_of, without_secrets
 from device.link.circuit_breaker import CircuitBreaker
 from device.link.connection import reason_of
 from device.link.credentials import Credentials, bearer
-from device.link.deadline import Deadline, clock
+from device.link.deadline import DEFAULT_TIMEOUT_S, Deadline, clock
 from device.link.endpoint import Endpoint
 from device.link.http_client import HttpClient
 from device.protocol.messages import encode_request, error_message
@@ -126,7 +126,7 @@ class RemoteAttack(Attacker):
 
     kind = "live"
 
-    def __init__(self, url: str, timeout_s: float = 2.0, now_s: Callable[[], float] = clock) -> None:
+    def __init__(self, url: str, timeout_s: float = DEFAULT_TIMEOUT_S, now_s: Callable[[], float] = clock) -> None:
         endpoint = _endpoint_of(url)
         self._shown = endpoint.url
         self._http_client = HttpClient(endpoint, MODEL, MAX_ANSWER_BYTES)

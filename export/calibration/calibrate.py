@@ -4,15 +4,13 @@ import numpy as np
 
 from device.loop.exits import exit_histogram, first_confident
 from export.calibration.card import DataFacts, ImageCounts, ModelCard
-from export.calibration.cost import ExitScores, exit_accuracies, rad_threshold, relative_costs, score
+from export.calibration.cost import RADS, ExitScores, exit_accuracies, rad_threshold, relative_costs, score
 from export.calibration.last_exit import measured_last_exits
 from export.data.classes import check_classes
 from export.data.images import Dataset
 from export.networks.model_files import ModelFiles
 from export.networks.sdn import SDN
 from export.networks.weights import trained_classes
-
-RADS = (5, 10)
 
 
 def calibrate(files: ModelFiles, network: SDN, data: Dataset) -> ModelCard:

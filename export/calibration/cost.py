@@ -10,6 +10,8 @@ from device.loop.exits import efcy, first_confident, t3_er
 from export.networks.sdn import SDN
 from export.networks.weights import to_tensor
 
+RADS = (5, 10)
+"""The relative accuracy drops, in percent, for which everything is calibrated."""
 THRESHOLD_GRID = np.round(np.arange(0.0, 1.0001, 0.01), 2)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from device.system.options import whole
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
+from export.calibration.cost import RADS
 from export.commands.options import add_data, add_debug, add_model, add_weights
 from export.networks.model_files import find
 
@@ -25,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rad",
         type=whole(0, 100),
-        choices=(5, 10),
-        default=5,
+        choices=RADS,
+        default=RADS[0],
         help="relative accuracy drop, in percent, that a device uses unless it is told another (default 5)",
     )
     parser.add_argument("--fuse-defq", action="store_true", help="put DefQ into the head graph")

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import replace
 
 from device.system.options import whole
+from export.calibration.cost import RADS
 from export.calibration.gate import calibrate_gate
 from export.calibration.table_file import write_table
 from export.commands.inputs import calibrated
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--last-exit",
         type=whole(0, 100),
-        choices=(5, 10),
+        choices=RADS,
         metavar="RAD",
         help="make another gate, for bundles that end at the last exit for this RAD (bundle --last-exit)",
     )

@@ -8,7 +8,7 @@ import numpy as np
 from device.errors import UsageError
 from device.loop.exits import exit_histogram
 from export.calibration.attacked_images import attacked, check_attack, scores_of
-from export.calibration.cost import ExitScores, early_exit, operating_point, rad_threshold
+from export.calibration.cost import RADS, ExitScores, early_exit, operating_point, rad_threshold
 from export.calibration.last_exit import up_to
 from export.calibration.model import CalibratedModel
 from export.calibration.table_file import TableFile
@@ -30,7 +30,7 @@ def evaluate(
     images: Images,
     attacks: Iterable[str],
     defences: Iterable[str | Defence],
-    rads: Sequence[int] = (5, 10),
+    rads: Sequence[int] = RADS,
     eight_bit: bool = True,
     table: TableFile | None = None,
 ) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from export.calibration.cost import RADS
 from export.calibration.model import shipped_model
 from export.data.images import Dataset
 from export.evaluation.conditions import evaluate
@@ -11,7 +12,6 @@ from export.evaluation.report import Rows, markdown_table, reference
 MODELS = ("vgg16", "resnet56", "mobilenet")
 TITLES = {"vgg16": "VGG-16", "resnet56": "ResNet-56", "mobilenet": "MobileNet"}
 ATTACKS = ("clean", "linf", "l2", "l1")
-RADS = (5, 10)
 RANGES = ((20, 60), (20, 80), (20, 100))
 
 # As printed in the paper: without DefQ at RAD 5 and 10, then with DefQ at RAD 5 and 10.

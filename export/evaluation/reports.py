@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from export.calibration.cost import RADS
 from export.calibration.model import shipped_model
 from export.data.images import Dataset
 from export.data.output import check_writable, write_output
@@ -95,7 +96,7 @@ def _compare(run: Run) -> None:
     images = run.size.by_attack()
     rows = run.rows("comparison", lambda: comparison.compare(run.data, run.models, images), images)
     took = comparison.times()
-    text = "\n".join(comparison.comparison_report(rows, took, rad) for rad in (5, 10))
+    text = "\n".join(comparison.comparison_report(rows, took, rad) for rad in RADS)
     run.write("comparison", text, rows)
 
 
@@ -113,7 +114,7 @@ def _frontier(run: Run) -> None:
 def _adaptive(run: Run) -> None:
     images = comparison.attackers(run.size.adaptive)
     rows = run.rows("adaptive", lambda: comparison.adapt(run.data, run.models, images), images)
-    text = "\n".join(comparison.adaptive_report(rows, rad) for rad in (5, 10))
+    text = "\n".join(comparison.adaptive_report(rows, rad) for rad in RADS)
     run.write("adaptive", text, rows)
 
 

@@ -127,30 +127,30 @@ class Fleet:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._activations, self._answers = activations, answers
-        self.uplinks = [HostClient(url, bundle, 0.62, 2, timeout_s) for _ in range(devices)]
-        self._threads = [threading.Thread(target=self._run, args=(up,)) for up in self.uplinks for _ in range(2)]
+        self.clients = [HostClient(url, bundle, 0.62, 2, timeout_s) for _ in range(devices)]
+        self._threads = [threading.Thread(target=self._run, args=(each,)) for each in self.clients for _ in range(2)]
         for thread in self._threads:
             thread.start()
 
-    def _run(self, uplink: HostClient) -> None:
+    def _run(self, client: HostClient) -> None:
         index = 0
         while not self._stop.is_set():
             index = (index + 1) % len(self._activations)
-            ticket = uplink.submit(Sendable(self._activations[index : index + 1]), wait=True)
-            ticket.wait()
+            request = client.submit(Sendable(self._activations[index : index + 1]), wait=True)
+            request.wait()
             with self._lock:
                 self.frames += 1
-                if ticket.answer is None:
+                if request.answer is None:
                     self.fallback += 1
-                elif (ticket.answer.exit, ticket.answer.label) != self._answers[index]:
+                elif (request.answer.exit, request.answer.label) != self._answers[index]:
                     self.wrong += 1
 
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join(60)
-        for uplink in self.uplinks:
-            uplink.close()
+        for client in self.clients:
+            client.close()
 
 
 @pytest.fixture

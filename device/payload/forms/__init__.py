@@ -1,4 +1,4 @@
-"""The payload forms. Every module of this folder has one class, which is found here by its name.
+"""The payload forms. A form is a file here, whose one class is found by its name, and a function in export/onnx/payload.py.
 
 ==============  =====================================================================  ================================
 form            tensors beside ``threshold`` FP32 (n, 1)                               Content-Encoding

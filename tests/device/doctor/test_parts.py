@@ -164,7 +164,7 @@ def test_host_that_is_absent(bundle_folder):
      ("out_of_range", "found HostAnswer")],
 )  # fmt: skip
 def test_host_that_does_not_answer_as_it_should(fake_host, bundle_folder, monkeypatch, mode, said):
-    monkeypatch.setattr(parts, "HOST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(parts, "DEFAULT_TIMEOUT_S", 0.3)
     fake_host.mode = mode
     check = parts.check_host(fake_host.url, bundle_folder)
     assert (check.status, check.exit_code) == (FAILED, 5)

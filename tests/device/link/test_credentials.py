@@ -72,6 +72,12 @@ def test_no_token_file(tmp_path):
         read_token(str(tmp_path / "none"))
 
 
+def test_a_token_file_is_not_cut_off(tmp_path):
+    name = token_file(tmp_path, TOKEN + "\n" * 1024)
+    with pytest.raises(UsageError, match="found more than 1,024 characters in .*token; expected the token"):
+        read_token(name)
+
+
 def test_a_new_token_is_used_at_once(tmp_path, monkeypatch):
     credentials = Credentials(token_file=token_file(tmp_path))
     assert TOKEN in credentials.authorization()
