@@ -28,6 +28,8 @@ class Transport(asyncio.Transport):
     def close(self):
         self.closing = True
 
+    abort = close
+
     def is_closing(self):
         return self.closing
 
