@@ -10,7 +10,7 @@ from export.data import datasets
 
 
 def comparison_frames(
-    data: str | Path | None, size: tuple[int, int], count: int = 200, fit: str = STRETCH
+    data: str | Path | None, size: tuple[int, int], count: int = 200, fit: str = STRETCH, group: str = ""
 ) -> tuple[np.ndarray, str]:
     """Frames uint8 (n, height, width, 3), and what they are: test images of the data set where there is one, else noise
     that is smoothed to look like an image.
@@ -19,13 +19,13 @@ def comparison_frames(
         data: a folder, or None for the places that datasets.load knows.
         size: (height, width) of the network's input.
         count: the largest number of frames.
-        fit: how images are brought to this size (device/pictures/fit.py).
+        fit, group: how images are brought to this size and split, as in datasets.load.
 
     Raises:
         DataError: ``data`` or $CIFAR10_DIR names a data set that cannot be read.
     """
     try:
-        return datasets.load(data, size, fit, download=False).test.pixels[:count], "test images"
+        return datasets.load(data, size, fit, group, download=False).test.pixels[:count], "test images"
     except DataError:
         if datasets.named(data):
             raise

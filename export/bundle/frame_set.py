@@ -43,7 +43,7 @@ class MadeFrames(NamedTuple):
 
 
 def frames_of(
-    network: SDN, card: ModelCard, rad: int, data: str | Path | None, count: int, fit: str = STRETCH
+    network: SDN, card: ModelCard, rad: int, data: str | Path | None, count: int, fit: str = STRETCH, group: str = ""
 ) -> MadeFrames:
     """Make a frame set from the first ``count`` test images of a data set, or from all of them where it has fewer.
 
@@ -51,12 +51,12 @@ def frames_of(
         card: with the SHA-256 of the weights.
         rad: relative accuracy drop in percent; it names the threshold.
         data: a folder, or None for the places that datasets.load knows.
-        fit: how images are brought to the size of the network (device/pictures/fit.py).
+        fit, group: how images are brought to the size of the network and split, as in datasets.load.
 
     Raises:
         DataError: there are no data, or they are of other classes than the network.
     """
-    found = datasets.load(data, network.input_shape[1:], fit)
+    found = datasets.load(data, network.input_shape[1:], fit, group)
     check_classes(network, found, card.classes)
     images = found.test.take(count)
     print(f"frame set: {len(images.labels)} of {len(found.test.labels)} test images; {found.order}", flush=True)

@@ -54,8 +54,10 @@ def export_bundle(
         network, card, table = shortened(network, card, table, settings.rad)
     check_settings(model, card, table, out, settings)
     # The whole network is attacked, so that a frame set that was made for a bundle without a last exit serves here too.
-    frame_set = frames_of(whole, whole_card, settings.rad, data, frame_count, files.fit) if frame_count else None
-    frames, origin = comparison_frames(data, network.input_shape[1:], fit=files.fit)
+    frame_set = (
+        frames_of(whole, whole_card, settings.rad, data, frame_count, files.fit, files.group) if frame_count else None
+    )
+    frames, origin = comparison_frames(data, network.input_shape[1:], fit=files.fit, group=files.group)
     return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set, files.fit)
 
 

@@ -129,7 +129,7 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
     try:
         files = demo_files(model)
         network = load_network(files.model, files.weights)
-        found = datasets.load(data, network.input_shape[1:], files.fit, download_limit_s=DOWNLOAD_LIMIT_S)
+        found = datasets.load(data, network.input_shape[1:], files.fit, files.group, download_limit_s=DOWNLOAD_LIMIT_S)
         check_classes(network, found, read_card(files).classes)
         images = found.test.take(count)
         return images.pixels, images.labels, found.test_title()

@@ -19,12 +19,12 @@ def model_files(arguments: argparse.Namespace) -> ModelFiles:
 
 
 def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
-    """The data set that ``--data`` names, fitted to a network as its training images were.
+    """The data set that ``--data`` names, fitted to a network and split as when it was trained.
 
     Raises:
         DataError: there is none, or it cannot be read.
     """
-    return datasets.load(arguments.data, network_spec(files.model).input_size, files.fit)
+    return datasets.load(arguments.data, network_spec(files.model).input_size, files.fit, files.group)
 
 
 def table_out(arguments: argparse.Namespace, files: ModelFiles) -> Path:

@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how photographs, and later the camera's frames, are brought to the network's size (default crop)",
     )
     parser.add_argument(
+        "--group",
+        default="",
+        metavar="PATTERN",
+        help="a regular expression over the paths of photographs; those with the same first group, or match, stay in one split",
+    )
+    parser.add_argument(
         "--epochs", type=whole(1, 100_000), help="passes over the images (default: the network's recipe)"
     )
     parser.add_argument("--peak-rate", type=decimal(1e-9, 1000), help="highest learning rate of the one-cycle schedule")
@@ -69,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if out.suffix != ".safetensors":
         raise UsageError(f"found --out {out}; expected a file that ends in .safetensors")
     checkpoint = arguments.checkpoint or Path("build/train") / f"{model}.checkpoint"
-    data = datasets.load(arguments.data, network_spec(model).input_size, arguments.fit)
+    data = datasets.load(arguments.data, network_spec(model).input_size, arguments.fit, arguments.group)
     print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
     for file in (out, checkpoint):
         check_writable(file)

@@ -7,7 +7,7 @@ are mixed by export/data/splits.py.
 import os
 from pathlib import Path
 
-from device.errors import DataError
+from device.errors import DataError, UsageError
 from device.pictures.fit import STRETCH
 from export.data.cifar10 import find_layout, read_cifar10
 from export.data.download import FOLDER, cache_dir, fetch_archive
@@ -19,6 +19,7 @@ def load(
     directory: str | Path | None,
     size: tuple[int, int],
     fit: str = STRETCH,
+    group: str = "",
     *,
     download: bool = True,
     download_limit_s: float = 1800,
@@ -29,24 +30,27 @@ def load(
         directory: CIFAR-10 in the binary or python layout, or a folder with one sub-folder of images a class.
         size: (height, width) in pixels of the network's input.
         fit: how images are brought to this size (device/pictures/fit.py).
+        group: for a folder of images: a regular expression over their paths, whose match names the group that stays in one
+            split; "" for none.
         download: fetch the archive (170 MB, once, checked by hash) when nothing else is there.
         download_limit_s: give the download up after this many seconds.
 
     Raises:
         DataError: no data, an incomplete file, a wrong hash.
+        UsageError: a pattern that cannot work, or one for CIFAR-10.
     """
     if folder := named(directory):
         if not folder.is_dir():
             raise DataError(
                 f"found no folder {folder}; expected CIFAR-10 or class sub-folders of images; name another with --data or CIFAR10_DIR"
             )
-        return _read(folder, size, fit)
+        return _read(folder, size, fit, group)
     cached = cache_dir() / FOLDER
     if not cached.is_dir():
         if not download:
             raise DataError("found no CIFAR-10; name its folder with --data DIR or CIFAR10_DIR")
         fetch_archive(cached.parent, limit_s=download_limit_s)
-    return _read(cached, size, fit)
+    return _read(cached, size, fit, group)
 
 
 def named(directory: str | Path | None) -> Path | None:
@@ -55,6 +59,12 @@ def named(directory: str | Path | None) -> Path | None:
     return Path(found) if found else None
 
 
-def _read(folder: Path, size: tuple[int, int], fit: str) -> Dataset:
+def _read(folder: Path, size: tuple[int, int], fit: str, group: str) -> Dataset:
     layout = find_layout(folder)
-    return read_folder(folder, size, fit) if layout is None else read_cifar10(layout, size, fit)
+    if layout is None:
+        return read_folder(folder, size, fit, group)
+    if group:
+        raise UsageError(
+            f"found --group {group!r} for {layout.folder}, which is CIFAR-10 and has splits of its own; expected a folder of photographs; leave --group out, or name another folder with --data"
+        )
+    return read_cifar10(layout, size, fit)

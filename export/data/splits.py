@@ -1,186 +1,183 @@
-"""Which images of a folder of photographs belong to which class and split. Only names are read here."""
+"""Which photographs are trained with, calibrated with and tested with.
 
-from collections.abc import Collection, Sequence
-from pathlib import Path
+A folder with train/, val/ and test/ is taken as it is. Else the content of a photograph decides: its SHA-256 is a number
+between 0 and 1, below 0.70 it is trained with, below 0.85 calibrated with, and tested with from there. So a photograph stays
+where it is when it is renamed and when others are added. With ``--group`` the name of the group decides instead. A class that
+would get less than half of its share in a split gets the photographs (or groups) whose numbers are nearest.
+
+The same content is never in two splits.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from device.errors import DataError
+from export.data.groups import Unit, check_groups, units
+from export.data.listing import LEAST, SPLITS, USES, Listing, Photograph, named, shown
 
-SPLITS = {
-    "train": ("train", "training"),
-    "calibration": ("calibration", "val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-"""The names that the folder of each split may have, in lower case."""
-USES = {"train": "train with", "calibration": "calibrate with", "test": "test with"}
-SYSTEM = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")
-"""Files that operating systems leave in a folder. They are passed over, and so are all hidden files."""
-LEAST = 10
-"""Images that a class needs where the split is made here: of every ten, the ninth goes to calibration, the tenth to test."""
-SEED = 0
-LAYOUTS = (
-    f"expected one folder for each class with {LEAST} or more images each, or train/, val/ (or calibration/) and test/ with "
-    "one folder for each class in each"
-)
+RULE = 2
+"""Number of this rule, for caches. 1 went by the names of the files."""
+BOUNDS = {"train": (0.0, 0.70), "calibration": (0.70, 0.85), "test": (0.85, 1.0)}
+ORDER = "images of a split are mixed over all classes by their SHA-256"
 
 
-class FolderImages(NamedTuple):
-    """The images of a folder.
+class Split(NamedTuple):
+    """The photographs of the three splits.
 
-    files: for each split (train, calibration, test) every image with its label, in an order that mixes the classes.
-    ignored: what was passed over, one phrase for each kind.
+    parts: for each split (train, calibration, test) every photograph, in an order that mixes the classes. warnings: whole
+    sentences about photographs that are there more than once.
     """
 
-    classes: tuple[str, ...]
-    files: tuple[list[tuple[Path, int]], list[tuple[Path, int]], list[tuple[Path, int]]]
-    ignored: list[str]
+    parts: tuple[list[Photograph], list[Photograph], list[Photograph]]
+    warnings: list[str]
 
 
-def list_images(folder: Path, suffixes: Collection[str]) -> FolderImages:
-    """Find the images of every class and split.
+def split_photographs(listing: Listing, hashes: Mapping[str, str], group: str = "") -> Split:
+    """Split the photographs of a folder.
 
     Args:
-        suffixes: of image files, in lower case, with the dot.
+        hashes: SHA-256 of the content of each file, in hex.
+        group: a regular expression over the paths, whose match names the group that stays in one split; "" for none.
 
     Raises:
-        DataError: the folder has no classes, one class, a class without images in a split, or not all of the splits.
+        UsageError: a pattern that cannot work. DataError: a class with too few photographs, or without any in a split.
     """
-    listing = _Listing(folder, suffixes)
-    splits = _split_folders(folder, listing)
-    if splits:
-        classes = sorted({each.name for split in splits.values() for each in listing.folders(split)})
-        found = {
-            name: [listing.images(split / each) if (split / each).is_dir() else [] for each in classes]
-            for name, split in splits.items()
-        }
+    _check_counts(listing, hashes)
+    if listing.has_splits:
+        places, warnings = _as_they_are(listing, hashes, group)
     else:
-        classes = [each.name for each in listing.folders(folder) if listing.images(each)]
-        listing.empty = [each.name for each in listing.folders(folder) if each.name not in classes]
-        images = [listing.images(folder / each) for each in classes]
-        found = {
-            name: [[file for index, file in enumerate(each) if max(0, index % 10 - 7) == part] for each in images]
-            for part, name in enumerate(SPLITS)
-        }
-    _check_classes(folder, classes, listing)
-    _check_counts(folder, classes, found, bool(splits))
-    train, calibration, test = (_mixed(found[name]) for name in SPLITS)
-    return FolderImages(tuple(classes), (train, calibration, test), listing.ignored())
+        found = units(listing.photographs, hashes, group)
+        by_unit = _places(found, len(listing.classes))
+        places = {file: split for unit, split in zip(found, by_unit, strict=True) for file in unit.files}
+        warnings = []
+    by_class: dict[str, list[list[Photograph]]] = {split: [[] for _ in listing.classes] for split in SPLITS}
+    for each in listing.photographs:
+        if each.file in places:
+            by_class[places[each.file]][each.label].append(each)
+    _check_splits(listing, by_class, group)
+    train, calibration, test = (_mixed(by_class[split], hashes) for split in SPLITS)
+    return Split((train, calibration, test), warnings + _in_two_classes(listing, hashes))
 
 
-class _Listing:
-    """Lists folders and remembers what it passes over."""
-
-    def __init__(self, root: Path, suffixes: Collection[str]) -> None:
-        self.root, self.suffixes = root, suffixes
-        self.hidden: set[Path] = set()
-        self.others: set[Path] = set()
-        self.empty: list[str] = []
-
-    def folders(self, folder: Path) -> list[Path]:
-        return sorted(each for each in self._shown(folder) if each.is_dir())
-
-    def images(self, folder: Path) -> list[Path]:
-        files = [each for each in self._shown(folder) if each.is_file()]
-        found = sorted(each for each in files if each.suffix.lower() in self.suffixes)
-        self.others.update(set(files) - set(found))
-        return found
-
-    def _shown(self, folder: Path) -> list[Path]:
-        try:
-            all_of_them = list(folder.iterdir())
-        except OSError as error:
-            raise DataError(
-                f"could not look into {folder} ({error.strerror}); expected a folder of images; check its permissions"
-            ) from error
-        hidden = {each for each in all_of_them if each.name.startswith(".") or each.name.lower() in SYSTEM}
-        self.hidden |= hidden
-        return [each for each in all_of_them if each not in hidden]
-
-    def ignored(self) -> list[str]:
-        suffixes = sorted({each.suffix.lower() or "no suffix" for each in self.others})
-        return [
-            *([f"{len(self.empty)} folders without images ({', '.join(self.empty[:8])})"] if self.empty else []),
-            *([f"{len(self.hidden)} hidden files and folders"] if self.hidden else []),
-            *([f"{len(self.others)} files that are no images ({', '.join(suffixes[:8])})"] if self.others else []),
-        ]
+def _as_they_are(listing: Listing, hashes: Mapping[str, str], group: str) -> tuple[dict[str, str], list[str]]:
+    """The split of each file of a folder with splits. What is tested with is not trained or calibrated with as well."""
+    if group:
+        check_groups(listing.photographs, group)
+    rank = {split: number for number, split in enumerate(SPLITS)}
+    last: dict[str, Photograph] = {}
+    for each in listing.photographs:
+        kept = last.setdefault(hashes[each.file], each)
+        if rank[each.split] > rank[kept.split]:
+            last[hashes[each.file]] = each
+    places = {each.file: each.split for each in listing.photographs if each.split == last[hashes[each.file]].split}
+    twice = [f"{shown(each.file)} is {shown(last[hashes[each.file]].file)}" for each in listing.photographs if each.file not in places]  # fmt: skip
+    if not twice:
+        return places, []
+    return places, [
+        f"found {len(twice)} photographs in two splits of {listing.folder} ({named(twice)}); the same photograph must not be both "
+        "trained and tested with: the copy to test with is kept, then that to calibrate with, and the other is left out; remove it"
+    ]
 
 
-def _split_folders(folder: Path, listing: _Listing) -> dict[str, Path]:
-    """The folder of each split by the split's name; empty where the folder holds classes.
+def _places(found: Sequence[Unit], classes: int) -> list[str]:
+    """The split of each unit."""
+    places = [next(split for split, (_, end) in BOUNDS.items() if unit.place < end or end == 1) for unit in found]
+    counts = {split: Counter[int]() for split in SPLITS}
+    for unit, split in zip(found, places, strict=True):
+        counts[split].update(unit.counts)
+    total = sum(counts.values(), Counter())
+    half = {split: {label: max(1, int(total[label] * (end - start) / 2)) for label in range(classes)} for split, (start, end) in BOUNDS.items()}  # fmt: skip
+    one = {split: dict.fromkeys(range(classes), 1) for split in SPLITS}
+    none = {split: dict.fromkeys(range(classes), 0) for split in SPLITS}
+    # what is trained with first, from wherever it lies; the others then take what the donor can give
+    for split, kept in (("train", none), ("test", half), ("calibration", half), ("test", one), ("calibration", one)):
+        for label in range(classes):
+            _top_up(split, label, half[split][label] if kept is not one else 1, found, places, counts, kept)
+    return places
 
-    A folder is that of a split only if it holds folders and no images: a class may be called train as well.
+
+def _top_up(
+    split: str, label: int, least: int, found: Sequence[Unit], places: list[str], counts: dict[str, Counter[int]],
+    kept: Mapping[str, Mapping[int, int]],
+) -> None:  # fmt: skip
+    """Move the nearest units to a split until it has ``least`` photographs of a class.
+
+    Args:
+        kept: how many photographs of each class a split keeps when it gives units away.
     """
-    by_name = {each.name.lower(): each for each in listing.folders(folder)}
-    found = {
-        split: [by_name[name] for name in names if name in by_name and not listing.images(by_name[name])]
-        for split, names in SPLITS.items()
-    }
-    if not any(found.values()):
-        return {}
-    names = ", ".join(sorted(f"{each.name}/" for those in found.values() for each in those))
-    missing = [split for split, each in found.items() if not each]
-    if missing:
-        raise DataError(
-            f"found {names} in {folder}, but no folder to {' and none to '.join(USES[split] for split in missing)}; {LAYOUTS}; "
-            "add it, or put all images of a class into one folder"
-        )
-    if any(len(each) > 1 for each in found.values()):
-        raise DataError(f"found {names} in {folder}; expected one folder for each split; join those that mean the same")
-    return {split: each[0] for split, each in found.items()}
-
-
-def _check_classes(folder: Path, classes: Sequence[str], listing: _Listing) -> None:
-    unprintable = [name for name in classes if not name.isprintable()]
-    if unprintable:
-        raise DataError(
-            f"found class folders with names that cannot be printed in {folder}: {', '.join(map(ascii, unprintable))}; expected "
-            "names of printable characters, which decisions are told with; rename them"
-        )
-    if len(classes) > 1:
+    if counts[split][label] >= least:
         return
-    if classes:
-        raise DataError(
-            f"found one class ({classes[0]}) in {folder}; expected two or more: a network of one class has nothing to decide; "
-            "add a folder of images of something else"
-        )
-    beside = len(listing.images(folder))
-    found = (
-        f"{beside} images in {folder}, but no class folders" if beside else f"neither CIFAR-10 nor images in {folder}"
-    )
-    raise DataError(f"found {found}; {LAYOUTS}; name another with --data")
+    start, end = BOUNDS[split]
+    others = [number for number, unit in enumerate(found) if places[number] != split and label in unit.counts]
+    others.sort(key=lambda number: (max(start - found[number].place, found[number].place - end), found[number].key))
+    for number in others:
+        donor, given = places[number], found[number].counts
+        if all(counts[donor][each] - count >= kept[donor][each] for each, count in given.items()):
+            counts[donor].subtract(given)
+            counts[split].update(given)
+            places[number] = split
+            if counts[split][label] >= least:
+                return
 
 
-def _check_counts(folder: Path, classes: Sequence[str], found: dict[str, list[list[Path]]], by_split: bool) -> None:
-    few = []
-    for label, name in enumerate(classes):
-        counts = {split: len(each[label]) for split, each in found.items()}
-        if not all(counts.values()):
-            lacking = " and ".join(USES[split] for split, count in counts.items() if not count)
-            few.append(f"{name} has none to {lacking}" if by_split else f"{name} has {sum(counts.values())}")
+def _in_two_classes(listing: Listing, hashes: Mapping[str, str]) -> list[str]:
+    first: dict[str, Photograph] = {}
+    twice = []
+    for each in listing.photographs:
+        other = first.setdefault(hashes[each.file], each)
+        if other.label != each.label:
+            twice.append(f"{shown(other.file)} is {shown(each.file)}")
+    if not twice:
+        return []
+    return [
+        f"found {len(twice)} photographs in two classes of {listing.folder} ({named(twice)}); no network can be right about both: "
+        "remove the wrong one"
+    ]
+
+
+def _check_counts(listing: Listing, hashes: Mapping[str, str]) -> None:
+    """Check that every class has enough different photographs where the split is made here."""
+    if listing.has_splits:
+        return
+    contents: list[set[str]] = [set() for _ in listing.classes]
+    for each in listing.photographs:
+        contents[each.label].add(hashes[each.file])
+    few = [f"{name} has {len(found)}" for name, found in zip(listing.classes, contents, strict=True) if len(found) < LEAST]  # fmt: skip
     if few:
         raise DataError(
-            f"found too few images in {folder}: {'; '.join(few)}; expected "
-            + ("one or more of each class in each split" if by_split else f"{LEAST} or more of each class")
-            + "; add images, or remove these classes"
+            f"found too few different images in {listing.folder}: {'; '.join(few)}; expected {LEAST} or more of each class; add "
+            "images, or remove these classes"
         )
 
 
-def shown(file: Path, folder: Path) -> str:
-    """The path of a file in the folder, fit for a terminal."""
-    name = file.relative_to(folder).as_posix()
-    return name if name.isprintable() else ascii(name)
+def _check_splits(listing: Listing, by_class: Mapping[str, Sequence[Sequence[Photograph]]], group: str) -> None:
+    lacking = []
+    for label, name in enumerate(listing.classes):
+        none = [USES[split] for split, parts in by_class.items() if not parts[label]]
+        if none:
+            lacking.append(f"{name} has none to {' and '.join(none)}")
+    if not lacking:
+        return
+    if listing.has_splits:
+        raise DataError(
+            f"found too few images in {listing.folder}: {'; '.join(lacking)}; expected one or more of each class in each split; "
+            "add images, or remove these classes"
+        )
+    whose = f"whose groups of --group {group!r} stay together" if group else "of which the same content stays together"
+    raise DataError(
+        f"found images in {listing.folder} {whose}, so that {'; '.join(lacking)}; expected three or more groups with each class; "
+        "add photographs of other groups, or remove these classes"
+    )
 
 
-def _mixed(by_class: list[list[Path]]) -> list[tuple[Path, int]]:
+def _mixed(by_class: Sequence[Sequence[Photograph]], hashes: Mapping[str, str]) -> list[Photograph]:
     """All images, ordered so that the first N, for any N, are a sample of all classes.
 
-    The first image of each class comes first, then all others in proportion. The order within a class is drawn with SEED.
+    The first image of each class comes first, then all others in proportion. Within a class their hashes give the order.
     """
-    generator = np.random.default_rng(SEED)
     places = []
-    for label, files in enumerate(by_class):
-        for file, place in zip(files, generator.permutation(len(files)), strict=True):
-            places.append((int(place > 0), place / max(1, len(files)), label, file))
-    return [(file, label) for *_, label, file in sorted(places)]
+    for photographs in by_class:
+        for place, each in enumerate(sorted(photographs, key=lambda each: (hashes[each.file], each.file))):
+            places.append((int(place > 0), place / len(photographs), each.label, place, each))
+    return [each for *_, each in sorted(places, key=lambda place: place[:4])]

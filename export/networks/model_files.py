@@ -66,6 +66,11 @@ class ModelFiles:
         return STRETCH if self.description is None else self.description.fit
 
     @property
+    def group(self) -> str:
+        """The pattern whose groups of photographs stay in one split; "" for none."""
+        return "" if self.description is None else self.description.data_group
+
+    @property
     def is_shipped(self) -> bool:
         """Whether the weights come with this repository."""
         return self.weights.resolve() == weights_file(self.model).resolve()

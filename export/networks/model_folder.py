@@ -34,6 +34,7 @@ class ModelDescription:
         classes: names of the classes in the order of the logits.
         data_source: the data set, in words.
         data_sha256: of its images to train and to calibrate.
+        data_group: the regular expression whose groups stay in one split (export/data/splits.py); "" for none.
         train, calibration, test: number of images in each split.
     """
 
@@ -43,6 +44,7 @@ class ModelDescription:
     classes: tuple[str, ...]
     data_source: str
     data_sha256: str
+    data_group: str
     train: int
     calibration: int
     test: int
@@ -55,7 +57,7 @@ class ModelDescription:
             "family": self.family,
             "input": {"height": height, "width": width, "fit": self.fit},
             "classes": list(self.classes),
-            "data": {"source": self.data_source, "sha256": self.data_sha256},
+            "data": {"source": self.data_source, "sha256": self.data_sha256, "group": self.data_group},
             "split": {"train": self.train, "calibration": self.calibration, "test": self.test},
         }
 
@@ -70,6 +72,7 @@ def described(family: str, input_size: tuple[int, int], data: Dataset) -> ModelD
         tuple(data.classes),
         facts["source"],
         facts["sha256"],
+        data.group,
         *(len(part.labels) for part in (data.train, data.calibration, data.test)),
     )
 
@@ -114,6 +117,7 @@ def _from_json(fields: Fields) -> ModelDescription:
         fields.texts("classes"),
         data.text("source"),
         data.text("sha256"),
+        data.text("group") if "group" in data else "",  # absent in folders of early releases
         *(split.whole(name) for name in ("train", "calibration", "test")),
     )
 
