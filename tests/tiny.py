@@ -1,4 +1,5 @@
-"""A network small enough to be committed as a bundle: python -m tests.tiny writes tests/device/data/tiny_bundle."""
+"""A network small enough to be committed as bundles: python -m tests.tiny writes tests/device/data/tiny_bundle, and
+tests/device/data/whole_bundle with all exits on the device."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -82,6 +83,7 @@ def write(folder: Path, settings: BundleSettings = BundleSettings(split=2)) -> P
 
 def main() -> None:
     write(DATA / "tiny_bundle")
+    write(DATA / "whole_bundle", BundleSettings(split=None))
     tiny, pixels = network(), frames()
     scores = score(tiny, pixels)
     exits, labels = early_exit(scores, 0.62)

@@ -26,11 +26,13 @@ from device.system.json_text import read_json, shown
 
 FORMAT = "sdn-edge-bundle"
 FORMAT_VERSION = 1
-GRAPHS = ("head", "head_flat", "tail")
+FORMAT_VERSION_WITHOUT_TAIL = 2
+"""Of bundles with all exits on the device. Readers of earlier releases, which take a tail for granted, refuse it as newer."""
+HEADS, TAIL = ("head", "head_flat"), "tail"
 # One for each payload form, all optional. Their names are read from the folder, because the forms import this module
 FORMS_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "payload", "forms")
 FORM_GRAPHS = tuple("from_" + module.name for module in pkgutil.iter_modules([FORMS_FOLDER]))
-KNOWN = frozenset((*GRAPHS, *FORM_GRAPHS, "fit"))
+KNOWN = frozenset((*HEADS, TAIL, *FORM_GRAPHS, "fit"))
 """What ``requires`` of a manifest may name: that without which a bundle must not be used. ``fit``: frames are not stretched."""
 MAX_FILE_BYTES = 1 << 30
 MAX_MANIFEST_BYTES = 1 << 20
@@ -44,17 +46,18 @@ class Bundle(NamedTuple):
 
     path: str
     id: str
-    """<model>-split<k>-<first 8 hex digits of the tail's SHA-256>; the host serves the tail under this name."""
+    """<model>-split<k>-<first 8 hex digits of the tail's SHA-256>; the host serves the tail under this name. Without a tail:
+    <model>-splitall-<first 8 hex digits of the head's SHA-256>."""
     model: str
     split: int
-    """k: exits 1..k are on the device."""
+    """k: exits 1..k are on the device. The last of them is the final classifier where there is no tail."""
     labels: List[str]
     input_shape: Tuple[int, int, int]
     """(channels, height, width) of the network's input, float32 in [0, 1], RGB."""
     fit: str
     """How frames are brought to this height and width: ``crop``, ``letterbox`` or ``stretch`` (device/pictures/fit.py)."""
     activation_shape: Tuple[int, ...]
-    """Shape of what the head hands to the tail, without the batch axis, float32."""
+    """Shape of what the head hands to the tail, without the batch axis, float32; empty where there is no tail."""
     relative_costs: List[float]
     """Of every exit, ascending, the last 1.0."""
     thresholds: Dict[int, float]
@@ -69,7 +72,7 @@ class Bundle(NamedTuple):
     monitor: Dict[int, ExitShares]
     """Relative accuracy drop in percent -> shares of exits for the attack monitor; empty where it is not calibrated."""
     graphs: Dict[str, str]
-    """``head``, ``head_flat``, ``tail``, and where the bundle has them ``from_uint8``, ``from_coefficients``: what a host
+    """``head``, ``head_flat``, and where the bundle has them ``tail``, ``from_uint8``, ``from_coefficients``: what a host
     runs before the tail for these payload forms -> file name."""
     activation_levels: int
     """Steps between the lowest and the highest value of an activation that is sent as uint8."""
@@ -77,13 +80,22 @@ class Bundle(NamedTuple):
     files: Dict[str, bytes]
     """The contents of a .tar.gz; empty for a folder."""
 
+    @property
+    def has_tail(self) -> bool:
+        """Whether there is work for a host. Without a tail, all exits and the final classifier are on the device."""
+        return TAIL in self.graphs
+
     def read(self, graph: str) -> bytes:
         """The bytes of one of ``graphs``, checked.
 
         Raises:
-            BundleError: absent, of another size, changed since the export, no ONNX graph, or one with weights in files of
+            BundleError: the bundle has no such graph, or its file is absent, of another size, changed since the export, no ONNX graph, or one with weights in files of
                 their own: no SHA-256 would cover these, and their place would depend on the working directory.
         """
+        if graph not in self.graphs:
+            raise BundleError("found no {} in bundle {}, which has all exits on the device; expected a bundle with a part for a host; "
+                              "export one, as in: defq bundle --model {} --split 3 --out build/{}".format(
+                                  graph, self.path, self.model, self.model))  # fmt: skip
         name = self.graphs[graph]
         content = self.read_file(name)
         try:
@@ -163,9 +175,10 @@ def load_bundle(path: str) -> Bundle:
             "found format {} in the manifest of {}; expected {!r}; {}".format(shown(found), path, FORMAT, EXPORT_AGAIN)
         )
     version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
-        raise BundleError("found format version {} in {}; this release reads version {}; update it, or export the bundle "
-                          "again with this release".format(shown(version), path, FORMAT_VERSION))  # fmt: skip
+    if version not in (FORMAT_VERSION, FORMAT_VERSION_WITHOUT_TAIL):
+        raise BundleError("found format version {} in {}; this release reads versions {} and {}; update it, or export the "
+                          "bundle again with this release".format(
+                              shown(version), path, FORMAT_VERSION, FORMAT_VERSION_WITHOUT_TAIL))  # fmt: skip
     try:
         return _checked_bundle(path, files, manifest)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
@@ -190,27 +203,33 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     costs = [float(each["relative_cost"]) for each in manifest["exits"]]
     thresholds = {int(rad): float(value) for rad, value in manifest["thresholds"].items()}
     default_rad = int(manifest["default_rad"])
-    graphs = {name: str(manifest["graphs"][name]["file"]) for name in GRAPHS}
-    graphs.update((name, str(manifest["graphs"][name]["file"])) for name in FORM_GRAPHS if name in manifest["graphs"])
+    has_tail = manifest["format_version"] == FORMAT_VERSION
+    optional = [name for name in FORM_GRAPHS if name in manifest["graphs"]]
+    names = [*HEADS, TAIL, *optional] if has_tail else HEADS
+    graphs = {name: str(manifest["graphs"][name]["file"]) for name in names}
     unknown = sorted(set(map(str, manifest.get("requires", []))) - KNOWN)
     if unknown:
         raise BundleError("found that {} requires {}, which this release does not know; expected {}; update this release, or "
                           "export the bundle again with it".format(
                               path, shown(", ".join(unknown)), ", ".join(sorted(KNOWN))))  # fmt: skip
-    levels = int(manifest["activation"].get("levels", 255))  # absent before there were payload forms
-    _expect(1 <= split < len(costs), "split {} of {} exits".format(split, len(costs)))
+    levels = (
+        int(manifest["activation"].get("levels", 255)) if has_tail else 255
+    )  # absent before there were payload forms
+    _expect(
+        1 <= split < len(costs) if has_tail else split == len(costs) > 1,
+        "split {} of {} exits".format(split, len(costs)),
+    )
     _expect(1 <= levels <= 255, "{} levels of an activation".format(levels))
     _expect(shape[0] in (1, 3), "input shape {}".format(shape))
-    _expect(
-        costs == sorted(costs) and all(0 < cost < 1 + 1e-6 for cost in costs) and costs[split - 1] < costs[-1],
-        "relative costs that do not rise, to 1 at most",
-    )
+    rises = costs == sorted(costs) and (not has_tail or costs[split - 1] < costs[-1])
+    _expect(rises and all(0 < cost < 1 + 1e-6 for cost in costs), "relative costs that do not rise, to 1 at most")
     _expect(default_rad in thresholds, "no threshold for the default RAD {}".format(default_rad))
     _expect(all(0 <= value <= 1 for value in thresholds.values()), "thresholds {}".format(thresholds))
-    tail = manifest["files"][graphs["tail"]]["sha256"]
-    if not str(manifest["id"]).endswith("-split{}-{}".format(split, tail[:8])):
-        raise BundleError("found the tail {} in bundle {}, whose id is {}; expected the tail of the same export; {}".format(
-            tail[:8], path, manifest["id"], EXPORT_AGAIN))  # fmt: skip
+    named_by = TAIL if has_tail else HEADS[0]
+    digest = manifest["files"][graphs[named_by]]["sha256"]
+    if not str(manifest["id"]).endswith(bundle_id("", split if has_tail else None, digest)):
+        raise BundleError("found the {} {} in bundle {}, whose id is {}; expected the {} of the same export; {}".format(
+            named_by, digest[:8], path, manifest["id"], named_by, EXPORT_AGAIN))  # fmt: skip
     labels = _checked(path, files, manifest, "labels.txt", MAX_MANIFEST_BYTES).decode("utf-8").splitlines()
     _expect(labels == list(manifest["labels"]) and len(labels) >= 2, "labels that differ from labels.txt")
     _expect(all(label.isprintable() for label in labels), "labels that cannot be printed")
@@ -222,11 +241,21 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
         raise BundleError("{} (in bundle {})".format(error, path)) from error
     return Bundle(
         path=path, id=str(manifest["id"]), model=str(manifest["model"]), split=split, labels=labels,
-        input_shape=(shape[0], shape[1], shape[2]), fit=fit, activation_shape=_shape(manifest["activation"]["shape"]),
+        input_shape=(shape[0], shape[1], shape[2]), fit=fit, activation_shape=_shape(manifest["activation"]["shape"]) if has_tail else (),
         relative_costs=costs, thresholds=thresholds, default_rad=default_rad, table=calibration.table,
         defq_fused=bool(manifest["defq"]["fused"]), gate=calibration.gate, monitor=calibration.monitor, graphs=graphs, activation_levels=levels,
         manifest=manifest, files=files,
     )  # fmt: skip
+
+
+def bundle_id(model: str, split: Optional[int], sha256: str) -> str:
+    """The name of a bundle.
+
+    Args:
+        split: exits on the device; None for all of them.
+        sha256: in hex, of the tail, or of the head where all exits are on the device.
+    """
+    return "{}-split{}-{}".format(model, "all" if split is None else split, sha256[:8])
 
 
 def _expect(condition: bool, found: str) -> None:

@@ -59,13 +59,19 @@ def add_decision_options(groups: OptionGroups, bundle_required: bool = True, pay
     add("--require-host", action="store_true", help="stop with exit code 5 when the host is absent at the start")
     add("--connections", type=whole(1, 256), default=4, metavar="N",
         help="frames on their way to the host at once (default 4); with 1, files are decided on one frame at a time")  # fmt: skip
-    add("--payload", choices=PAYLOADS, default=payload,
+    add("--payload", choices=PAYLOADS,
         help="form in which frames go to the host: activations as fp32 or uint8, or the DCT coefficients of frames behind "
-             "DefQ, from which the host computes the head again (default %(default)s; auto: the fastest form that the host "
-             "takes, measured while frames go)")  # fmt: skip
+             "DefQ, from which the host computes the head again (default {}; auto: the fastest form that the host "
+             "takes, measured while frames go)".format(payload))  # fmt: skip
+    groups.host.set_defaults(default_payload=payload)
     add("--timeout-ms", type=decimal(1, 3600000), default=1000 * DEFAULT_TIMEOUT_S, metavar="MS",
         help="longest wait for the host's answer to a frame (default %(default).0f)")  # fmt: skip
     add_credentials_arguments(groups.host)
+
+
+def payload_of(arguments: argparse.Namespace) -> str:
+    """The payload form that was asked for, or the command's default. ``arguments.payload`` is None where none was asked for."""
+    return str(arguments.payload or arguments.default_payload)
 
 
 def add_camera_options(groups: OptionGroups, defq: str = "on") -> None:

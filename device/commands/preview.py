@@ -7,7 +7,13 @@ from typing import Optional
 
 from device.bundle.frame_set import load_frame_set
 from device.cameras.base import Camera
-from device.commands.options import add_camera_options, add_debug_option, add_decision_options, option_groups
+from device.commands.options import (
+    add_camera_options,
+    add_debug_option,
+    add_decision_options,
+    option_groups,
+    payload_of,
+)
 from device.commands.session import open_session, open_source, stop_on_signals
 from device.errors import CameraError
 from device.loop.pipeline import Pipeline
@@ -79,10 +85,12 @@ def run(arguments: argparse.Namespace) -> int:
         attacker, why_not = choose_attacker(bundle, has_twins, arguments.attacker, frames)
         stop = stop_on_signals()
         with open_source(source, bundle) as camera:
-            sink = PreviewSink(bundle.relative_costs, bundle.split, session.host is not None)
+            # without a tail every frame leaves on the device; there, all exits but the final classifier are early ones
+            early = bundle.split if bundle.has_tail else bundle.split - 1
+            sink = PreviewSink(bundle.relative_costs, early, session.host is not None)
             pipeline = session.pipeline(controller, sink)
             facts = {"bundle": bundle.id, "engine": session.engine.name, "source": camera.describe(),
-                     "host": arguments.host, "payload": arguments.payload, "power": sensor.name,
+                     "host": arguments.host, "payload": payload_of(arguments), "power": sensor.name,
                      "power_scope": sensor.scope, "rad": rad, "threshold": session.threshold}  # fmt: skip
             preview = Preview(pipeline, sink, facts, attacker, why_not, _reader_of(sensor), arguments.fps)
             server = preview.serve(arguments.address, arguments.port, arguments.token)

@@ -12,6 +12,7 @@ from device.bundle.reader import Bundle, load_bundle
 from device.cameras.arrays import ArrayCamera
 from device.cameras.base import Camera, options, rate_option, whole_option
 from device.cameras.open import open_camera
+from device.commands.options import payload_of
 from device.defence.controller import Controller
 from device.engines.base import Engine
 from device.engines.open import open_engine
@@ -54,11 +55,13 @@ def open_session(arguments: argparse.Namespace) -> Session:
     Raises:
         EdgeError: one of them cannot be used.
     """
+    bundle = load_bundle(arguments.bundle)
+    if not bundle.has_tail:
+        _check_no_host(arguments, bundle)
     if arguments.require_host and arguments.host is None:
         raise HostError(
             "found --require-host without --host; expected the address of the host; give it with --host URL"
         )
-    bundle = load_bundle(arguments.bundle)
     rad = bundle.default_rad if arguments.rad is None else arguments.rad
     threshold = bundle.threshold(rad)
     host = None
@@ -69,7 +72,7 @@ def open_session(arguments: argparse.Namespace) -> Session:
             threshold,
             arguments.connections,
             arguments.timeout_ms / 1e3,
-            arguments.payload,
+            payload_of(arguments),
             credentials_of(arguments),
         )
     try:
@@ -81,6 +84,20 @@ def open_session(arguments: argparse.Namespace) -> Session:
             host.close()
         raise
     return Session(bundle, engine, host, rad, threshold)
+
+
+def _check_no_host(arguments: argparse.Namespace, bundle: Bundle) -> None:
+    """Refuse the options that are about a host.
+
+    Raises:
+        UsageError: one of them was given for a bundle with all exits on the device.
+    """
+    given = {"--host": arguments.host, "--payload": arguments.payload, "--require-host": arguments.require_host}
+    for option, value in given.items():
+        if value:
+            raise UsageError("found {} with bundle {}, which has all exits on the device; expected no host, because no frame is sent to "
+                             "one; leave {} out, or export a bundle with a part for a host: defq bundle --model {} --split 3".format(
+                                 option, bundle.path, option, bundle.model))  # fmt: skip
 
 
 def _check_host(host: HostClient, required: bool) -> None:

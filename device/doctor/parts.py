@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, List, Optional
 from device.doctor.check import FAILED, OK, WARNING, Check, sentence_and_fix
 from device.doctor.machine import free_space
 from device.doctor.wheels import is_jetson
-from device.errors import BundleError, CameraError, EngineError, HardwareError, HostError
+from device.errors import BundleError, CameraError, EngineError, HardwareError, HostError, UsageError
 from device.link.credentials import NO_CREDENTIALS, Credentials
 from device.link.deadline import DEFAULT_TIMEOUT_S
 from device.system.board import board_model
@@ -38,9 +38,10 @@ def check_bundle(path: str) -> Check:
     bundle = load_bundle(path)
     names = sorted(bundle.manifest["files"])
     size = sum(len(bundle.read_file(name)) for name in names)
-    found = "{}, {} files ({:.2f} MB) as exported, exits 1 to {} of {} on the device, RAD {} %".format(
-        bundle.id, len(names), size / 1e6, bundle.split, len(bundle.relative_costs),
-        " and ".join(str(rad) for rad in sorted(bundle.thresholds)))  # fmt: skip
+    exits = len(bundle.relative_costs)
+    place = "exits 1 to {} of {}".format(bundle.split, exits) if bundle.has_tail else "all {} exits".format(exits)
+    found = "{}, {} files ({:.2f} MB) as exported, {} on the device, RAD {} %".format(
+        bundle.id, len(names), size / 1e6, place, " and ".join(str(rad) for rad in sorted(bundle.thresholds)))  # fmt: skip
     if bundle.manifest.get("frames") is None:
         found += ", no frame set (bench needs one; put it in with: {})".format(export_with_frames(bundle.model))
     else:
@@ -78,8 +79,9 @@ def check_engine(bundle_path: Optional[str]) -> Check:
     with contextlib.redirect_stderr(io.StringIO()) as said:  # told there when it gives way to the CPU
         engine = open_engine(bundle, best)
     image = np.zeros((1, *bundle.input_shape), np.float32)
-    found = "{}: {:.2f} ms for a frame that leaves at exit 1, {:.2f} ms for one that leaves at none (medians of {})".format(
-        engine.name, _median_ms(lambda: engine.run(image, 0.0)), _median_ms(lambda: engine.run(image, NEVER)), RUNS)  # fmt: skip
+    found = "{}: {:.2f} ms for a frame that leaves at exit 1, {:.2f} ms for one that leaves at {} (medians of {})".format(
+        engine.name, _median_ms(lambda: engine.run(image, 0.0)), _median_ms(lambda: engine.run(image, NEVER)),
+        "none" if bundle.has_tail else "the last", RUNS)  # fmt: skip
     problem = said.getvalue().replace("warning: ", "", 1).partition("; until then")[0]
     if is_jetson() and best == "onnxruntime":
         problem = others["tensorrt"]
@@ -197,6 +199,7 @@ def _round_trips(url: str, bundle_path: str, credentials: Credentials) -> str:
     """What the way to the host and back takes.
 
     Raises:
+        UsageError: the bundle needs no host.
         HostError: the host is absent, or does not answer as it should.
         BundleError: it serves another bundle.
     """
@@ -208,6 +211,9 @@ def _round_trips(url: str, bundle_path: str, credentials: Credentials) -> str:
     from device.payload.base import Sendable
 
     bundle = load_bundle(bundle_path)
+    if not bundle.has_tail:
+        raise UsageError("found --host with bundle {}, which has all exits on the device; expected no host, because no frame is "
+                         "sent to one; leave --host out".format(bundle_path))  # fmt: skip
     image = np.zeros((1, *bundle.input_shape), np.float32)
     activation = OnnxRuntimeEngine(bundle).run(image, NEVER).activation
     assert activation is not None  # no confidence reaches NEVER

@@ -13,7 +13,8 @@ class HeadResult(NamedTuple):
     confidence: float
     """Maximum of the softmax of that exit, in [0, 1]."""
     exit: int
-    """1-based exit where the frame left; 0 if it did not leave on the device."""
+    """1-based exit where the frame left; 0 if it did not leave on the device. Where all exits are on the device, a frame that no
+    exit is confident about leaves at the final classifier."""
     activation: Optional[np.ndarray]
     """float32 (1, ...), the input of the tail, if the frame did not leave; otherwise None."""
 

@@ -21,7 +21,8 @@ from device.engines.flat_head import FlatHeadEngine, read_flat_head
 from device.engines.tensorrt import WORKSPACE_BYTES
 from device.errors import EngineError
 
-OUTPUTS = ["label", "confidence", "exit", "activation"]
+ANSWER = ["label", "confidence", "exit"]
+OUTPUTS = [*ANSWER, "activation"]
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
@@ -92,6 +93,7 @@ class OnnxRuntimeEngine(Engine):
                     onnxruntime.__version__, bundle.path, _first_line(error),
                     bundle.manifest["graphs"]["head"].get("opset"))
             ) from error  # fmt: skip
+        self._outputs = outputs_of(bundle)
         self._threshold = np.zeros(1, np.float32)
         self._defq = np.zeros(1, np.bool_)
         self._feed: Dict[str, np.ndarray] = {"threshold": self._threshold}
@@ -102,7 +104,7 @@ class OnnxRuntimeEngine(Engine):
         self._threshold[0] = threshold
         self._defq[0] = defq
         self._feed["image"] = image
-        return _run(self._session, self._feed)
+        return _run(self._session, self._outputs, self._feed)
 
     def close(self) -> None:
         self._session = None
@@ -145,6 +147,7 @@ class OnnxRuntimeGpuEngine(FlatHeadEngine):
             if not _built(engines):
                 print("building the TensorRT engine of {} in ONNX Runtime; this takes minutes, once".format(bundle.id),
                       file=sys.stderr, flush=True)  # fmt: skip
+        self._outputs = outputs_of(bundle)
         self._threshold = np.zeros(1, np.float32)
         image = np.zeros((1, *bundle.input_shape), np.float32)
         self._feed: Dict[str, np.ndarray] = {"image": image, "threshold": self._threshold}
@@ -166,7 +169,7 @@ class OnnxRuntimeGpuEngine(FlatHeadEngine):
             with contextlib.redirect_stdout(sys.stderr):
                 self._session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
             self._session.disable_fallback()  # for versions that do not know enable_fallback
-            self._session.run(OUTPUTS, self._feed)
+            self._session.run(self._outputs, self._feed)
             return list(self._session.get_providers())
         except Exception as error:
             raise EngineError("found {} unable to run the head in ONNX Runtime {} ({}); expected the CUDA, cuDNN and GPU that it was "
@@ -176,7 +179,7 @@ class OnnxRuntimeGpuEngine(FlatHeadEngine):
     def run_flat(self, image: np.ndarray, threshold: float) -> HeadResult:
         self._threshold[0] = threshold
         self._feed["image"] = image
-        return _run(self._session, self._feed)
+        return _run(self._session, self._outputs, self._feed)
 
     def close(self) -> None:
         self._session = None  # with it the GPU's memory
@@ -203,16 +206,23 @@ def _built(engines: Any) -> bool:
     return engines is not None and bool(glob.glob(os.path.join(glob.escape(engines), "*.engine")))
 
 
-def _run(session: "Optional[onnxruntime.InferenceSession]", feed: Dict[str, np.ndarray]) -> HeadResult:
+def outputs_of(bundle: Bundle) -> List[str]:
+    """The outputs of a bundle's heads that are read. Heads of older bundles have more."""
+    return OUTPUTS if bundle.has_tail else ANSWER
+
+
+def _run(
+    session: "Optional[onnxruntime.InferenceSession]", outputs: List[str], feed: Dict[str, np.ndarray]
+) -> HeadResult:
     if session is None:
         raise EngineError("found a frame for an engine that was closed; expected one that is open; open it again")
     try:
-        label, confidence, exit_, activation = session.run(OUTPUTS, feed)  # heads of older bundles have more
+        label, confidence, exit_, *activation = session.run(outputs, feed)
     except Exception as error:
         raise EngineError("ONNX Runtime failed on a frame ({}); expected an image of the bundle's shape".format(
             _first_line(error))) from error  # fmt: skip
     left = int(exit_[0])
-    return HeadResult(int(label[0]), float(confidence[0]), left, None if left else activation)
+    return HeadResult(int(label[0]), float(confidence[0]), left, None if left else activation[0])
 
 
 def _first_line(error: Exception) -> str:

@@ -73,7 +73,9 @@ class TensorRtEngine(FlatHeadEngine):
     def _start(self, trt: Any, bundle: Bundle) -> None:
         """Create the context and its buffers, and bind them."""
         tensors = {tensor.name: tensor for tensor in _tensors(trt, self._engine)}
-        expected = {"image": (1, *bundle.input_shape), "threshold": (1,), "activation": (1, *bundle.activation_shape)}
+        expected = {"image": (1, *bundle.input_shape), "threshold": (1,)}
+        if bundle.has_tail:
+            expected["activation"] = (1, *bundle.activation_shape)
         expected.update((name, (1,)) for name in ANSWER)
         found = {name: tensor.shape for name, tensor in tensors.items()}
         if found != expected:
@@ -88,7 +90,7 @@ class TensorRtEngine(FlatHeadEngine):
         self._image_shape = expected["image"]
         self._threshold = np.zeros(1, np.float32)
         self._answer = {name: np.zeros(1, tensors[name].dtype) for name in ANSWER}
-        self._activation = tensors["activation"]
+        self._activation = tensors.get("activation")
 
     def run_flat(self, image: np.ndarray, threshold: float) -> HeadResult:
         if image.shape != self._image_shape:
@@ -108,7 +110,9 @@ class TensorRtEngine(FlatHeadEngine):
         cuda.synchronize(stream)
         label, confidence, left = (self._answer[name].item() for name in ANSWER)
         activation = None
-        if not left:  # the activation is the largest output, so only frames that need it fetch it
+        if (
+            not left and self._activation is not None
+        ):  # the activation is the largest output, so only frames that need it fetch it
             activation = np.empty(self._activation.shape, self._activation.dtype)
             cuda.to_host(activation, addresses["activation"], stream)
             cuda.synchronize(stream)

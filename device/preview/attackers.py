@@ -151,7 +151,7 @@ class RemoteAttack(Attacker):
                   "the same network, or the attack is weak; start it with: defq attack --serve --model {} "
                   "--split {}".format(
                       self._shown, self._settings, "the bundle's" if facts["weights"] == weights else "other", bundle.model,
-                      bundle.split, bundle.model, bundle.split),
+                      bundle.split, bundle.model, bundle.split if bundle.has_tail else "all"),
                   file=sys.stderr, flush=True)  # fmt: skip
 
     def __call__(self, frame: Frame, pixels: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ class Comparison:
 
     Args:
         relative_costs: of the network's exits.
-        split: exits on the device.
+        split: a frame that leaves at exits 1 to ``split`` left early.
     """
 
     def __init__(self, relative_costs: Sequence[float], split: int) -> None:

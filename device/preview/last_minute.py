@@ -42,7 +42,7 @@ class Point(NamedTuple):
     frames: int
     unanswered: int
     left_share: Optional[float]
-    """Frames that left on the device."""
+    """Share of the frames that left early."""
     t3_er: Optional[float]
     efcy: Optional[float]
     """As device/loop/summary.py has it: frames without an answer count at the final classifier."""
@@ -64,7 +64,7 @@ class LastMinute:
 
     Args:
         relative_costs: of the network's exits.
-        split: exits on the device.
+        split: a frame that leaves at exits 1 to ``split`` left early.
         clock: seconds.
     """
 

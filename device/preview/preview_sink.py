@@ -42,7 +42,7 @@ class PreviewSink(Sink):
 
     Args:
         relative_costs: of the network's exits.
-        split: exits on the device.
+        split: a frame that leaves at exits 1 to ``split`` counts as one that left early.
         has_host: whether there is a host that could answer.
         clock: seconds.
     """

@@ -208,7 +208,7 @@ def serve(
     model: str,
     network: SDN,
     weights_sha256: str,
-    split: int = 3,
+    split: int | None = 3,
     steps: int = 10,
     address: str = "127.0.0.1",
     port: int = 8090,
@@ -219,7 +219,8 @@ def serve(
 
     Args:
         network: in evaluation mode.
-        split: exits on the device, as in its bundle.
+        split: exits on the device, as in its bundle; None for all and the final classifier. The attack is on internal
+            classifiers alone.
         steps: gradient steps for each frame, 1 to 100.
         token: that a device must show. Without one, a token is created and printed if the address is not of this machine alone.
         threads: of PyTorch. One frame is too little work for a second thread, which also waits when other programs run.
@@ -227,9 +228,10 @@ def serve(
     Raises:
         UsageError: an address, port or number that cannot work.
     """
-    if not 1 <= split <= len(network.blocks):
+    internal = len(network.blocks)
+    if split is not None and not 1 <= split <= internal:
         raise UsageError(
-            f"found --split {split}; expected 1 to {len(network.blocks)}, the internal classifiers of {model}"
+            f"found --split {split}; expected 1 to {internal}, the internal classifiers of {model}, or all"
         )
     if not 1 <= steps <= 100 or not 1 <= threads <= 64:
         raise UsageError(f"found --steps {steps} and --threads {threads}; expected 1 to 100 and 1 to 64")
@@ -240,12 +242,14 @@ def serve(
     local = ipaddress.ip_address(host.split("%")[0]).is_loopback
     token = token or ("" if local else secrets.token_urlsafe(16))
     torch.set_num_threads(threads)
-    attacker = LiveAttacker(network, split, steps)
-    facts = {"model": model, "split": split, "steps": steps, "weights_sha256": weights_sha256}
+    attacked = split or internal
+    attacker = LiveAttacker(network, attacked, steps)
+    facts = {"model": model, "split": split or internal + 1, "steps": steps, "weights_sha256": weights_sha256}
     shown = socket.gethostname() if ipaddress.ip_address(host.split("%")[0]).is_unspecified else host
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}" + (f"/?token={token}" if token else "")
     print(
-        f"attacking {model}, exits 1 to {split}, {steps} steps a frame; give the device: --attacker '{url}'", flush=True
+        f"attacking {model}, exits 1 to {attacked}, {steps} steps a frame; give the device: --attacker '{url}'",
+        flush=True,
     )
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal that stopped it again at its end
         signal.signal(number, lambda *_: None)

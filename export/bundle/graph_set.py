@@ -24,22 +24,23 @@ def bundle_graphs(
     threshold: float,
     steps: np.ndarray,
 ) -> dict[str, onnx.ModelProto]:
-    """All graphs of a bundle by name.
+    """All graphs of a bundle by name. There are only heads where all exits are on the device.
 
     Args:
         shape: (channels, height, width) of the input.
         threshold: the default of the nested head.
         steps: Q_def, (8, 8), for a head that contains DefQ.
     """
-    split = settings.split
+    split = settings.exits_on_device(len(exported.exits))
     nested, repeat_first_block = cheapest_handover(exported, split)
     table = steps if settings.fuse_defq else None
-    return {
+    heads = {
         "head": graphs.nested_head(nested, split, shape, threshold, repeat_first_block=repeat_first_block, table=table),
         "head_flat": graphs.flat_head(exported, split, shape),
-        "tail": graphs.tail(exported, split),
-        **payload.form_graphs(exported, split, shape),
     }
+    if split == len(exported.exits):  # nothing is left for a host
+        return heads
+    return {**heads, "tail": graphs.tail(exported, split), **payload.form_graphs(exported, split, shape)}
 
 
 def activation_levels(head: onnx.ModelProto, frames: np.ndarray) -> int:

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import torch
 
-from device.bundle.reader import FORMAT, FORMAT_VERSION
+from device.bundle.reader import FORMAT, FORMAT_VERSION, FORMAT_VERSION_WITHOUT_TAIL, bundle_id
 from device.pictures.fit import STRETCH
 from export.bundle.settings import BundleSettings
 from export.calibration.card import ModelCard
@@ -26,7 +26,7 @@ def manifest(
     table: TableFile,
     settings: BundleSettings,
     graphs: Mapping[str, onnx.ModelProto],
-    levels: int,
+    levels: int | None,
     frames: Mapping[str, Any] | None,
     contents: Mapping[str, bytes],
 ) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def manifest(
     Args:
         fit: how the device brings frames to the size of the network (device/pictures/fit.py).
         graphs: by name; each is the file NAME.onnx.
-        levels: of an activation as uint8.
+        levels: of an activation as uint8; None where all exits are on the device.
         frames: how the frame set was made, where there is one.
         contents: of all other files of the bundle, by their names.
     """
@@ -43,25 +43,23 @@ def manifest(
         name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         for name, content in contents.items()
     }
-    activation = graphs["tail"].graph.input[0].type.tensor_type.shape.dim
+    split = settings.exits_on_device(len(card.relative_costs))
     calibration = card.as_json()
     return {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "id": f"{model}-split{settings.split}-{files['tail.onnx']['sha256'][:8]}",
+        "format_version": FORMAT_VERSION if "tail" in graphs else FORMAT_VERSION_WITHOUT_TAIL,
+        "id": bundle_id(model, settings.split, files["head.onnx" if settings.split is None else "tail.onnx"]["sha256"]),
         "model": model,
-        "split": settings.split,
+        "split": split,
         "labels": list(card.classes),
         "input": {
             "name": "image", "shape": list(network.input_shape), "dtype": "float32", "range": [0, 1],
             "color_order": "RGB", "layout": "NCHW", "fit": fit,
         },
         **({} if fit == STRETCH else {"requires": ["fit"]}),  # releases that do not know it would stretch
-        "activation": {
-            "name": "activation", "shape": [each.dim_value for each in activation[1:]], "dtype": "float32", "levels": levels,
-        },
+        **({"activation": _activation(graphs["tail"], levels)} if "tail" in graphs else {}),
         "exits": [
-            {"exit": number, "relative_cost": cost, "side": "device" if number <= settings.split else "host"}
+            {"exit": number, "relative_cost": cost, "side": "device" if number <= split else "host"}
             for number, cost in enumerate(card.relative_costs, start=1)
         ],
         "thresholds": {str(rad): float(point.threshold) for rad, point in card.thresholds.items()},
@@ -83,3 +81,9 @@ def manifest(
         **({"frames": dict(frames)} if frames else {}),
         "files": files,
     }  # fmt: skip
+
+
+def _activation(tail: onnx.ModelProto, levels: int | None) -> dict[str, Any]:
+    """What the head hands over to the tail."""
+    shape = tail.graph.input[0].type.tensor_type.shape.dim
+    return {"name": "activation", "shape": [each.dim_value for each in shape[1:]], "dtype": "float32", "levels": levels}

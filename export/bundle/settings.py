@@ -13,18 +13,22 @@ class BundleSettings:
     """What a user chooses about a bundle.
 
     Args:
-        split: number of exits on the device.
+        split: number of exits on the device; None for all of them and the final classifier, so that no host is needed.
         rad: relative accuracy drop, in percent, that a device uses unless it is told another.
         fuse_defq: whether the head graph contains DefQ.
         archive: whether the folder is also written as .tar.gz.
         last_exit: whether the network ends at the last exit that its card names for ``rad``.
     """
 
-    split: int = 3
+    split: int | None = 3
     rad: int = 5
     fuse_defq: bool = False
     archive: bool = False
     last_exit: bool = False
+
+    def exits_on_device(self, exits: int) -> int:
+        """How many of a network's ``exits``, the final classifier among them, are on the device."""
+        return exits if self.split is None else self.split
 
 
 def check_settings(model: str, card: ModelCard, table: TableFile, out: Path, settings: BundleSettings) -> None:
@@ -35,10 +39,11 @@ def check_settings(model: str, card: ModelCard, table: TableFile, out: Path, set
         DataError: the table was learned on other weights.
     """
     exits = len(card.relative_costs)
-    if not 1 <= settings.split <= exits - 1:
+    if settings.split is not None and not 1 <= settings.split <= exits - 1:
         raise UsageError(
             f"found --split {settings.split}; expected 1 to {exits - 1}, the internal classifiers of {model}"
             + (" before its last exit" if settings.last_exit else "")
+            + ", or all"
         )
     if table.weights_sha256 not in (None, card.weights_sha256):
         raise DataError(

@@ -94,11 +94,13 @@ def write_bundle(
     check_labels(network, card.classes)
     threshold = float(card.thresholds[settings.rad].threshold)
     graphs = bundle_graphs(export_blocks(network), network.input_shape, settings, threshold, table.steps)
-    levels = activation_levels(graphs["head_flat"], frames[:50])
-    check_exits(network, graphs, settings.split, threshold, frames, origin)
+    split = settings.exits_on_device(len(card.relative_costs))
+    levels = activation_levels(graphs["head_flat"], frames[:50]) if "tail" in graphs else None
+    check_exits(network, graphs, split, threshold, frames, origin)
     if settings.fuse_defq:
         check_defq(graphs["head"], table.steps, frames, origin)
-    check_forms(graphs, table.steps, levels, threshold, frames, origin)
+    if levels is not None:
+        check_forms(graphs, table.steps, levels, threshold, frames, origin)
 
     contents = {f"{name}.onnx": graph.SerializeToString() for name, graph in graphs.items()}
     contents["table.json"] = (json.dumps(table.as_json(), indent=1) + "\n").encode()

@@ -10,7 +10,7 @@ from export.attacks.server import serve
 from export.attacks.universal import UniversalLinf
 from export.calibration.card import known_classes
 from export.commands.inputs import data_for
-from export.commands.options import add_data, add_debug, add_model, add_weights
+from export.commands.options import add_data, add_debug, add_model, add_split, add_weights
 from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
 from export.networks.model_files import find, shown
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=whole(0), default=0, help="of the attack's random numbers (default 0)")
     add("--out", type=Path, metavar="DIR", help="gets clean.npz and attacked.npz")
     add("--serve", action="store_true", help="attack the frames of a device's preview instead, as they come")
-    add("--split", type=whole(1, 1000), default=3, help="with --serve: exits on the device (default 3)")
+    add_split(parser, "with --serve: exits on the device, as of the bundle (default 3)")
     add("--steps", type=whole(1, 100), default=10, help="with --serve: gradient steps for a frame (default 10)")
     add(
         "--address",

@@ -8,12 +8,12 @@ from device.system.options import whole
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
 from export.calibration.cost import RADS
-from export.commands.options import add_data, add_debug, add_model, add_weights
+from export.commands.options import add_data, add_debug, add_model, add_split, add_weights
 from export.networks.model_files import find
 
 EXAMPLES = (
     "defq bundle --model vgg16 --out build/vgg16",
-    "defq bundle --model build/models/mobilenet --split 4 --frames 200 --archive --out build/mine",
+    "defq bundle --model build/models/mobilenet --split all --frames 200 --archive --out build/mine",
 )
 
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights(parser)
     add_data(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the bundle")
-    parser.add_argument("--split", type=whole(1, 1000), default=3, help="exits on the device (default 3)")
+    add_split(parser, "exits on the device (default 3); all: the final classifier too, so that no host is needed")
     parser.add_argument(
         "--rad",
         type=whole(0, 100),

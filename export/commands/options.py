@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from device.system.options import whole
 from export.networks.find import network_names
 
 WEIGHTS_HELP = "ours, or of the public SDN code (default: build/models/MODEL, if it was trained here, else models/)"
@@ -18,6 +19,15 @@ def add_model(parser: argparse.ArgumentParser, required: bool = True, default: s
         metavar="NAME|FOLDER",
         help=f"a network ({', '.join(network_names())}), or the folder of a trained one",
     )
+
+
+def add_split(parser: argparse.ArgumentParser, text: str) -> None:
+    """``--split``: a whole number, or None for ``all``."""
+    parser.add_argument("--split", type=_split, default=3, metavar="K|all", help=text)
+
+
+def _split(text: str) -> int | None:
+    return None if text == "all" else whole(1, 1000)(text)
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:

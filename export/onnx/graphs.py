@@ -8,6 +8,9 @@ PyTorch exports each block and classifier on its own (export/onnx/parts.py); her
 * ``flat_head``: any batch, no control flow, for TensorRT and others.
 * ``tail``: any batch, one threshold a frame.
 
+Where the split takes in the final classifier, the head is the whole network: every frame leaves there, so that no activation is
+handed over, and there is no tail.
+
 ONNX Runtime 1.10 and newer and TensorRT 8.2 to 10 read opset 13 and IR version 7.
 """
 
@@ -110,14 +113,28 @@ def _threshold(value: float) -> tuple[ValueInfoProto, TensorProto]:
     return info, constant("threshold", np.array([value], np.float32))
 
 
+def _behind(exported: ExportedBlocks, split: int) -> tuple[int, ...] | None:
+    """Shape of the activation that a head hands over, without the batch axis; None for a head that is the whole network."""
+    return exported.shapes[split - 1] if split < len(exported.exits) else None
+
+
+def _undecided(exported: ExportedBlocks, split: int) -> int:
+    """The number of the exit for a frame that no exit of the head is confident about: 0, it stays, or that of the final
+    classifier, which answers whatever its confidence."""
+    return 0 if split < len(exported.exits) else split
+
+
 def flat_head(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...]) -> ModelProto:
     """Exits 1..split computed always, for any batch. Inputs: image float32 (n, c, h, w) in [0, 1], threshold (1,).
-    Outputs: label, confidence, exit (0 = did not leave), each (n,), and activation float32 (n, ...).
+    Outputs: label, confidence, exit (0 = did not leave), each (n,), and activation float32 (n, ...) unless the head is the
+    whole network.
 
     The threshold has no default: TensorRT takes an input with a default for a constant (``importInputs`` in onnx-tensorrt's
     ModelImporter.cpp, 8.0 to 10), so a threshold that is asked for would be ignored."""
-    whole = joined(exported.span(0, split - 1), _first_confident(0, split - 1, "head/"))
-    whole = renamed(_answering(whole, "head/", f"features{split - 1}"), {"pixels": "image"})
+    shape = _behind(exported, split)
+    choice = _first_confident(0, split - 1, "head/", _undecided(exported, split))
+    whole = joined(exported.span(0, split - 1), choice)
+    whole = renamed(_answering(whole, "head/", f"features{split - 1}" if shape else None), {"pixels": "image"})
     graph = helper.make_graph(
         whole.nodes,
         "flat_head",
@@ -125,7 +142,7 @@ def flat_head(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...]
             helper.make_tensor_value_info("image", FLOAT, ["batch", *input_shape]),
             helper.make_tensor_value_info("threshold", FLOAT, [1]),
         ],
-        _output_infos("batch", exported.shapes[split - 1]),
+        _output_infos("batch", shape),
         whole.weights,
     )
     return model(graph, "Exits of the device, without control flow.")
@@ -179,10 +196,11 @@ def nested_head(
         table: Q_def (8, 8), to apply DefQ inside the graph; adds the input ``defq`` bool (1,), by default true.
 
     Inputs and outputs are those of ``flat_head`` with n = 1, but that ``activation`` is empty, (0, ...), for a frame
-    that left before the last cut. What only one payload form needs (device/payload/forms) is not computed here: every
+    that left before the last cut, and that a head that is the whole network has none. What only one payload form needs (device/payload/forms) is not computed here: every
     frame that stays would pay for it, whatever it is sent as.
     """
-    shape = exported.shapes[split - 1]
+    shape = _behind(exported, split)
+    outputs = OUTPUTS if shape else OUTPUTS[:3]
     cuts = sorted(range(1, split) if cuts is None else cuts)
 
     def scope(first: int, suffix: str) -> GraphPart:
@@ -191,19 +209,20 @@ def nested_head(
         prefix, inner = f"exit{last + 1}/", f"_{last + 1}"  # outputs of the branches need names of their own
         innermost = last == split - 1
         one_exit = first == last and not innermost
-        choice = _only_confidence(last, prefix) if one_exit else _first_confident(first, last, prefix)
+        otherwise = _undecided(exported, split) if innermost else 0
+        choice = _only_confidence(last, prefix) if one_exit else _first_confident(first, last, prefix, otherwise)
         here = joined(exported.span(first, last), choice)
         if repeat_first_block and first == 1:
             here = renamed(joined(exported.blocks[0], here), {"features0": "features0_again"})
         if table is None:
             here = renamed(here, {"pixels": "image"})
         if innermost:
-            return _answering(here, prefix, f"features{last}", suffix)
+            return _answering(here, prefix, f"features{last}" if shape else None, suffix)
         rest = scope(last + 1, inner)
         stay = helper.make_graph(rest.nodes, f"stay{last + 1}", [], _output_infos(None, shape, inner), rest.weights)
         leave = _leaving(last, prefix, f"{inner}_left", shape, one_exit)
-        outputs = [name + suffix for name in OUTPUTS]
-        branch = helper.make_node("If", [f"{prefix}stays"], outputs, then_branch=stay, else_branch=leave)
+        names = [name + suffix for name in outputs]
+        branch = helper.make_node("If", [f"{prefix}stays"], names, then_branch=stay, else_branch=leave)
         return joined(here, GraphPart([branch], []))
 
     info, default = _threshold(threshold)
@@ -212,14 +231,12 @@ def nested_head(
     if table is not None:
         whole = joined(defq_switch(table, input_shape), whole)
         inputs.append(helper.make_tensor_value_info("defq", BOOL, [1]))
-    outputs = _output_infos(None, shape)
-    graph = helper.make_graph(whole.nodes, "nested_head", inputs, outputs, [default, *whole.weights])
+    graph = helper.make_graph(whole.nodes, "nested_head", inputs, _output_infos(None, shape), [default, *whole.weights])
     return model(graph, "Exits of the device; blocks behind an exit run only when the frame has not left.")
 
 
-def _leaving(last: int, prefix: str, suffix: str, shape: tuple[int, ...], one_exit: bool) -> GraphProto:
-    """The branch of a frame that leaves: its answer and an empty activation."""
-    empty = constant(f"{prefix}empty", np.zeros((0, *shape), np.float32))
+def _leaving(last: int, prefix: str, suffix: str, shape: tuple[int, ...] | None, one_exit: bool) -> GraphProto:
+    """The branch of a frame that leaves: its answer, and an empty activation where the head hands one over."""
     number = constant(f"{prefix}number", np.array([last + 1], np.int64))
     node = helper.make_node
     if one_exit:
@@ -231,7 +248,10 @@ def _leaving(last: int, prefix: str, suffix: str, shape: tuple[int, ...], one_ex
         answer,
         node("Identity", [f"{prefix}confidence"], [f"confidence{suffix}"]),
         node("Identity", [exit_], [f"exit{suffix}"]),
-        node("Identity", [empty.name], [f"activation{suffix}"]),
     ]
-    weights = [empty, *([number] if one_exit else [])]
+    weights = [number] if one_exit else []
+    if shape:
+        empty = constant(f"{prefix}empty", np.zeros((0, *shape), np.float32))
+        nodes.append(node("Identity", [empty.name], [f"activation{suffix}"]))
+        weights.append(empty)
     return helper.make_graph(nodes, f"leave{last + 1}", [], _output_infos(None, shape, suffix), weights)

@@ -13,7 +13,6 @@ from export.calibration.cost import ExitScores, early_exit, score
 from export.networks.sdn import SDN
 from export.networks.weights import to_tensor
 
-HEAD_OUTPUTS = ["label", "confidence", "exit", "activation"]
 LEAST_AGREEMENT = 0.995
 TIE = 1e-4
 """Difference of a confidence and the threshold up to which float32 may decide either way; the largest found is 2.4e-6."""
@@ -30,11 +29,12 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 def run_split(
-    head: onnxruntime.InferenceSession, tail: onnxruntime.InferenceSession, images: np.ndarray, threshold: float
+    head: onnxruntime.InferenceSession, tail: onnxruntime.InferenceSession | None, images: np.ndarray, threshold: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Head and, where it does not leave, tail, image by image.
 
     Args:
+        tail: None for a head that is the whole network.
         images: float32 (n, c, h, w) in [0, 1].
 
     Returns:
@@ -44,11 +44,9 @@ def run_split(
     limit = np.array([threshold], np.float32)
     extra = without_defq(head)
     for image in images:
-        label, confidence, exit_, activation = head.run(
-            HEAD_OUTPUTS, {"image": image[None], "threshold": limit, **extra}
-        )
-        if exit_[0] == 0:
-            label, confidence, exit_ = tail.run(None, {"activation": activation, "threshold": limit[None]})
+        label, confidence, exit_, *activation = head.run(None, {"image": image[None], "threshold": limit, **extra})
+        if tail is not None and exit_[0] == 0:
+            label, confidence, exit_ = tail.run(None, {"activation": activation[0], "threshold": limit[None]})
         answers.append((exit_[0], label[0], confidence[0]))
     exits, labels, confidences = zip(*answers, strict=True)
     return np.array(exits), np.array(labels), np.array(confidences)
@@ -57,7 +55,7 @@ def run_split(
 def check_exits(
     network: SDN, models: dict[str, onnx.ModelProto], split: int, threshold: float, frames: np.ndarray, origin: str
 ) -> None:
-    """Compare both heads and the tail with PyTorch and print the agreement and the worst difference.
+    """Compare both heads, and the tail where there is one, with PyTorch and print the agreement and the worst difference.
 
     Frames with a confidence within TIE of the threshold are left out, because float32 may decide either way.
 
@@ -68,14 +66,16 @@ def check_exits(
     exits, labels = early_exit(scores, threshold)
     expected = scores.confidences[exits, np.arange(len(exits))]
     decided = ~tied(scores, exits, threshold)
-    tail = session(models["tail"])
+    tail = session(models["tail"]) if "tail" in models else None
     images = to_tensor(frames).numpy()
     for name in ("head", "head_flat"):
         found_exits, found_labels, confidences = run_split(session(models[name]), tail, images, threshold)
         same = (found_exits == exits + 1) & (found_labels == labels)
         worst = float(np.abs(confidences - expected)[same].max(initial=0))
         share = float(same[decided].mean()) if decided.any() else 1.0
-        sentence = f"{name} and tail agree with PyTorch on {share:.1%} of {decided.sum()} {origin}"
+        sentence = (
+            f"{name} {'and tail agree' if tail else 'agrees'} with PyTorch on {share:.1%} of {decided.sum()} {origin}"
+        )
         print(f"{sentence}; worst difference of a confidence {worst:.1e}")
         if share < LEAST_AGREEMENT:
             at = int(np.flatnonzero(decided & ~same)[0])

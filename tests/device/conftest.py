@@ -63,6 +63,12 @@ def bundle():
     return load_bundle(os.path.join(DATA, "tiny_bundle"))
 
 
+@pytest.fixture
+def whole_bundle():
+    """The same network with all exits on the device."""
+    return load_bundle(os.path.join(DATA, "whole_bundle"))
+
+
 @pytest.fixture(scope="session")
 def frames():
     """uint8 (60, 16, 16, 3)."""

@@ -1,6 +1,6 @@
 // The curves of the last minute.
 
-import { at, bytes, milliseconds, percent, say } from "./text.js";
+import { at, bytes, milliseconds, percent, say, whereEarly } from "./text.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 120; // points of a minute
@@ -89,7 +89,7 @@ export function showCurves(stats) {
   say("payload", stats.host ? `as ${stats.payload === "auto" ? "auto: the fastest payload form" : stats.payload}` : "");
   const mostBytes = nice(1.15 * Math.max(...history.bytes_per_s, 1000));
   const mostMs = nice(1.15 * Math.max(...history.latency_ms.map((each) => each || 0), 0.5));
-  draw("plot-share", history.left_share, history, 1, "100 %", `${percent(recent.left_share)} of frames leave on the device now`);
+  draw("plot-share", history.left_share, history, 1, "100 %", `${percent(recent.left_share)} of frames leave ${whereEarly(stats)} now`);
   draw("plot-bytes", history.bytes_per_s, history, mostBytes, `${bytes(mostBytes)}/s`, `traffic to the host now: ${traffic}`);
   draw("plot-ms", history.latency_ms, history, mostMs, milliseconds(mostMs), `median latency ${milliseconds(recent.latency_ms)} now`);
 }

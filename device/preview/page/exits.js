@@ -1,6 +1,6 @@
 // The histogram of exits.
 
-import { at, percent, say, timeOfDay } from "./text.js";
+import { at, needsNoHost, percent, say, timeOfDay } from "./text.js";
 
 const FALLBACK_WIDTH = 1.7; // of the last column, in widths of the others: its name is longer
 
@@ -35,10 +35,11 @@ export function showExits(stats) {
   built = now;
   const items = [...at("bars").children];
   const hasHost = Boolean(stats.host);
-  items[count].hidden = hasHost && !recent.unanswered;
+  items[count].hidden = (hasHost || needsNoHost(stats)) && !recent.unanswered;
   const columns = count + (items[count].hidden ? 0 : FALLBACK_WIDTH);
   at("side-device").style.width = `calc(${(100 * split) / columns}% - 4px)`;
   at("side-host").style.width = `calc(${(100 * (columns - split)) / columns}% - 4px)`;
+  at("side-host").hidden = needsNoHost(stats);
   at("side-host").classList.toggle("absent", !hasHost);
   const down = stats.host_down_s === null ? "" : `host: no answer since ${timeOfDay(stats.host_down_s)}`;
   say("side-host", hasHost ? down || "host" : "no host was named with --host");

@@ -6,7 +6,7 @@ import { showExits } from "./exits.js";
 import { startPictures } from "./pictures.js";
 import { deviceAnswered, showGone, showState } from "./liveness.js";
 import { showSwitches, startSwitches } from "./switches.js";
-import { at, percent, say, sayWithUnit } from "./text.js";
+import { at, needsNoHost, percent, say, sayWithUnit, whereEarly } from "./text.js";
 import { sayWithWords, startWords } from "./words.js";
 
 const POLL_MS = 250;
@@ -32,7 +32,10 @@ function showFacts(stats) {
   say("engine", stats.engine || "");
   sayWithWords("rad", stats.rad ? `RAD ${stats.rad}\u202f%` : "");
   at("rad").title = stats.rad ? `threshold ${stats.threshold.toFixed(2)}` : "";
-  say("host", stats.host ? `host ${new URL(stats.host).host}` : "no host");
+  say("host", stats.host ? `host ${new URL(stats.host).host}` : needsNoHost(stats) ? "no host needed" : "no host");
+  at("legend-host").hidden = needsNoHost(stats);
+  say("curve-left", `Leave ${whereEarly(stats)}`);
+  say("seen-left", `leave ${whereEarly(stats)}`);
 }
 
 function showNewest({ newest, frames }) {
@@ -61,10 +64,11 @@ function accuracyOf({ recent, newest }) {
   return newest && newest.truth === null ? "classes unknown" : "";
 }
 
-function storyOf({ newest, attack }) {
+function storyOf(stats) {
+  const { newest, attack } = stats;
   const attacked = newest.attacked ? "under attack" : attack.on ? "the attack is on, and frames come clean" : "no attack";
   const behind = { none: "", defq: ", behind DefQ", gated: ", behind gated DefQ" }[newest.defence];
-  return `of frames leave on the device: ${attacked}${behind}`;
+  return `of frames leave ${whereEarly(stats)}: ${attacked}${behind}`;
 }
 
 function showStory(stats) {
@@ -75,7 +79,7 @@ function showStory(stats) {
   story.classList.toggle("attacked", newest.attacked && !defended);
   story.classList.toggle("defended", defended);
   say("share", percent(recent.left_share));
-  say("sentence", stats.ended ? "of frames left on the device at the end" : storyOf(stats));
+  say("sentence", stats.ended ? `of frames left ${whereEarly(stats)} at the end` : storyOf(stats));
 }
 
 function showMonitor(monitor, defq) {

@@ -44,3 +44,7 @@ export function sayWithUnit(id, value, unit) {
     at(id).append(small);
   }
 }
+
+// Whether all exits are on the device. Every frame leaves there then; those that leave before the last exit leave early.
+export const needsNoHost = ({ split, exits }) => split === exits;
+export const whereEarly = (stats) => (needsNoHost(stats) ? "before the last exit" : "on the device");

@@ -98,8 +98,8 @@ def test_truncated_head(bundle_folder):
 
 
 def test_newer_version_names_both(bundle_folder):
-    write_manifest(bundle_folder, dict(manifest_of(bundle_folder), format_version=2))
-    with pytest.raises(BundleError, match="found format version 2 .* reads version 1"):
+    write_manifest(bundle_folder, dict(manifest_of(bundle_folder), format_version=3))
+    with pytest.raises(BundleError, match="found format version 3 .* reads versions 1 and 2"):
         load_bundle(bundle_folder)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from device.commands.cli import COMMANDS, parser_of
+from device.commands.options import payload_of
 from device.errors import UsageError
 
 GROUPED = ("run", "preview", "bench", "jpeg")
@@ -25,7 +26,7 @@ def test_without_options_the_device_answers_alone_with_what_works_best(command):
     given = parser_of("defq", command, COMMANDS).parse_args(REQUIRED[command])
     assert (given.host, given.require_host, given.rad, given.engine, given.threads) == (None, False, None, "auto", 0)
     assert (given.connections, given.timeout_ms, given.fp16, given.debug) == (4, 2000, False, False)
-    assert given.payload == ("fp32" if command == "preview" else "auto")
+    assert payload_of(given) == ("fp32" if command == "preview" else "auto")
     if command != "bench":
         assert (given.defq, given.monitor, given.learn, given.frames) == (
             "on" if command == "run" else "off",

@@ -64,7 +64,7 @@ def test_a_bundle_of_another_version(bundle_folder):
     check = guarded("bundle", lambda: parts.check_bundle(bundle_folder), 3)
     assert (check.status, check.exit_code) == (FAILED, 3)
     assert "found format version 9" in check.found
-    assert "reads version 1" in check.found
+    assert "reads versions 1 and 2" in check.found
 
 
 def test_engine_is_run(bundle_folder):

@@ -11,7 +11,7 @@ from device.defence.undefended import Undefended
 from device.engines import open as opening
 from device.engines.base import Engine, HeadResult
 from device.engines.flat_head import TOLERANCE, FlatHeadEngine, check_answers, read_flat_head
-from device.engines.onnx_runtime import CPU, OUTPUTS, OnnxRuntimeEngine, session_options
+from device.engines.onnx_runtime import CPU, OnnxRuntimeEngine, outputs_of, session_options
 from device.engines.open import NAMES, open_engine, probe_engines
 from device.errors import EngineError, UsageError
 from device.loop.preprocess import Preprocessor
@@ -30,12 +30,13 @@ class FlatOnCpu(FlatHeadEngine):
 
     def __init__(self, bundle):
         super().__init__(bundle)
+        self.outputs = outputs_of(bundle)
         self.session = onnxruntime.InferenceSession(read_flat_head(bundle), session_options(1), [CPU])
 
     def run_flat(self, image, threshold):
         feed = {"image": image, "threshold": np.array([threshold], np.float32)}
-        label, confidence, exit_, activation = self.session.run(OUTPUTS, feed)
-        return HeadResult(int(label[0]), float(confidence[0]), int(exit_[0]), None if exit_[0] else activation)
+        label, confidence, exit_, *activation = self.session.run(self.outputs, feed)
+        return HeadResult(int(label[0]), float(confidence[0]), int(exit_[0]), None if exit_[0] else activation[0])
 
 
 def same(one, other):

@@ -63,6 +63,13 @@ def test_it_decides_as_the_nested_head(trt, bundle, frames):
         assert activation is None or (activation.dtype == np.float32 and np.array_equal(activation, copy))
 
 
+def test_it_runs_a_whole_network(trt, whole_bundle, frames):
+    cpu, engine = OnnxRuntimeEngine(whole_bundle, 1), TensorRtEngine(whole_bundle)
+    for image in images(whole_bundle, frames):
+        for threshold in (0.0, 0.62, 2.0):
+            same(engine.run(image, threshold), cpu.run(image, threshold))
+
+
 def test_it_is_built_once_and_the_wait_announced(trt, bundle, cached, capsys):
     assert open_engine(bundle, "tensorrt").name.startswith("TensorRT")
     out, err = capsys.readouterr()
@@ -101,7 +108,7 @@ def test_what_an_engine_depends_on_makes_another(install, cudart, bundle, change
     if change == "graph":
         note = b"\x32\x01x"  # ModelProto.doc_string
         bundle = types.SimpleNamespace(
-            **dict(bundle._asdict(), read=lambda graph, read=bundle.read: read(graph) + note)
+            has_tail=True, **dict(bundle._asdict(), read=lambda graph, read=bundle.read: read(graph) + note)
         )
     TensorRtEngine(bundle, fp16=change == "precision")
     assert trt.builds == 2

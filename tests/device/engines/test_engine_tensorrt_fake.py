@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from device.engines.onnx_runtime import OUTPUTS, session_options
+from device.engines.onnx_runtime import session_options
 from tests.device.engines.test_engine_cuda import FakeCudart
 
 OLD, MIDDLE, NEW, NEWEST = "8.2.1.8", "8.5.2.2", "10.3.0", "11.4.0"  # JetPack 4.6, 5.1, 6.2, none yet
@@ -198,7 +198,8 @@ def _classes(trt):
                 for name in self._inputs:
                     feed[name], address = view(name)
                     ctypes.memmove(feed[name].ctypes.data, address, feed[name].nbytes)
-                outputs = dict(zip(OUTPUTS, self._session.run(OUTPUTS, feed)))
+                names = [each.name for each in self._session.get_outputs()]
+                outputs = dict(zip(names, self._session.run(names, feed)))
                 if self._half:
                     outputs.update((name, outputs[name].astype(np.float16)) for name in ("confidence", "activation"))
                 if trt.wrong is not None:

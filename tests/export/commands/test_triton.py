@@ -68,6 +68,12 @@ def test_a_repository_holds_the_tail_and_its_configuration(tmp_path, command, ca
     assert (tmp_path / model / "config.pbtxt").read_text() == CONFIGURATION.format(id=model)
 
 
+def test_a_bundle_that_needs_no_host_has_nothing_to_serve(tmp_path, command):
+    with pytest.raises(BundleError, match="found no tail in bundle .*, which has all exits on the device"):
+        command("--bundle", DATA / "whole_bundle", "--out", tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
 def test_what_cannot_be_written_or_read_is_one_sentence(tmp_path, command):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another --out"):

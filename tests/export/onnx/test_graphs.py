@@ -35,7 +35,7 @@ def exported(network):
     return parts.export_blocks(network)
 
 
-@pytest.mark.parametrize("split", [1, 2, 3, 4])
+@pytest.mark.parametrize("split", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("form", ["all cuts", "again", "no cut", "cut after 2", "flat"])
 def test_every_form_of_the_head_agrees_with_pytorch(network, exported, split, form):
     if form == "flat":
@@ -45,7 +45,8 @@ def test_every_form_of_the_head_agrees_with_pytorch(network, exported, split, fo
         head = graphs.nested_head(exported, split, tiny.SHAPE, THRESHOLD, cuts, repeat_first_block=form == "again")
     exits, labels = early_exit(score(network, tiny.frames()), THRESHOLD)
     images = to_tensor(tiny.frames()).numpy()
-    found_exits, found_labels, _ = run_split(session(head), session(graphs.tail(exported, split)), images, THRESHOLD)
+    tail = session(graphs.tail(exported, split)) if split < 5 else None  # with 5, the head is the whole network
+    found_exits, found_labels, _ = run_split(session(head), tail, images, THRESHOLD)
     assert found_exits.tolist() == (exits + 1).tolist()
     assert found_labels.tolist() == labels.tolist()
 
@@ -155,7 +156,7 @@ def test_heads_of_older_bundles_that_quantise_still_run(exported, tmp_path):
         older.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
 
     class Older:
-        path, manifest, defq_fused = bundle.path, bundle.manifest, False
+        path, manifest, defq_fused, has_tail = bundle.path, bundle.manifest, False, True
 
         def read(self, graph):
             return older.SerializeToString()
@@ -276,8 +277,19 @@ def test_frames_at_the_threshold_are_not_compared(network):
     assert tied(late, np.array([1]), 0.5)[0]
 
 
-def test_committed_bundle_is_what_the_exporter_writes(tmp_path):
-    written, committed = load_bundle(str(tiny.write(tmp_path / "b"))), load_bundle(str(DATA / "tiny_bundle"))
+def test_a_head_that_is_the_whole_network_hands_nothing_over(exported):
+    for head in (graphs.nested_head(exported, 5, tiny.SHAPE, THRESHOLD), graphs.flat_head(exported, 5, tiny.SHAPE)):
+        assert [each.name for each in head.graph.output] == ["label", "confidence", "exit"]
+        exits = session(head).run(
+            ["exit"], {"image": np.zeros((1, *tiny.SHAPE), np.float32), "threshold": np.full(1, 2, np.float32)}
+        )
+        assert exits[0].tolist() == [5]
+
+
+@pytest.mark.parametrize(("name", "split"), [("tiny_bundle", 2), ("whole_bundle", None)])
+def test_committed_bundle_is_what_the_exporter_writes(tmp_path, name, split):
+    folder = tiny.write(tmp_path / "b", BundleSettings(split=split))
+    written, committed = load_bundle(str(folder)), load_bundle(str(DATA / name))
     assert written.manifest["thresholds"] == committed.manifest["thresholds"]
     np.testing.assert_allclose(written.relative_costs, committed.relative_costs)
     assert written.graphs == committed.graphs
@@ -300,7 +312,7 @@ def test_bundles_of_other_tables_splits_and_folders(tmp_path, network):
             BundleSettings(2),
             tiny.frames(),
         )
-    with pytest.raises(UsageError, match="expected 1 to 4"):
+    with pytest.raises(UsageError, match="expected 1 to 4, the internal classifiers of tiny, or all"):
         tiny.write(tmp_path / "b", BundleSettings(split=5))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")

@@ -80,3 +80,11 @@ def test_values_in_another_file_stop_the_start(folder, tmp_path, monkeypatch, gr
 def test_what_is_no_graph_is_one_sentence(folder):
     with pytest.raises((BundleError, EngineError), match="graph"):
         Tail(folder("tail", b"\xff\xff"), 1)
+
+
+def test_a_bundle_that_needs_no_host_is_refused_in_one_sentence():
+    whole = load_bundle(str(BUNDLE.parent / "whole_bundle"))
+    with pytest.raises(
+        BundleError, match="found no tail in bundle .*, which has all exits on the device; expected .*; export"
+    ):
+        Tail(whole, 1)
