@@ -125,7 +125,7 @@ def test_choices_that_the_bundle_cannot_take_are_disabled_with_the_reason(page, 
 def test_a_bundle_that_needs_no_host_shows_none(page, preview_of, wait):
     page.open(preview_of("tests/device/data/whole_bundle", "photos:?rate=15").url)
     wait(lambda: page.state() == "live" and page.text("host") == "no host needed")
-    assert "of frames leave before the last exit" in page.text("sentence")
+    wait(lambda: "of frames leave before the last exit" in page.text("sentence"))
     assert page.run("return document.getElementById('side-host').hidden")
     assert page.run("return document.getElementById('legend-host').hidden")
     assert page.run(INSIDE)
