@@ -18,10 +18,13 @@ from export.data.download import cache_dir
 from export.networks.bfloat16 import InBfloat16
 from export.networks.sdn import SDN, folded
 
+FOLDER = "attacks"
+"""Of a model folder or of the cache."""
 
-def attack_cache() -> Path:
-    """$DEFQ_ATTACKS, else the folder attacks beside the downloaded data."""
-    return Path(os.environ.get("DEFQ_ATTACKS") or cache_dir() / "attacks")
+
+def attack_cache(model_folder: Path | None = None) -> Path:
+    """$DEFQ_ATTACKS, else the folder FOLDER in a model folder, else the one beside the downloaded data."""
+    return Path(os.environ.get("DEFQ_ATTACKS") or (model_folder or cache_dir()) / FOLDER)
 
 
 def gradients() -> str:
@@ -50,6 +53,7 @@ def craft(
         target: in evaluation mode.
         identity: what the target is: the SHA-256 of its weights and, if it is defended, the defence with its settings.
         images: float32 (n, c, h, w) in [0, 1].
+        cache: the folder that keeps them; None: ``attack_cache()``.
 
     Raises:
         DataError: the cache cannot be written. UsageError: $DEFQ_GRADIENTS names no such type.

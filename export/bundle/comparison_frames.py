@@ -7,16 +7,17 @@ import numpy as np
 from device.errors import DataError
 from device.pictures.fit import STRETCH
 from export.data import datasets
+from export.data.images import Dataset
 
 
 def comparison_frames(
-    data: str | Path | None, size: tuple[int, int], count: int = 200, fit: str = STRETCH, group: str = ""
+    data: Dataset | str | Path | None, size: tuple[int, int], count: int = 200, fit: str = STRETCH, group: str = ""
 ) -> tuple[np.ndarray, str]:
     """Frames uint8 (n, height, width, 3), and what they are: test images of the data set where there is one, else noise
     that is smoothed to look like an image.
 
     Args:
-        data: a folder, or None for the places that datasets.load knows.
+        data: a data set, the folder of one, or None for the places that datasets.load knows.
         size: (height, width) of the network's input.
         count: the largest number of frames.
         fit, group: how images are brought to this size and split, as in datasets.load.
@@ -25,9 +26,9 @@ def comparison_frames(
         DataError: ``data`` or $CIFAR10_DIR names a data set that cannot be read.
     """
     try:
-        return datasets.load(data, size, fit, group, download=False).test.pixels[:count], "test images"
+        return datasets.given(data, size, fit, group, download=False).test.pixels[:count], "test images"
     except DataError:
-        if datasets.named(data):
+        if isinstance(data, (str, Path)) or datasets.named(None):
             raise
     generator = np.random.default_rng(0)
     (height, width), patches = size, 4

@@ -23,7 +23,7 @@ from export.calibration.cost import early_exit, score
 from export.data import datasets
 from export.data.classes import check_classes
 from export.data.frames import to_pixels
-from export.data.images import Images
+from export.data.images import Dataset, Images
 from export.networks.sdn import SDN, folded
 from export.networks.weights import to_tensor
 
@@ -43,25 +43,33 @@ class MadeFrames(NamedTuple):
 
 
 def frames_of(
-    network: SDN, card: ModelCard, rad: int, data: str | Path | None, count: int, fit: str = STRETCH, group: str = ""
+    network: SDN,
+    card: ModelCard,
+    rad: int,
+    data: Dataset | str | Path | None,
+    count: int,
+    fit: str = STRETCH,
+    group: str = "",
+    cache: Path | None = None,
 ) -> MadeFrames:
     """Make a frame set from the first ``count`` test images of a data set, or from all of them where it has fewer.
 
     Args:
         card: with the SHA-256 of the weights.
         rad: relative accuracy drop in percent; it names the threshold.
-        data: a folder, or None for the places that datasets.load knows.
+        data: a data set, the folder of one, or None for the places that datasets.load knows.
         fit, group: how images are brought to the size of the network and split, as in datasets.load.
+        cache: the folder that keeps attacked images (export/attacks/crafting.py).
 
     Raises:
         DataError: there are no data, or they are of other classes than the network.
     """
-    found = datasets.load(data, network.input_shape[1:], fit, group)
+    found = datasets.given(data, network.input_shape[1:], fit, group)
     check_classes(network, found, card.classes)
     images = found.test.take(count)
     print(f"frame set: {len(images.labels)} of {len(found.test.labels)} test images; {found.order}", flush=True)
     threshold = float(card.thresholds[rad].threshold)
-    made = make_frames(network, images, found.calibration, threshold, card.weights_sha256)
+    made = make_frames(network, images, found.calibration, threshold, card.weights_sha256, cache)
     rates = ", ".join(f"{name} {rate:.2f}" for name, rate in made.about["t3_er"].items())
     print(f"frame set: T3-ER without a defence: {rates}", flush=True)
     source = found.test_title()
@@ -69,7 +77,12 @@ def frames_of(
 
 
 def make_frames(
-    network: SDN, images: Images, learn_on: Images, threshold: float, identity: str | None = None
+    network: SDN,
+    images: Images,
+    learn_on: Images,
+    threshold: float,
+    identity: str | None = None,
+    cache: Path | None = None,
 ) -> MadeFrames:
     """Attack images and round the result to 8 bits, as a camera would deliver it.
 
@@ -81,6 +94,7 @@ def make_frames(
         learn_on: other images; the perturbation for all frames is learned from the first UNIVERSAL_IMAGES of them.
         threshold: confidence from which a frame leaves, for the T3-ER of each kind of frames.
         identity: SHA-256 of the file of the weights; where it is absent, that of the parameters takes its place.
+        cache: the folder that keeps attacked images.
 
     Raises:
         DataError: images of another size than the network's input.
@@ -89,9 +103,9 @@ def make_frames(
         _check_size(each.pixels, network.input_shape)
     identity = identity or _identity(network)
     network = folded(network)
-    attacked = to_pixels(craft(_LINF, network, identity, to_tensor(images.pixels)))
+    attacked = to_pixels(craft(_LINF, network, identity, to_tensor(images.pixels), cache))
     many = to_tensor(learn_on.pixels[:UNIVERSAL_IMAGES])
-    delta = cached(f"{identity} {_UNIVERSAL!r}", many, lambda seed: _UNIVERSAL(network, many, seed))
+    delta = cached(f"{identity} {_UNIVERSAL!r}", many, lambda seed: _UNIVERSAL(network, many, seed), cache)
     universal: np.ndarray = np.rint(delta[0].permute(1, 2, 0).numpy() * 255).astype(np.int16)
     kinds = {
         "clean": images.pixels,

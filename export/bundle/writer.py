@@ -17,6 +17,7 @@ from export.calibration.shortened import shortened
 from export.calibration.table_file import TableFile
 from export.calibration.table_reader import own_table
 from export.data.classes import check_labels
+from export.data.images import Dataset
 from export.data.output import replace_folder
 from export.networks.model_files import ModelFiles, shipped
 from export.networks.sdn import SDN
@@ -30,14 +31,14 @@ def export_bundle(
     model: str,
     out: Path,
     settings: BundleSettings,
-    data: str | Path | None = None,
+    data: Dataset | str | Path | None = None,
     frame_count: int = 0,
     files: ModelFiles | None = None,
 ) -> Path:
     """Export a trained network with its card and table, check the graphs, and write the bundle.
 
     Args:
-        data: a folder, or None for the places that datasets.load knows.
+        data: a data set, the folder of one, or None for the places that datasets.load knows.
         frame_count: number of test images to put into the bundle, clean and attacked.
         files: where weights, card and table lie; the shipped ones by default.
 
@@ -55,7 +56,9 @@ def export_bundle(
     check_settings(model, card, table, out, settings)
     # The whole network is attacked, so that a frame set that was made for a bundle without a last exit serves here too.
     frame_set = (
-        frames_of(whole, whole_card, settings.rad, data, frame_count, files.fit, files.group) if frame_count else None
+        frames_of(whole, whole_card, settings.rad, data, frame_count, files.fit, files.group, files.attacks)
+        if frame_count
+        else None
     )
     frames, origin = comparison_frames(data, network.input_shape[1:], fit=files.fit, group=files.group)
     return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set, files.fit)

@@ -43,7 +43,7 @@ def scores_of(model: CalibratedModel, images: Tensor) -> ExitScores:
     def build(_seed: int) -> Tensor:
         return torch.from_numpy(np.stack(score(model.network, images)).astype(np.float32))
 
-    confidences, classes = cached(f"{model.identity} scores", images, build).numpy()
+    confidences, classes = cached(f"{model.identity} scores", images, build, model.attacks).numpy()
     return ExitScores(confidences, classes.astype(np.int64))
 
 
@@ -68,7 +68,7 @@ def attacked(attack: str, model: CalibratedModel, data: Dataset, images: Images,
     if attack == "clean":
         return clean
     if attack in PER_SAMPLE:
-        return craft(PER_SAMPLE[attack], model.network, model.identity, clean)
+        return craft(PER_SAMPLE[attack], model.network, model.identity, clean, model.attacks)
     if attack in UNIVERSAL:
         return (clean + _universal(attack, model, data)[torch.from_numpy(images.labels)]).clamp(0, 1)
     adaptive = _adaptive(attack)
@@ -76,10 +76,10 @@ def attacked(attack: str, model: CalibratedModel, data: Dataset, images: Images,
         model = model.up_to_exit(adaptive.last)
     strong = DeepSlothLinf(iterations=adaptive.iterations)
     if defence.quantiser is None:
-        return craft(strong, model.network, model.identity, clean)
+        return craft(strong, model.network, model.identity, clean, model.attacks)
     draws = DRAWS if defence.quantiser.random else 1
     target = Defended(model.network, defence.quantiser, draws)
-    return craft(strong, target, f"{model.identity} behind {defence.identity} x{draws}", clean)
+    return craft(strong, target, f"{model.identity} behind {defence.identity} x{draws}", clean, model.attacks)
 
 
 def check_attack(attack: str, model: CalibratedModel, defence: Defence) -> None:
@@ -117,11 +117,14 @@ def _universal(attack: str, model: CalibratedModel, data: Dataset) -> Tensor:
     images, labels, classes = to_tensor(learned_on.pixels), torch.from_numpy(learned_on.labels), len(data.classes)
     if attack == "universal":
         one = UniversalLinf()
-        delta = cached(f"{model.identity} {one!r}", images, lambda seed: one(model.network, images, seed))
+        delta = cached(
+            f"{model.identity} {one!r}", images, lambda seed: one(model.network, images, seed), model.attacks
+        )
         return delta.expand(classes, -1, -1, -1)
     each = ClassUniversalLinf()
     return cached(
         f"{model.identity} {each!r}",
         images,
         lambda seed: each.per_class(model.network, images, labels, classes, seed),
+        model.attacks,
     )

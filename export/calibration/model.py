@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from device.errors import DataError, UsageError
 from export.calibration.calibrate import calibrate
@@ -27,6 +28,7 @@ class CalibratedModel:
         table: the table that was learned on its weights; None where there is none.
         identity: under which attacked images are kept: the SHA-256 of the weights, and the exit at which the network ends
             where that is not the final classifier.
+        attacks: the folder that keeps them; None: the one for all models (export/attacks/crafting.py).
     """
 
     name: str
@@ -34,6 +36,7 @@ class CalibratedModel:
     card: ModelCard
     table: TableFile | None
     identity: str
+    attacks: Path | None = None
 
     @property
     def costs(self) -> list[float]:
@@ -132,4 +135,4 @@ def model_to_evaluate(files: ModelFiles, data: Dataset) -> CalibratedModel:
 
 
 def _model(files: ModelFiles, network: SDN, card: ModelCard, table: TableFile | None) -> CalibratedModel:
-    return CalibratedModel(files.model, folded(network), card, table, str(card.weights_sha256))
+    return CalibratedModel(files.model, folded(network), card, table, str(card.weights_sha256), files.attacks)

@@ -53,6 +53,18 @@ def load(
     return _read(cached, size, fit, group)
 
 
+def given(
+    data: Dataset | str | Path | None,
+    size: tuple[int, int],
+    fit: str = STRETCH,
+    group: str = "",
+    *,
+    download: bool = True,
+) -> Dataset:
+    """``data`` where it is a data set already, else what ``load`` finds."""
+    return data if isinstance(data, Dataset) else load(data, size, fit, group, download=download)
+
+
 def named(directory: str | Path | None) -> Path | None:
     """The folder that the user names, with an option or in $CIFAR10_DIR."""
     found = directory or os.environ.get("CIFAR10_DIR")

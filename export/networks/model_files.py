@@ -14,6 +14,7 @@ from pathlib import Path
 
 from device.errors import UsageError
 from device.pictures.fit import STRETCH
+from export.attacks.crafting import attack_cache
 from export.data import shipped as package
 from export.networks.find import network_names
 from export.networks.model_folder import FILE as DESCRIPTION
@@ -76,15 +77,25 @@ class ModelFiles:
         return self.weights.resolve() == weights_file(self.model).resolve()
 
     @property
+    def folder(self) -> Path | None:
+        """The model folder that the files lie in; None for weights in another place."""
+        folder = self.weights.parent
+        return folder if self.weights.name == TRAINED and (folder / DESCRIPTION).is_file() else None
+
+    @property
+    def attacks(self) -> Path:
+        """The folder that keeps attacked images: in the model folder where there is one, else one for all models."""
+        return attack_cache(self.folder)
+
+    @property
     def option(self) -> str:
         """What names this model on the command line."""
         made = made_here(self.model).weights
         default = made if made.is_file() else weights_file(self.model)
         if self.weights.resolve() == default.resolve():
             return f"--model {self.model}"
-        folder = self.weights.parent
-        if self.weights.name == TRAINED and (folder / DESCRIPTION).is_file():
-            return f"--model {shlex.quote(shown(folder))}"
+        if self.folder is not None:
+            return f"--model {shlex.quote(shown(self.folder))}"
         return f"--model {self.model} --weights {shlex.quote(shown(self.weights))}"
 
     def told(self) -> str:

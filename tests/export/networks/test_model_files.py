@@ -312,3 +312,14 @@ def test_what_is_neither_a_name_nor_a_model_folder_is_refused(tmp_path, capsys):
         "found --model 'alexnet'; expected one of efficientnet_lite0, mobilenet, resnet56, vgg16, or the folder"
         in capsys.readouterr().err
     )
+
+
+def test_a_model_folder_keeps_its_attacked_images(commands, tmp_path, monkeypatch):
+    monkeypatch.delenv("DEFQ_ATTACKS")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert train(commands) == 0
+    assert commands("table", "--samples", 20) == 0
+    assert commands("monitor") == 0
+    assert list((made_here("mobilenet").weights.parent / "attacks").glob("*.npy"))
+    assert shipped("vgg16").attacks == tmp_path / "cache" / "defq" / "attacks"
+    assert not shipped("vgg16").attacks.exists()
