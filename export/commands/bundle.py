@@ -8,6 +8,7 @@ from device.system.options import whole
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
 from export.calibration.cost import RADS
+from export.commands.inputs import data_for
 from export.commands.options import add_data, add_debug, add_model, add_split, add_weights
 from export.networks.model_files import find
 
@@ -54,5 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     files = find(arguments.model, arguments.weights)
     files = replace(files, table=arguments.table or files.table)
     print(files.told(), flush=True)
-    export_bundle(files.model, arguments.out, settings, arguments.data, arguments.frames or 0, files)
+    description = files.description
+    own = arguments.data is None and description is not None and description.photographs is not None
+    data = data_for(arguments, files) if own else arguments.data
+    export_bundle(files.model, arguments.out, settings, data, arguments.frames or 0, files)
     return 0

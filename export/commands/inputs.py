@@ -1,14 +1,18 @@
 """What the options of a command name: a model's files, its calibration and its data."""
 
 import argparse
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
+from device.errors import DataError
 from export.calibration.model import CalibratedModel, calibrated_model
 from export.data import datasets
-from export.data.images import Dataset
+from export.data.images import PHOTOGRAPHS, Dataset
 from export.data.output import check_writable
 from export.networks.find import network_spec
-from export.networks.model_files import ModelFiles, destination, find
+from export.networks.model_files import ModelFiles, destination, find, shown
+from export.networks.model_folder import ModelDescription, Photographs, write_description
 
 
 def model_files(arguments: argparse.Namespace) -> ModelFiles:
@@ -19,12 +23,61 @@ def model_files(arguments: argparse.Namespace) -> ModelFiles:
 
 
 def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
-    """The data set that ``--data`` names, fitted to a network and split as when it was trained.
+    """The data set that ``--data`` names, else the photographs that a model folder was made from, fitted to the network as its
+    training images were. Where ``--data`` names the same photographs in another place, the model folder remembers it.
 
     Raises:
-        DataError: there is none, or it cannot be read.
+        DataError: there is none, or it cannot be read, or the photographs have moved or changed.
     """
-    return datasets.load(arguments.data, network_spec(files.model).input_size, files.fit, files.group)
+    description = files.description
+    photographs = None if description is None else description.photographs
+    if description is None or photographs is None:
+        return datasets.load(arguments.data, network_spec(files.model).input_size, files.fit, files.group)
+    if arguments.data:
+        data = datasets.load(arguments.data, description.input_size, description.fit, photographs.group)
+        if data.sha256() == description.data_sha256:
+            _remember(replace(description, photographs=replace(photographs, folder=_absolute(arguments.data))), files)
+        return data
+    data = photographs_to_train(photographs, files, description.fit)
+    if data.sha256() != description.data_sha256:
+        counts = f"{len(data.train.labels)} to train with and {len(data.calibration.labels)} to calibrate with"
+        raise DataError(
+            f"found other photographs in {photographs.folder} than {shown(files.weights.parent)} was made from ({counts}; "
+            f"{description.train} and {description.calibration} then); expected the same ones, since a network must not be "
+            "calibrated on what it was trained with; train it again, or take them as they are with --data "
+            + shlex.quote(photographs.folder)
+        )
+    return data
+
+
+def _remember(description: ModelDescription, files: ModelFiles) -> None:
+    if files.folder is not None and description != files.description:
+        write_description(description, files.folder)
+
+
+def photographs_to_train(photographs: Photographs, files: ModelFiles, fit: str) -> Dataset:
+    """The photographs that a model folder remembers, whether they have changed or not.
+
+    Raises:
+        DataError: they have moved, or cannot be read.
+    """
+    folder = Path(photographs.folder)
+    if not folder.is_dir():
+        raise DataError(
+            f"found no folder {folder}, where the photographs of {shown(files.weights.parent)} were; expected them there; name "
+            "the folder that they have moved to with --data"
+        )
+    return datasets.load(folder, network_spec(files.model).input_size, fit, photographs.group)
+
+
+def photographs_named(arguments: argparse.Namespace, data: Dataset) -> Photographs | None:
+    """Where the photographs of ``--data`` lie; None for another data set."""
+    named = datasets.named(arguments.data)
+    return Photographs(_absolute(named), data.group) if named and data.name == PHOTOGRAPHS else None
+
+
+def _absolute(folder: str | Path) -> str:
+    return str(Path(folder).resolve())
 
 
 def table_out(arguments: argparse.Namespace, files: ModelFiles) -> Path:

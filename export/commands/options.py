@@ -7,7 +7,7 @@ from device.system.options import whole
 from export.networks.find import network_names
 
 WEIGHTS_HELP = "ours, or of the public SDN code (default: build/models/MODEL, if it was trained here, else models/)"
-DATA_HELP = "CIFAR-10 or class folders of images (default: $CIFAR10_DIR, else a download)"
+DATA_HELP = "CIFAR-10 or class folders of images (default: the photographs that the model folder was made from, else $CIFAR10_DIR, else a download)"
 BESIDE = "default: {}.json beside the weights; for shipped weights in build/models/MODEL"
 
 

@@ -10,12 +10,13 @@ from device.system.options import decimal, whole
 from export.calibration.calibrate import calibrate
 from export.calibration.card import write_card
 from export.calibration.card_page import write_card_page
+from export.commands.inputs import photographs_named, photographs_to_train
 from export.commands.options import add_data, add_debug, add_model
 from export.data import datasets
 from export.data.output import check_writable
 from export.networks.find import network_names, network_spec
 from export.networks.model_files import TRAINED, beside, in_folder, made_here
-from export.networks.model_folder import described, write_description
+from export.networks.model_folder import Photographs, described, write_description
 from export.networks.training import train
 from export.networks.weights import file_sha256, load_network, save_network
 
@@ -31,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit",
         choices=FITS,
-        default=CROP,
-        help="how photographs, and later the camera's frames, are brought to the network's size (default crop)",
+        help="how photographs, and later the camera's frames, are brought to the network's size (default crop, or as the model "
+        "folder says)",
     )
     parser.add_argument(
         "--group",
@@ -75,7 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
     if out.suffix != ".safetensors":
         raise UsageError(f"found --out {out}; expected a file that ends in .safetensors")
     checkpoint = arguments.checkpoint or Path("build/train") / f"{model}.checkpoint"
-    data = datasets.load(arguments.data, network_spec(model).input_size, arguments.fit, arguments.group)
+    remembered = files.description
+    fit = arguments.fit or (CROP if remembered is None else remembered.fit)
+    if arguments.data is None and remembered is not None and remembered.photographs is not None:
+        photographs: Photographs | None = remembered.photographs
+        data = photographs_to_train(remembered.photographs, files, fit)
+    else:
+        data = datasets.load(arguments.data, network_spec(model).input_size, fit, arguments.group)
+        photographs = photographs_named(arguments, data)
     print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
     for file in (out, checkpoint):
         check_writable(file)
@@ -85,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     save_network(network, out, recipe_text, data.sha256(), data.classes)
     files = beside(model, out)
     if out.name == TRAINED:
-        write_description(described(model, network_spec(model).input_size, data), out.parent)
+        write_description(described(model, network_spec(model).input_size, data, photographs), out.parent)
     card = calibrate(files, load_network(model, out), data)
     write_card(card, files.card)
     write_card_page(card, files.card.with_suffix(".md"), files)

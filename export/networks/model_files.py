@@ -58,8 +58,7 @@ class ModelFiles:
         Raises:
             DataError: it is damaged.
         """
-        folder = self.weights.parent
-        return read_description(folder) if self.weights.name == TRAINED and (folder / DESCRIPTION).is_file() else None
+        return None if self.folder is None else read_description(self.folder)
 
     @property
     def fit(self) -> str:
@@ -69,7 +68,8 @@ class ModelFiles:
     @property
     def group(self) -> str:
         """The pattern whose groups of photographs stay in one split; "" for none."""
-        return "" if self.description is None else self.description.data_group
+        photographs = None if self.description is None else self.description.photographs
+        return "" if photographs is None else photographs.group
 
     @property
     def is_shipped(self) -> bool:

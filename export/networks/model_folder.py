@@ -5,7 +5,7 @@ table.json. ``train`` writes one, and ``--model`` takes its path in every comman
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,19 @@ MAX_FILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Photographs:
+    """Where the photographs of a network lie, so that later commands find them again.
+
+    Args:
+        folder: its absolute path.
+        group: the regular expression over paths whose groups stay in one split (export/data/splits.py); empty where there was none.
+    """
+
+    folder: str
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelDescription:
     """What model.json says.
 
@@ -34,8 +47,8 @@ class ModelDescription:
         classes: names of the classes in the order of the logits.
         data_source: the data set, in words.
         data_sha256: of its images to train and to calibrate.
-        data_group: the regular expression whose groups stay in one split (export/data/splits.py); "" for none.
         train, calibration, test: number of images in each split.
+        photographs: where they lie; None for CIFAR-10 and for folders of early releases.
     """
 
     family: str
@@ -44,10 +57,10 @@ class ModelDescription:
     classes: tuple[str, ...]
     data_source: str
     data_sha256: str
-    data_group: str
     train: int
     calibration: int
     test: int
+    photographs: Photographs | None = None
 
     def as_json(self) -> dict[str, Any]:
         height, width = self.input_size
@@ -57,12 +70,18 @@ class ModelDescription:
             "family": self.family,
             "input": {"height": height, "width": width, "fit": self.fit},
             "classes": list(self.classes),
-            "data": {"source": self.data_source, "sha256": self.data_sha256, "group": self.data_group},
+            "data": {
+                "source": self.data_source,
+                "sha256": self.data_sha256,
+                **({} if self.photographs is None else asdict(self.photographs)),
+            },
             "split": {"train": self.train, "calibration": self.calibration, "test": self.test},
         }
 
 
-def described(family: str, input_size: tuple[int, int], data: Dataset) -> ModelDescription:
+def described(
+    family: str, input_size: tuple[int, int], data: Dataset, photographs: Photographs | None = None
+) -> ModelDescription:
     """The description of a network that was trained on ``data``."""
     facts = data.facts()
     return ModelDescription(
@@ -72,8 +91,10 @@ def described(family: str, input_size: tuple[int, int], data: Dataset) -> ModelD
         tuple(data.classes),
         facts["source"],
         facts["sha256"],
-        data.group,
-        *(len(part.labels) for part in (data.train, data.calibration, data.test)),
+        len(data.train.labels),
+        len(data.calibration.labels),
+        len(data.test.labels),
+        photographs,
     )
 
 
@@ -109,6 +130,10 @@ def read_description(folder: Path) -> ModelDescription:
 
 
 def _from_json(fields: Fields) -> ModelDescription:
+    if fields.text("format") != FORMAT or fields.whole("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"it is of format {fields.content['format']} {fields.content['format_version']}; this release reads {FORMAT} {FORMAT_VERSION}"
+        )
     size, data, split = (fields.section(name) for name in ("input", "data", "split"))
     return ModelDescription(
         fields.text("family"),
@@ -117,8 +142,12 @@ def _from_json(fields: Fields) -> ModelDescription:
         fields.texts("classes"),
         data.text("source"),
         data.text("sha256"),
-        data.text("group") if "group" in data else "",  # absent in folders of early releases
-        *(split.whole(name) for name in ("train", "calibration", "test")),
+        split.whole("train"),
+        split.whole("calibration"),
+        split.whole("test"),
+        photographs=Photographs(data.text("folder"), data.text("group") if "group" in data else "")
+        if "folder" in data
+        else None,
     )
 
 

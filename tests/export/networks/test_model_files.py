@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -323,3 +324,50 @@ def test_a_model_folder_keeps_its_attacked_images(commands, tmp_path, monkeypatc
     assert list((made_here("mobilenet").weights.parent / "attacks").glob("*.npy"))
     assert shipped("vgg16").attacks == tmp_path / "cache" / "defq" / "attacks"
     assert not shipped("vgg16").attacks.exists()
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder of 16 x 16 photographs of the classes of the tiny network, and what puts others there."""
+
+    def write(folder, seed):
+        for index, pixels in enumerate(tiny.frames(60)):
+            file = folder / tiny.CLASSES[index % 3] / f"{index:02}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(file), pixels if seed == 0 else pixels[::-1])
+        return folder
+
+    return write
+
+
+def test_a_model_folder_finds_its_photographs_again(tmp_path, monkeypatch, capsys, photographs):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mobilenet, "SPEC", tiny.SPEC)
+    folder, made = photographs(tmp_path / "mine", 0), made_here("mobilenet")
+    run = ["--model", str(made.weights.parent)]
+    options = ["--epochs", "1", "--batch", "20", "--peak-rate", "0.001"]
+    assert cli.main(["train", "--model", "mobilenet", "--data", "mine", *options]) == 0
+    assert made.description.photographs.folder == str(folder)
+    monkeypatch.chdir(tmp_path.parent)  # the path is kept as an absolute one
+    assert cli.main(["calibrate", *run]) == 0
+    folder.rename(tmp_path / "moved")
+    capsys.readouterr()
+    assert cli.main(["calibrate", *run]) == 3
+    assert f"found no folder {folder}, where the photographs of" in capsys.readouterr().err
+    assert cli.main(["calibrate", *run, "--data", str(tmp_path / "moved")]) == 0
+    assert cli.main(["calibrate", *run]) == 0  # it remembers where they are now
+    photographs(tmp_path / "moved", 1)
+    capsys.readouterr()
+    assert cli.main(["calibrate", *run]) == 3
+    said = capsys.readouterr().err
+    assert "found other photographs in" in said
+    assert said.count("\n") == 1
+    assert cli.main(["calibrate", *run, "--data", str(tmp_path / "moved")]) == 0
+    assert cli.main(["train", *run, *options]) == 0
+    assert cli.main(["calibrate", *run]) == 0
+
+
+def test_a_model_folder_of_another_version_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "model.json").write_text('{"format": "defq-model", "format_version": 7}')
+    assert cli.main(["calibrate", "--model", str(tmp_path)]) == 3
+    assert "defq-model 7" in capsys.readouterr().err
