@@ -1,5 +1,7 @@
 """Cost and accuracy of every exit of a network, and thresholds for a relative accuracy drop (RAD)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -43,13 +45,43 @@ class OperatingPoint(NamedTuple):
         return OperatingPoint(*(round(value, 4) for value in self))
 
 
-def relative_costs(network: SDN) -> list[float]:
-    """Relative cost of every exit: the multiply-accumulates that are needed to leave there, its own classifier and the
-    earlier classifiers included, divided by those of the whole network.
+@dataclass(frozen=True, slots=True)
+class StageCosts:
+    """Multiply-accumulates of the parts of a network.
 
-    Returns:
-        One number for each exit, ascending, the last 1.0.
+    Args:
+        blocks: of every block; those of the stem count with the first one.
+        classifiers: of every internal classifier and, last, of the final one.
     """
+
+    blocks: tuple[int, ...]
+    classifiers: tuple[int, ...]
+
+    def spent(self, exits: Sequence[int] | None = None) -> np.ndarray:
+        """Multiply-accumulates of a frame that leaves at each exit of a network that has internal classifiers behind some of
+        its blocks only.
+
+        Args:
+            exits: the numbers of these blocks, from 1, ascending; None: all blocks.
+
+        Returns:
+            int64 (exits + 1,), ascending; the last is that of the final classifier.
+        """
+        kept = range(1, len(self.blocks) + 1) if exits is None else exits
+        blocks = np.cumsum(self.blocks)[[*(number - 1 for number in kept), -1]]
+        spent: np.ndarray = blocks + np.cumsum(
+            [*(self.classifiers[number - 1] for number in kept), self.classifiers[-1]]
+        )
+        return spent
+
+    def relative(self, exits: Sequence[int] | None = None) -> list[float]:
+        """The same as shares of the cost of this network: relative costs, ascending, the last 1.0."""
+        spent = self.spent(exits)
+        return [float(each) for each in spent / spent[-1]]
+
+
+def stage_costs(network: SDN) -> StageCosts:
+    """Count the multiply-accumulates of the convolutions and linear layers of a network."""
     counts: dict[nn.Module, int] = {}
 
     def count(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
@@ -72,9 +104,19 @@ def relative_costs(network: SDN) -> list[float]:
     def macs(part: nn.Module) -> int:
         return sum(counts[layer] for layer in part.modules() if layer in counts)
 
-    stages = [macs(block) + macs(classifier) for block, classifier in zip(network.blocks, network.ics, strict=True)]
-    spent = np.cumsum([macs(network.stem) + stages[0], *stages[1:], macs(network.end)])
-    return [float(each) for each in spent / spent[-1]]
+    blocks = [macs(block) for block in network.blocks]
+    blocks[0] += macs(network.stem)
+    return StageCosts(tuple(blocks), tuple(macs(each) for each in (*network.ics, network.end)))
+
+
+def relative_costs(network: SDN) -> list[float]:
+    """Relative cost of every exit: the multiply-accumulates that are needed to leave there, its own classifier and the
+    earlier classifiers included, divided by those of the whole network.
+
+    Returns:
+        One number for each exit, ascending, the last 1.0.
+    """
+    return stage_costs(network).relative()
 
 
 @torch.no_grad()
