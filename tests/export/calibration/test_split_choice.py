@@ -1,0 +1,37 @@
+import pytest
+
+from export.calibration.split_choice import choose_split
+
+COSTS = [0.1, 0.2, 0.3, 0.4, 1.0]
+
+
+def brute_force(shares, costs, sending):
+    """Mean cost for each split, frame by frame."""
+    means = []
+    for split in range(1, len(costs)):
+        mean = sum(
+            share * (costs[each] if each < split else costs[split - 1] + sending) for each, share in enumerate(shares)
+        )
+        means.append(mean)
+    return next(index for index, mean in enumerate(means, 1) if mean <= min(means) + 1e-9)
+
+
+@pytest.mark.parametrize("sending", [0.1, 0.3, 1.0, 5.0])
+@pytest.mark.parametrize(
+    "shares", [[0.2] * 5, [0.5, 0.3, 0.1, 0.05, 0.05], [0, 0, 0.1, 0.8, 0.1], [0.9, 0, 0, 0.05, 0.05]]
+)
+def test_it_is_the_cheapest_split(shares, sending):
+    assert choose_split(shares, COSTS, sending) == brute_force(shares, COSTS, sending)
+
+
+def test_dearer_sending_keeps_more_on_the_device():
+    shares = [0.3, 0.2, 0.1, 0.1, 0.3]
+    assert choose_split(shares, COSTS, sending=0.0) == 1
+    assert choose_split(shares, COSTS, sending=10) == 4
+
+
+def test_the_head_stays_below_its_largest_size():
+    shares = [0.1, 0.1, 0.1, 0.6, 0.1]
+    assert choose_split(shares, COSTS, sending=10) == 4
+    assert choose_split(shares, COSTS, sending=10, largest_head=0.3) == 3
+    assert choose_split(shares, [0.6, 0.7, 0.8, 0.9, 1.0], sending=10) == 1
