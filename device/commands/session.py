@@ -96,8 +96,8 @@ def _check_no_host(arguments: argparse.Namespace, bundle: Bundle) -> None:
     for option, value in given.items():
         if value:
             raise UsageError("found {} with bundle {}, which has all exits on the device; expected no host, because no frame is sent to "
-                             "one; leave {} out, or export a bundle with a part for a host: defq bundle --model {} --split 3".format(
-                                 option, bundle.path, option, bundle.model))  # fmt: skip
+                             "one; leave {} out, or export a bundle with a part for a host: defq bundle --model {} --split 3 --out build/{}".format(
+                                 option, bundle.path, option, bundle.model, bundle.model))  # fmt: skip
 
 
 def _check_host(host: HostClient, required: bool) -> None:

@@ -11,7 +11,7 @@ from device.bundle.reader import load_bundle, pack_bundle
 from device.commands.cli import main
 from device.commands.session import open_source
 from device.doctor import parts
-from device.engines import OnnxRuntimeEngine
+from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.errors import BundleError, UsageError
 from tests.device.bundle.test_reader import manifest_of, write_manifest
 from tests.device.conftest import DATA
