@@ -1,8 +1,9 @@
 """JPEG: the markers of one picture, from its start to its end."""
 
-import re
 import struct
 from typing import NamedTuple
+
+import numpy as np
 
 from device.pictures.bounds import check_size
 
@@ -10,8 +11,10 @@ START, END, SCAN = 0xD8, 0xD9, 0xDA
 WITH_SIZE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}  # have no length
 WITH_PICTURES = frozenset(range(0xE0, 0xF0)) | {0xFE}  # of the camera and of comments: may hold a small picture
-# in compressed data 0xFF is followed by 0 or is a restart marker; anything else ends the scan
-SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+ENDS_SCAN = np.ones(256, bool)
+"""Which bytes behind 0xFF end the compressed data: not 0, not another 0xFF, and not those of restart markers."""
+ENDS_SCAN[[0, 0xFF, *range(0xD0, 0xD8)]] = False
+PIECE = 1 << 16
 
 
 class CutOffError(ValueError):
@@ -79,13 +82,22 @@ def extent(content: bytes, start: int = 0) -> Extent:
         place += length
         if marker == SCAN:
             scans += 1
-            end = SCAN_END.search(content, place)
-            if end is None:
-                raise CutOffError
-            place = end.end() - 2
+            place = _scan_end(content, place)
     if not width or not scans:
         raise DamagedError("no pixels in it", place)
     return Extent(width, height, place)
+
+
+def _scan_end(content: bytes, place: int) -> int:
+    """Offset of the first marker from ``place`` on that ends the compressed data. A photograph has megabytes of them."""
+    values = np.frombuffer(content, np.uint8)
+    for start in range(place, len(values) - 1, PIECE):
+        piece = values[start : start + PIECE + 1]
+        markers = np.flatnonzero(piece[:-1] == 0xFF)
+        ends = np.flatnonzero(ENDS_SCAN[piece[markers + 1]])
+        if len(ends):
+            return start + int(markers[ends[0]])
+    raise CutOffError
 
 
 def _number(content: bytes, place: int) -> int:
