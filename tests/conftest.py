@@ -17,6 +17,7 @@ def no_data_but_what_is_named(tmp_path_factory):
         patch.setenv("XDG_CACHE_HOME", str(folder))
         patch.setenv("DEFQ_ATTACKS", str(folder / "attacks"))
         patch.setenv("DEFQ_ENGINES", str(folder / "engines"))
+        patch.setenv("DEFQ_PHOTOGRAPHS", str(folder / "photographs"))
         try:
             from export.data import download
         except (ImportError, SyntaxError):  # Python 3.6, or the device's packages alone
