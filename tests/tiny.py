@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from export.attacks.l1 import DeepSlothL1
+from export.attacks.l2 import DeepSlothL2
+from export.attacks.linf import DeepSlothLinf, GreyLinf
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import write_bundle
 from export.calibration.card import ModelCard
@@ -27,6 +30,13 @@ CLASSES = ["circle", "square", "star"]
 THRESHOLDS = {5: 0.62, 10: 0.55}
 TABLE = TableFile(np.add.outer(np.arange(8), np.arange(8)) * 2 + 20)
 SHAPE = (3, 16, 16)
+QUICK_ATTACKS = {
+    "linf": DeepSlothLinf(iterations=3),
+    "l2": DeepSlothL2(iterations=3),
+    "l1": DeepSlothL1(iterations=3),
+    "grey": GreyLinf(iterations=3),
+}
+"""The attacks on single images, with few steps."""
 
 
 def network() -> SDN:

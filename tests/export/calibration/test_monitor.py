@@ -22,7 +22,6 @@ from export.commands import evaluate as evaluation_cli
 from export.commands import gate as gate_command
 from export.commands import table as table_command
 from export.data import datasets
-from export.data.images import Dataset, Images
 from export.defences import table_defence
 from export.evaluation import monitor
 from export.evaluation.monitor import Streams, monitor_report, simulate
@@ -35,21 +34,9 @@ NAMES = ExitShares._fields
 GATE = GateFile(GateStage(9.0, {5: 0.5, 10: 0.4}, tiny.TABLE.steps))
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path / "attacks"))
-
-
 @pytest.fixture
 def tiny_model():
     return tiny.calibrated(tiny.network(), table=tiny.TABLE)
-
-
-@pytest.fixture
-def data(tiny_model):
-    pixels = tiny.frames(60)
-    images = Images(pixels, score(tiny_model.network, pixels).classes[-1])
-    return Dataset(images, images, images, ("circle", "square", "star"), "made up")
 
 
 @pytest.fixture
