@@ -13,7 +13,8 @@ from bench.measure import table
 from device.bundle.reader import Bundle, load_bundle
 from device.engines.onnx_runtime import session_options
 from export.evaluation.timing import interleaved
-from export.networks.weights import load_network
+from export.networks.loading import load_network
+from export.networks.model_files import shipped
 from export.onnx import parts
 
 
@@ -46,7 +47,7 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
 
 
 def _run_one(bundle: Bundle) -> dict[str, Any]:
-    exported = parts.export_blocks(load_network(bundle.model))
+    exported = parts.export_blocks(load_network(shipped(bundle.model)))
     nested, flat = session(bundle.read("head")), session(bundle.read("head_flat"))
     bare = {exits: bare_layers(exported, bundle.input_shape, exits) for exits in range(1, bundle.split + 1)}
     result: dict[str, Any] = {}

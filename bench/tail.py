@@ -13,8 +13,10 @@ from device.errors import DataError
 from export.attacks.linf import DeepSlothLinf
 from export.data import datasets
 from export.data.frames import to_pixels
+from export.networks.loading import load_network
+from export.networks.model_files import shipped
 from export.networks.sdn import folded
-from export.networks.weights import load_network, to_tensor
+from export.networks.weights import to_tensor
 from host.app.tail import Tail
 
 BATCHES = (1, 4, 16, 32)
@@ -38,7 +40,7 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
         except DataError:
             return {}
         attacked = DeepSlothLinf(iterations=ITERATIONS)(
-            folded(load_network(model)), to_tensor(pixels[:ATTACKED_IMAGES]), progress=False
+            folded(load_network(shipped(model))), to_tensor(pixels[:ATTACKED_IMAGES]), progress=False
         )
         traffic = {
             "clean": activations(bundle, pixels[:CLEAN_IMAGES]),

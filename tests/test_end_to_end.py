@@ -14,7 +14,8 @@ from export.bundle.writer import export_bundle
 from export.calibration.cost import early_exit, score
 from export.commands.demo import CONDITIONS, host_process, run_demo
 from export.data.frames import write_frames
-from export.networks.weights import load_network
+from export.networks.loading import load_network
+from export.networks.model_files import shipped
 from export.onnx.parity import tied
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +36,7 @@ def decides_as_pytorch_does(model, origin, tmp_path):
     bundle = load_bundle(str(export_bundle(model, tmp_path / "bundle", BundleSettings())))
     frames, found_origin = comparison_frames(None, (32, 32), 60)
     assert found_origin == origin
-    scores = score(load_network(model), frames)
+    scores = score(load_network(shipped(model)), frames)
     exits, labels = early_exit(scores, bundle.threshold(5))
     write_frames(tmp_path / "frames.npz", frames, labels)
     with host_process(tmp_path / "bundle") as url:
@@ -91,5 +92,5 @@ def tells_the_story(out):
 @pytest.mark.parametrize("model", MODELS)
 def test_committed_networks_reach_their_accuracy(model, cifar10):
     images = cifar10.test.take(1000)
-    accuracy = (score(load_network(model), images.pixels).classes[-1] == images.labels).mean()
+    accuracy = (score(load_network(shipped(model)), images.pixels).classes[-1] == images.labels).mean()
     assert accuracy >= {"vgg16": 0.88, "resnet56": 0.85, "mobilenet": 0.85}[model]

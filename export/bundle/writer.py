@@ -19,9 +19,9 @@ from export.calibration.table_reader import own_table
 from export.data.classes import check_labels
 from export.data.images import Dataset
 from export.data.output import replace_folder
+from export.networks.loading import load_network
 from export.networks.model_files import ModelFiles, shipped
 from export.networks.sdn import SDN
-from export.networks.weights import load_network
 from export.onnx.parity import check_defq, check_exits
 from export.onnx.parity_forms import check_forms
 from export.onnx.parts import export_blocks
@@ -48,7 +48,7 @@ def export_bundle(
         UsageError: the network has no such split.
     """
     files = files or shipped(model)
-    network, card, table = load_network(model, files.weights), read_card(files), own_table(files)
+    network, card, table = load_network(files), read_card(files), own_table(files)
     check_labels(network, card.classes)
     whole, whole_card = network, card
     if settings.last_exit:
@@ -56,12 +56,23 @@ def export_bundle(
     check_settings(model, card, table, out, settings)
     # The whole network is attacked, so that a frame set that was made for a bundle without a last exit serves here too.
     frame_set = (
-        frames_of(whole, whole_card, settings.rad, data, frame_count, files.fit, files.group, files.attacks)
+        frames_of(
+            whole,
+            whole_card,
+            settings.rad,
+            data,
+            frame_count,
+            files.description.fit,
+            files.description.group,
+            files.attacks,
+        )
         if frame_count
         else None
     )
-    frames, origin = comparison_frames(data, network.input_shape[1:], fit=files.fit, group=files.group)
-    return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set, files.fit)
+    frames, origin = comparison_frames(
+        data, network.input_shape[1:], fit=files.description.fit, group=files.description.group
+    )
+    return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set, files.description.fit)
 
 
 def write_bundle(

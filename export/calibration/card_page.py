@@ -5,7 +5,6 @@ from pathlib import Path
 from export.calibration.card import ModelCard
 from export.data.cifar10 import NAME as CIFAR10
 from export.data.output import write_output
-from export.networks.find import network_spec
 from export.networks.model_files import ModelFiles
 from export.networks.weights import metadata
 
@@ -33,7 +32,7 @@ def recipe_of(weights: Path) -> str:
 def card_page(card: ModelCard, files: ModelFiles) -> str:
     """The page in Markdown. ``files``: the model that the card belongs to."""
     images = card.images
-    height, width = network_spec(files.model).input_size
+    height, width = files.description.input_size
     about = f"{images.calibration} calibration and {images.test} test images" if images else "images were not counted"
     return "\n".join(
         [

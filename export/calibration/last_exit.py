@@ -103,4 +103,4 @@ def ending_at(network: SDN, last: int) -> SDN:
     ``network``."""
     end = nn.Sequential(network.blocks[last - 1], network.ics[last - 1])
     blocks, ics = list(network.blocks)[: last - 1], list(network.ics)[: last - 1]
-    return SDN(network.stem, blocks, ics, end, network.input_shape).eval()
+    return SDN(network.stem, blocks, ics, end, network.input_shape, network.exit_numbers[: last - 1]).eval()

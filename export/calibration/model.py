@@ -12,9 +12,9 @@ from export.calibration.table_file import TableFile
 from export.calibration.table_reader import own_table
 from export.data.classes import check_classes
 from export.data.images import Dataset
+from export.networks.loading import load_network
 from export.networks.model_files import ModelFiles, shipped
 from export.networks.sdn import SDN, folded
-from export.networks.weights import load_network
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +96,7 @@ def shipped_model(name: str) -> CalibratedModel:
         DataError: one of them is absent or damaged, or belongs to other weights.
     """
     files = shipped(name)
-    return _model(files, load_network(name), read_card(files), own_table(files))
+    return _model(files, load_network(files), read_card(files), own_table(files))
 
 
 def calibrated_model(files: ModelFiles, data: Dataset, without: str = "") -> CalibratedModel:
@@ -110,7 +110,7 @@ def calibrated_model(files: ModelFiles, data: Dataset, without: str = "") -> Cal
         DataError: weights, card or table are absent or damaged, or do not belong together; or the classes of the data are
             not those of the network.
     """
-    network, card = load_network(files.model, files.weights), read_card(files)
+    network, card = load_network(files), read_card(files)
     table = own_table(files, without)
     check_classes(network, data, card.classes)
     return _model(files, network, card, table)
@@ -123,7 +123,7 @@ def model_to_evaluate(files: ModelFiles, data: Dataset) -> CalibratedModel:
     Raises:
         DataError: weights or card are damaged, or the classes of the data are not those of the network.
     """
-    network = load_network(files.model, files.weights)
+    network = load_network(files)
     card = read_card(files) if files.card.is_file() else calibrate(files, network, data)
     check_classes(network, data, card.classes)
     try:

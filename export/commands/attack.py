@@ -13,8 +13,9 @@ from export.commands.inputs import data_for
 from export.commands.options import add_data, add_debug, add_model, add_split, add_weights
 from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
+from export.networks.loading import load_network
 from export.networks.model_files import find, shown
-from export.networks.weights import load_network, to_tensor
+from export.networks.weights import to_tensor
 
 EXAMPLES = (
     "defq attack --model vgg16 --images 200 --out build/frames",
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     files = find(arguments.model, arguments.weights)
-    network = load_network(files.model, files.weights)
+    network = load_network(files)
     print(f"reads weights {shown(files.weights)}", flush=True)
     if arguments.serve:
         return serve(

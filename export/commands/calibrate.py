@@ -8,8 +8,8 @@ from export.calibration.card_page import write_card_page
 from export.commands.inputs import data_for, model_files
 from export.commands.options import add_calibration
 from export.data.output import check_writable
+from export.networks.loading import load_network
 from export.networks.model_files import destination
-from export.networks.weights import load_network
 
 EXAMPLES = (
     "defq calibrate --model vgg16",
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     files = model_files(arguments)
     data = data_for(arguments, files)
     target = check_writable(destination(files).card if arguments.out is None else arguments.out)
-    card = calibrate(files, load_network(files.model, files.weights), data)
+    card = calibrate(files, load_network(files), data)
     page = target.with_suffix(".md")
     write_card(card, target)
     write_card_page(card, page, files)

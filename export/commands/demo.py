@@ -30,10 +30,11 @@ from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
 from export.data.output import make_folder, write_output
 from export.evaluation.histograms import exit_histograms
-from export.networks.find import network_names
+from export.networks.find import model_names
+from export.networks.loading import load_network
 from export.networks.model_files import ModelFiles, in_folder, shipped
 from export.networks.sdn import folded
-from export.networks.weights import load_network, to_tensor
+from export.networks.weights import to_tensor
 
 CONDITIONS = {
     "clean": ("clean", "off"),
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def demo_files(model: str) -> ModelFiles:
     """The shipped files of a network, or those of a model folder."""
-    return shipped(model) if model in network_names() else in_folder(Path(model))
+    return shipped(model) if model in model_names() else in_folder(Path(model))
 
 
 def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
@@ -92,7 +93,7 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
         str(export_bundle(files.model, out / "bundle", BundleSettings(rad=rad), data=data, files=files))
     )
     print("3/4 attack: DeepSloth L-inf, eps 8/256, 30 iterations, rounded to 8 bits", flush=True)
-    network = folded(load_network(files.model, files.weights))
+    network = folded(load_network(files))
     if clean.shape[1:3] != bundle.input_shape[1:]:
         clean = shrunk(clean, bundle)
     if labels is None:
@@ -128,8 +129,14 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
     """
     try:
         files = demo_files(model)
-        network = load_network(files.model, files.weights)
-        found = datasets.load(data, network.input_shape[1:], files.fit, files.group, download_limit_s=DOWNLOAD_LIMIT_S)
+        network = load_network(files)
+        found = datasets.load(
+            data,
+            network.input_shape[1:],
+            files.description.fit,
+            files.description.group,
+            download_limit_s=DOWNLOAD_LIMIT_S,
+        )
         check_classes(network, found, read_card(files).classes)
         images = found.test.take(count)
         return images.pixels, images.labels, found.test_title()

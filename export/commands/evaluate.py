@@ -19,9 +19,9 @@ from export.evaluation import paper
 from export.evaluation.conditions import LAST, LOOP, evaluate
 from export.evaluation.report import facts, markdown_table, write_json
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
-from export.networks.find import network_names
+from export.networks.find import model_names
+from export.networks.loading import load_network
 from export.networks.model_files import find, shipped
-from export.networks.weights import load_network
 
 QUICK_CALIBRATION = 20  # images that universal perturbations, tables and thresholds behind a defence are learned on
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME|FOLDER",
-        help=f"a network ({', '.join(network_names())}), or the folder of a trained one; reports: only this shipped network, "
+        help=f"a model or network ({', '.join(model_names())}), or the folder of a trained one; reports: only this shipped network, "
         "the rows of the others stay (default: all)",
     )
     add_weights(parser)
@@ -153,7 +153,7 @@ def _reports(arguments: argparse.Namespace, names: list[str]) -> int:
         monitor=most or size.monitor,
     )
     for model in models:
-        check_classes(load_network(model), data, read_card(shipped(model)).classes)
+        check_classes(load_network(shipped(model)), data, read_card(shipped(model)).classes)
     out = arguments.out or Path("build/reports" if arguments.quick else "reports")
     write_reports(names, Run(data, models, size, out))
     return 0

@@ -10,7 +10,6 @@ from export.calibration.model import CalibratedModel, calibrated_model
 from export.data import datasets
 from export.data.images import PHOTOGRAPHS, Dataset
 from export.data.output import check_writable
-from export.networks.find import network_spec
 from export.networks.model_files import ModelFiles, destination, find, shown
 from export.networks.model_folder import ModelDescription, Photographs, write_description
 
@@ -30,15 +29,15 @@ def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
         DataError: there is none, or it cannot be read, or the photographs have moved or changed.
     """
     description = files.description
-    photographs = None if description is None else description.photographs
-    if description is None or photographs is None:
-        return datasets.load(arguments.data, network_spec(files.model).input_size, files.fit, files.group)
+    photographs = description.photographs
+    if photographs is None:
+        return datasets.load(arguments.data, description.input_size, description.fit)
     if arguments.data:
         data = datasets.load(arguments.data, description.input_size, description.fit, photographs.group)
         if data.sha256() == description.data_sha256:
             _remember(replace(description, photographs=replace(photographs, folder=_absolute(arguments.data))), files)
         return data
-    data = photographs_to_train(photographs, files, description.fit)
+    data = photographs_to_train(photographs, files, description.input_size, description.fit)
     if data.sha256() != description.data_sha256:
         counts = f"{len(data.train.labels)} to train with and {len(data.calibration.labels)} to calibrate with"
         raise DataError(
@@ -52,10 +51,10 @@ def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
 
 def _remember(description: ModelDescription, files: ModelFiles) -> None:
     if files.folder is not None and description != files.description:
-        write_description(description, files.folder)
+        write_description(description, files.described_in)
 
 
-def photographs_to_train(photographs: Photographs, files: ModelFiles, fit: str) -> Dataset:
+def photographs_to_train(photographs: Photographs, files: ModelFiles, size: tuple[int, int], fit: str) -> Dataset:
     """The photographs that a model folder remembers, whether they have changed or not.
 
     Raises:
@@ -67,7 +66,7 @@ def photographs_to_train(photographs: Photographs, files: ModelFiles, fit: str) 
             f"found no folder {folder}, where the photographs of {shown(files.weights.parent)} were; expected them there; name "
             "the folder that they have moved to with --data"
         )
-    return datasets.load(folder, network_spec(files.model).input_size, fit, photographs.group)
+    return datasets.load(folder, size, fit, photographs.group)
 
 
 def photographs_named(arguments: argparse.Namespace, data: Dataset) -> Photographs | None:

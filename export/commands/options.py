@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from device.system.options import whole
-from export.networks.find import network_names
+from export.networks.find import model_names
 
 WEIGHTS_HELP = "ours, or of the public SDN code (default: build/models/MODEL, if it was trained here, else models/)"
 DATA_HELP = "CIFAR-10 or class folders of images (default: the photographs that the model folder was made from, else $CIFAR10_DIR, else a download)"
@@ -17,7 +17,7 @@ def add_model(parser: argparse.ArgumentParser, required: bool = True, default: s
         required=required,
         default=default,
         metavar="NAME|FOLDER",
-        help=f"a network ({', '.join(network_names())}), or the folder of a trained one",
+        help=f"a model or network ({', '.join(model_names())}), or the folder of a trained one",
     )
 
 

@@ -11,8 +11,8 @@ from export.calibration.table_file import learned_file, write_table
 from export.commands.inputs import data_for, model_files, table_out
 from export.commands.options import add_calibration
 from export.data.classes import check_classes
+from export.networks.loading import load_network
 from export.networks.sdn import folded
-from export.networks.weights import load_network
 
 EXAMPLES = ("defq table --model vgg16", "defq table --model vgg16 --samples 200 --range 10 40 --out table.json")
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     attack = PER_SAMPLE[arguments.attack]
     files = model_files(arguments)
     out = table_out(arguments, files)
-    network, data = load_network(files.model, files.weights), data_for(arguments, files)
+    network, data = load_network(files), data_for(arguments, files)
     check_classes(network, data, known_classes(files))
     learned = learn_table(folded(network), data.calibration, settings, attack)
     write_table(learned_file(learned, settings, attack, files.model, files.sha256), out)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from device.errors import UsageError
 from device.pictures.fit import CROP, FITS
-from device.system.options import decimal, whole
+from device.system.options import decimal, whole, whole_number
 from export.calibration.calibrate import calibrate
 from export.calibration.card import write_card
 from export.calibration.card_page import write_card_page
@@ -14,14 +14,17 @@ from export.commands.inputs import photographs_named, photographs_to_train
 from export.commands.options import add_data, add_debug, add_model
 from export.data import datasets
 from export.data.output import check_writable
-from export.networks.find import network_names, network_spec
-from export.networks.model_files import TRAINED, beside, in_folder, made_here
-from export.networks.model_folder import Photographs, described, write_description
+from export.networks.find import model_names, network_spec
+from export.networks.loading import load_network, planned
+from export.networks.model_files import ModelFiles, beside, family_of, in_folder, made_here, shipped
+from export.networks.model_folder import ModelDescription, Photographs, described, write_description
 from export.networks.training import train
-from export.networks.weights import file_sha256, load_network, save_network
+from export.networks.weights import save_network
+
+MAX_SIDE = 4096
 
 EXAMPLES = (
-    "defq train --model mobilenet --data photographs/",
+    "defq train --model efficientnet_lite0 --data photographs/ --size 128",
     "defq train --model resnet56 --epochs 20 --out build/models/mine/weights.safetensors",
 )
 
@@ -55,16 +58,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of a batch to show quantised, 0 to 1 (default 0)",
     )
+    parser.add_argument(
+        "--size",
+        type=whole(1, MAX_SIDE),
+        metavar="N",
+        help="side of the square images in pixels (default: the network's)",
+    )
+    parser.add_argument(
+        "--exits",
+        type=_numbers,
+        metavar="N,...",
+        help="the blocks, from 1, that get an internal classifier (default: all)",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: build/models/MODEL/weights.safetensors")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: build/train/MODEL.checkpoint")
     add_debug(parser)
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(whole_number(each, 1, 1000) for each in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"found {text}; expected numbers of blocks, divided by commas, as in 2,5,8"
+        ) from None
+
+
 def run(arguments: argparse.Namespace) -> int:
-    given: str = arguments.model
-    files = made_here(given) if given in network_names() else in_folder(Path(given))
-    model = files.model
-    recipe = network_spec(model).recipe
+    files, description = _plan(arguments)
+    recipe = network_spec(description.family).recipe
     recipe = replace(
         recipe,
         epochs=arguments.epochs or recipe.epochs,
@@ -72,30 +94,44 @@ def run(arguments: argparse.Namespace) -> int:
         batch=arguments.batch or recipe.batch,
         quantised=recipe.quantised if arguments.quantised is None else arguments.quantised,
     )
-    out = arguments.out or files.weights
+    out = files.weights
     if out.suffix != ".safetensors":
         raise UsageError(f"found --out {out}; expected a file that ends in .safetensors")
-    checkpoint = arguments.checkpoint or Path("build/train") / f"{model}.checkpoint"
-    remembered = files.description
-    fit = arguments.fit or (CROP if remembered is None else remembered.fit)
-    if arguments.data is None and remembered is not None and remembered.photographs is not None:
-        photographs: Photographs | None = remembered.photographs
-        data = photographs_to_train(remembered.photographs, files, fit)
+    checkpoint = arguments.checkpoint or Path("build/train") / f"{files.model}.checkpoint"
+    start = beside(description.family, arguments.start) if arguments.start else None
+    before = files.description.photographs if files.described_in.is_file() else None
+    if arguments.data is None and before is not None:
+        photographs: Photographs | None = before
+        data = photographs_to_train(before, files, description.input_size, description.fit)
     else:
-        data = datasets.load(arguments.data, network_spec(model).input_size, fit, arguments.group)
+        data = datasets.load(arguments.data, description.input_size, description.fit, arguments.group)
         photographs = photographs_named(arguments, data)
     print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
     for file in (out, checkpoint):
         check_writable(file)
-    begun = f"from weights {file_sha256(arguments.start)[:12]}" if arguments.start else "from random weights"
-    network = train(model, data, recipe, checkpoint, arguments.start)
+    begun = f"from weights {start.sha256[:12]}" if start else "from random weights"
+    network = train(description, data, recipe, checkpoint, start)
     recipe_text = ", ".join([begun, *(f"{name} {value}" for name, value in asdict(recipe).items())])
     save_network(network, out, recipe_text, data.sha256(), data.classes)
-    files = beside(model, out)
-    if out.name == TRAINED:
-        write_description(described(model, network_spec(model).input_size, data, photographs), out.parent)
-    card = calibrate(files, load_network(model, out), data)
+    files = beside(files.model, out)
+    write_description(described(description, data, photographs), files.described_in)
+    card = calibrate(files, load_network(files), data)
     write_card(card, files.card)
     write_card_page(card, files.card.with_suffix(".md"), files)
     print(f"wrote {out} and {files.card}; learn its table with: defq table {files.option}")
     return 0
+
+
+def _plan(arguments: argparse.Namespace) -> tuple[ModelFiles, ModelDescription]:
+    """The files that are written, and the network that is trained: what the options say, else what the model folder or the
+    shipped model was, else what the network is made for."""
+    given: str = arguments.model
+    files = made_here(given) if given in model_names() else in_folder(Path(given))
+    if arguments.out:
+        files = beside(files.model, arguments.out)
+    before = in_folder(Path(given)) if given not in model_names() else shipped(given)
+    size, fit, exits = (arguments.size,) * 2 if arguments.size else None, arguments.fit or CROP, arguments.exits or ()
+    if before.described_in.is_file():
+        was = before.description
+        size, fit, exits = size or was.input_size, arguments.fit or was.fit, exits or was.exits
+    return files, planned(family_of(files.model), size, fit, exits)

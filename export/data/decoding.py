@@ -9,9 +9,8 @@ from typing import NamedTuple, TypeVar
 from tqdm import tqdm
 
 from device.errors import DataError
-from device.pictures import read_picture
 from device.pictures.bounds import MAX_FILE_BYTES
-from device.pictures.read import damage
+from device.pictures.read import damage, read_picture
 from device.pictures.stderr import with_messages
 from device.system.files import read_bounded
 

@@ -20,7 +20,9 @@ class InBfloat16(SDN):
     """
 
     def __init__(self, network: SDN) -> None:
-        super().__init__(network.stem, [*network.blocks], [*network.ics], network.end, network.input_shape)
+        super().__init__(
+            network.stem, [*network.blocks], [*network.ics], network.end, network.input_shape, network.exit_numbers
+        )
         strided_depthwise_in_float32(self)
         self.train(network.training)
 

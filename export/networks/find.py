@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import export.networks
 from device.errors import UsageError
+from export.data.shipped import shipped_names
 
 if TYPE_CHECKING:
     from export.networks.spec import NetworkSpec  # imports PyTorch, which the names alone do not need
@@ -20,6 +21,11 @@ def network_names() -> tuple[str, ...]:
     """The names of all networks, sorted. Their modules are read, not imported: a help text needs no PyTorch."""
     files = (file for folder in export.networks.__path__ for file in Path(folder).glob("*.py"))
     return tuple(sorted(file.stem for file in files if ASSIGNED.search(file.read_text(encoding="utf-8"))))
+
+
+def model_names() -> tuple[str, ...]:
+    """The names that ``--model`` takes, sorted: those of the networks, and of the models that come with this package."""
+    return tuple(sorted({*network_names(), *shipped_names()}))
 
 
 def network_spec(name: str) -> NetworkSpec:

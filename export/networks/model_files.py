@@ -1,6 +1,6 @@
 """Where the weights, the card and the table of one model are.
 
-``--model`` names a network that comes with this repository, in models/ and tables/, or a model folder
+``--model`` names a model that comes with this repository, in models/ and tables/, a network, or a model folder
 (export/networks/model_folder.py). No command writes into models/ or tables/ unless ``--out`` names a file there. What is
 made of the shipped networks, and networks that are trained here, go to the folder build/models/NAME, where later commands
 look first. ``--weights`` names weights in another place; their card and table are beside them.
@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from device.errors import UsageError
-from device.pictures.fit import STRETCH
+from device.errors import DataError, UsageError
 from export.attacks.crafting import attack_cache
 from export.data import shipped as package
-from export.networks.find import network_names
+from export.networks.find import model_names, network_names
 from export.networks.model_folder import FILE as DESCRIPTION
-from export.networks.model_folder import ModelDescription, family_of, read_description
+from export.networks.model_folder import ModelDescription, derived, family_in, read_description
 from export.networks.weights import file_sha256, weights_file
 
 MADE_HERE = Path("build/models")
@@ -31,7 +30,7 @@ class ModelFiles:
     """The three files of one model.
 
     Args:
-        model: name of the network, such as vgg16.
+        model: name of the model, such as vgg16 or signs; of a model folder, the name of its network.
         weights: .safetensors of ours, or a checkpoint of the public SDN code.
         card: JSON with costs, accuracies and thresholds. The same as a page for people is beside it as .md.
         table: JSON with Q_def and what was calibrated with it.
@@ -51,41 +50,46 @@ class ModelFiles:
         """
         return file_sha256(self.weights)
 
-    @cached_property
-    def description(self) -> ModelDescription | None:
-        """What model.json beside the weights says; None for shipped and imported weights, which have none.
-
-        Raises:
-            DataError: it is damaged.
-        """
-        return None if self.folder is None else read_description(self.folder)
-
-    @property
-    def fit(self) -> str:
-        """How photographs and frames are brought to the size of the network (device/pictures/fit.py)."""
-        return STRETCH if self.description is None else self.description.fit
-
-    @property
-    def group(self) -> str:
-        """The pattern whose groups of photographs stay in one split; "" for none."""
-        photographs = None if self.description is None else self.description.photographs
-        return "" if photographs is None else photographs.group
-
-    @property
-    def is_shipped(self) -> bool:
-        """Whether the weights come with this repository."""
-        return self.weights.resolve() == weights_file(self.model).resolve()
-
     @property
     def folder(self) -> Path | None:
         """The model folder that the files lie in; None for weights in another place."""
-        folder = self.weights.parent
-        return folder if self.weights.name == TRAINED and (folder / DESCRIPTION).is_file() else None
+        return self.weights.parent if self.weights.name == TRAINED and self.described_in.is_file() else None
+
+    @property
+    def described_in(self) -> Path:
+        """Where model.json is, if there is one."""
+        return (
+            self.weights.with_name(DESCRIPTION)
+            if self.weights.name == TRAINED
+            else self.weights.with_suffix(f".{DESCRIPTION}")
+        )
+
+    @cached_property
+    def description(self) -> ModelDescription:
+        """Network, input size, fit, classes and exits of the model.
+
+        Raises:
+            DataError: the file model.json is damaged, or of another network than this model.
+        """
+        if not self.described_in.is_file():
+            return derived(family_of(self.model), self.weights, self.card)
+        found = read_description(self.described_in)
+        if self.model in network_names() and found.family != self.model:
+            raise DataError(
+                f"found the network {found.family} in {self.described_in}; expected {self.model}; choose the --model that the "
+                "weights are of"
+            )
+        return found
 
     @property
     def attacks(self) -> Path:
         """The folder that keeps attacked images: in the model folder where there is one, else one for all models."""
         return attack_cache(self.folder)
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the weights come with this repository."""
+        return self.weights.resolve() == weights_file(self.model).resolve()
 
     @property
     def option(self) -> str:
@@ -114,7 +118,7 @@ def shown(file: Path) -> str:
 
 
 def shipped(model: str) -> ModelFiles:
-    """The files of a network that comes with this repository."""
+    """The files of a model that comes with this repository."""
     weights = weights_file(model)
     return ModelFiles(model, weights, weights.with_suffix(".json"), package.TABLES / f"{model}.json")
 
@@ -134,6 +138,15 @@ def made_here(model: str) -> ModelFiles:
     return beside(model, MADE_HERE / model / TRAINED)
 
 
+def family_of(model: str) -> str:
+    """The network of a model, by its name.
+
+    Raises:
+        DataError: its description cannot be read.
+    """
+    return model if model in network_names() else read_description(shipped(model).described_in).family
+
+
 def in_folder(folder: Path) -> ModelFiles:
     """The files of a model folder.
 
@@ -143,9 +156,9 @@ def in_folder(folder: Path) -> ModelFiles:
     """
     if not folder.is_dir():
         raise UsageError(
-            f"found --model {str(folder)!r}; expected one of {', '.join(network_names())}, or the folder of a trained network"
+            f"found --model {str(folder)!r}; expected one of {', '.join(model_names())}, or the folder of a trained network"
         )
-    return beside(family_of(folder), folder / TRAINED)
+    return beside(family_in(folder), folder / TRAINED)
 
 
 def find(model: str, weights: Path | None = None) -> ModelFiles:
@@ -158,11 +171,11 @@ def find(model: str, weights: Path | None = None) -> ModelFiles:
             before the shipped one, unless it belongs to other weights.
 
     Raises:
-        UsageError: ``model`` is neither a name nor a folder, or it is a folder, which has its own weights, and ``weights``
-            are given too.
+        UsageError: ``model`` is neither a name nor a folder, or the name of a network without weights; or it is a folder,
+            which has its own weights, and ``weights`` are given too.
         DataError: ``model`` is a folder, but no model folder.
     """
-    if model not in network_names():
+    if model not in model_names():
         if weights is not None:
             raise UsageError(f"found --weights beside the model folder {model}, which has weights of its own; expected one of the two")  # fmt: skip
         return in_folder(Path(model))
@@ -170,6 +183,8 @@ def find(model: str, weights: Path | None = None) -> ModelFiles:
     if weights is None and made.weights.is_file():
         return made
     files = shipped(model) if weights is None else beside(model, weights)
+    if weights is None and not files.weights.is_file():
+        raise UsageError(f"found no weights of {model}; expected those of a training, because none come with it; train it with: defq train --model {model}")  # fmt: skip
     if not files.is_shipped:
         return files
     card, table = (own if _of(own) == files.sha256 else came for own, came in ((made.card, files.card), (made.table, files.table)))  # fmt: skip

@@ -5,18 +5,19 @@ table.json. ``train`` writes one, and ``--model`` takes its path in every comman
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from device.errors import DataError
-from device.pictures.fit import FITS, FITS_TOLD
+from device.pictures.fit import FITS, FITS_TOLD, STRETCH
 from device.system.files import read_bounded
 from device.system.json_text import read_json
 from export.calibration.json_fields import Fields
 from export.data.images import Dataset
 from export.data.output import write_output
-from export.networks.find import network_names
+from export.networks.find import network_names, network_spec
+from export.networks.weights import kept_exits, trained_classes, trained_size
 
 FILE = "model.json"
 FORMAT, FORMAT_VERSION = "defq-model", 1
@@ -29,7 +30,8 @@ class Photographs:
 
     Args:
         folder: its absolute path.
-        group: the regular expression over paths whose groups stay in one split (export/data/splits.py); empty where there was none.
+        group: the regular expression over paths whose groups stay in one split (export/data/splits.py); empty where there was
+            none.
     """
 
     folder: str
@@ -43,9 +45,10 @@ class ModelDescription:
     Args:
         family: name of the network (export/networks), which knows how to build it.
         input_size: height and width of the images in pixels.
-        fit: how photographs and frames are brought to this size (device/pictures/fit.py).
-        classes: names of the classes in the order of the logits.
-        data_source: the data set, in words.
+        fit: how photographs are brought to this size: one of FITS (device/pictures/fit.py).
+        classes: names of the classes in the order of the logits; empty where weights do not name them.
+        exits: numbers of the blocks, from 1, that keep an internal classifier; blocks without one are joined with the next.
+        data_source: the data set, in words; empty, like the next ones, where it is not known.
         data_sha256: of its images to train and to calibrate.
         train, calibration, test: number of images in each split.
         photographs: where they lie; None for CIFAR-10 and for folders of early releases.
@@ -55,12 +58,23 @@ class ModelDescription:
     input_size: tuple[int, int]
     fit: str
     classes: tuple[str, ...]
-    data_source: str
-    data_sha256: str
-    train: int
-    calibration: int
-    test: int
+    exits: tuple[int, ...]
+    data_source: str = ""
+    data_sha256: str = ""
+    train: int = 0
+    calibration: int = 0
+    test: int = 0
     photographs: Photographs | None = None
+
+    @property
+    def group(self) -> str:
+        """The pattern whose groups of photographs stay in one split; empty for none."""
+        return "" if self.photographs is None else self.photographs.group
+
+    def told(self) -> str:
+        """Network, input size and exits in words."""
+        height, width = self.input_size
+        return f"{self.family} for {width} x {height} pixels with exits {', '.join(map(str, self.exits))}"
 
     def as_json(self) -> dict[str, Any]:
         height, width = self.input_size
@@ -70,6 +84,7 @@ class ModelDescription:
             "family": self.family,
             "input": {"height": height, "width": width, "fit": self.fit},
             "classes": list(self.classes),
+            "exits": list(self.exits),
             "data": {
                 "source": self.data_source,
                 "sha256": self.data_sha256,
@@ -79,86 +94,127 @@ class ModelDescription:
         }
 
 
-def described(
-    family: str, input_size: tuple[int, int], data: Dataset, photographs: Photographs | None = None
-) -> ModelDescription:
+def described(description: ModelDescription, data: Dataset, photographs: Photographs | None = None) -> ModelDescription:
     """The description of a network that was trained on ``data``."""
     facts = data.facts()
-    return ModelDescription(
-        family,
-        input_size,
-        data.fit,
-        tuple(data.classes),
-        facts["source"],
-        facts["sha256"],
-        len(data.train.labels),
-        len(data.calibration.labels),
-        len(data.test.labels),
-        photographs,
+    return replace(
+        description,
+        fit=data.fit,
+        classes=tuple(data.classes),
+        data_source=facts["source"],
+        data_sha256=facts["sha256"],
+        train=len(data.train.labels),
+        calibration=len(data.calibration.labels),
+        test=len(data.test.labels),
+        photographs=photographs,
     )
 
 
-def write_description(description: ModelDescription, folder: Path) -> None:
+def derived(family: str, weights: Path, card: Path) -> ModelDescription:
+    """The description of weights without a model.json, such as those of CIFAR-10 that come with this repository: from what the
+    network is made for, what the file of the weights says, and the card beside them.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    spec = network_spec(family)
+    try:
+        fields = Fields.of(read_json(read_bounded(str(card), MAX_FILE_BYTES)))
+        classes = fields.texts("classes")
+        data = fields.section("data") if "data" in fields else None
+        source, sha256 = (data.text("source"), data.text("sha256")) if data else ("", "")
+    except (OSError, ValueError):
+        classes, source, sha256 = (), "", ""
+    every = range(1, spec.exits)
+    exits = tuple(each for each in kept_exits(weights) if each in every) or tuple(every)
+    size = trained_size(weights) or spec.input_size
+    return ModelDescription(family, size, STRETCH, classes or tuple(trained_classes(weights)), exits, source, sha256)
+
+
+def write_description(description: ModelDescription, file: Path) -> None:
     """Write model.json.
 
     Raises:
         OutputError: it cannot be written.
     """
-    write_output(folder / FILE, json.dumps(description.as_json(), indent=1) + "\n")
+    write_output(file, json.dumps(description.as_json(), indent=1) + "\n")
 
 
-def read_description(folder: Path) -> ModelDescription:
+def read_description(file: Path) -> ModelDescription:
     """Read model.json.
 
     Raises:
-        DataError: it is absent or damaged, or of a network that this release does not have.
+        DataError: it is absent or damaged, of another version, or of a network that this release does not have.
     """
-    file = folder / FILE
     try:
-        description = _from_json(Fields.of(read_json(read_bounded(str(file), MAX_FILE_BYTES))))
+        fields = Fields.of(read_json(read_bounded(str(file), MAX_FILE_BYTES)))
     except (OSError, ValueError) as error:
         raise DataError(
             f"could not read {file} ({error}); expected a model folder, as defq train writes it, or the name of a "
             f"network: {', '.join(network_names())}"
         ) from error
-    if description.family not in network_names():
+    written = (fields.content.get("format"), fields.content.get("format_version"))
+    if written != (FORMAT, FORMAT_VERSION):
         raise DataError(
-            f"found a model of the family {description.family!r} in {file}; expected one of {', '.join(network_names())}; "
-            "add its module to export/networks, or name another folder"
+            f"found format {written[0]!r} in version {written[1]!r} in {file}; expected {FORMAT!r} in version {FORMAT_VERSION}; "
+            "use the release of defq that wrote it, or train the network anew"
         )
-    return description
+    try:
+        family = fields.text("family")
+        if family not in network_names():
+            raise DataError(
+                f"found a model of the family {family!r} in {file}; expected one of {', '.join(network_names())}; "
+                "add its module to export/networks, or name another folder"
+            )
+        return _from_json(fields)
+    except ValueError as error:
+        raise DataError(
+            f"could not read {file} ({error}); expected it as defq train writes it; train the network anew"
+        ) from error
 
 
 def _from_json(fields: Fields) -> ModelDescription:
-    if fields.text("format") != FORMAT or fields.whole("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"it is of format {fields.content['format']} {fields.content['format_version']}; this release reads {FORMAT} {FORMAT_VERSION}"
-        )
     size, data, split = (fields.section(name) for name in ("input", "data", "split"))
     return ModelDescription(
         fields.text("family"),
         (size.whole("height", 1), size.whole("width", 1)),
         _fit(size),
         fields.texts("classes"),
+        _exits(fields),
         data.text("source"),
         data.text("sha256"),
         split.whole("train"),
         split.whole("calibration"),
         split.whole("test"),
-        photographs=Photographs(data.text("folder"), data.text("group") if "group" in data else "")
-        if "folder" in data
-        else None,
+        _photographs(data),
     )
 
 
-def _fit(size: Fields) -> str:
-    fit = size.text("fit")
+def _photographs(data: Fields) -> Photographs | None:
+    if "folder" not in data:
+        return None
+    return Photographs(data.text("folder"), data.text("group") if "group" in data else "")
+
+
+def _fit(fields: Fields) -> str:
+    fit = fields.text("fit")
     if fit not in FITS:
         raise ValueError(f"found {fit!r} under input.fit; expected {FITS_TOLD}")
     return fit
 
 
-def family_of(folder: Path) -> str:
+def _exits(fields: Fields) -> tuple[int, ...]:
+    """All blocks where the file does not say, like those that were written before classifiers could be left out."""
+    if "exits" not in fields and fields.text("family") in network_names():
+        return tuple(range(1, network_spec(fields.text("family")).exits))
+    found = fields.content.get("exits")
+    numbers = found if isinstance(found, list) and all(type(each) is int for each in found) else []
+    if not numbers or numbers != sorted(set(numbers)) or numbers[0] < 1:
+        raise ValueError(f"found {found!r} under exits; expected the numbers of blocks, from 1, that rise")
+    return tuple(numbers)
+
+
+def family_in(folder: Path) -> str:
     """The name of the network in a model folder. Folders of early releases have no model.json; they are named after the
     network.
 
@@ -167,4 +223,4 @@ def family_of(folder: Path) -> str:
     """
     if not (folder / FILE).is_file() and folder.resolve().name in network_names():
         return folder.resolve().name
-    return read_description(folder).family
+    return read_description(folder / FILE).family

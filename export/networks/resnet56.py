@@ -1,9 +1,14 @@
-"""SDN-ResNet-56 of Kaya et al. 2019: 27 internal classifiers and the final one."""
+"""SDN-ResNet-56 of Kaya et al. 2019: 27 internal classifiers and the final one.
+
+Their network is for images of 32 x 32 pixels. From PHOTOGRAPH pixels up the stem is that of the ResNets for photographs (He et al.
+2016): a 7 x 7 convolution with stride 2 and a 3 x 3 max pool with stride 2. At 128 x 128 pixels the blocks then see maps as large as
+at 32 x 32 without it, and cost as much.
+"""
 
 from torch import Tensor, nn
 
 from export.networks.sdn import SDN, InternalClassifier, conv_batch_norm
-from export.networks.spec import NetworkSpec, Recipe, side_of
+from export.networks.spec import PHOTOGRAPH, NetworkSpec, Recipe, side_of
 
 
 class BasicBlock(nn.Module):
@@ -24,10 +29,16 @@ class BasicBlock(nn.Module):
 
 
 def resnet56(classes: int, input_size: tuple[int, int]) -> SDN:
-    """27 basic blocks: 9 of 16, 9 of 32 and 9 of 64 channels."""
+    """27 basic blocks: 9 of 16, 9 of 32 and 9 of 64 channels; two of them halve the map. Images: square; below 64 pixels a
+    multiple of 4, from 64 pixels up a multiple of 16."""
+    photographs = input_size[0] >= PHOTOGRAPH
+    if photographs:
+        stem = nn.Sequential(*conv_batch_norm(3, 16, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1))
+    else:
+        stem = nn.Sequential(*conv_batch_norm(3, 16, 3), nn.ReLU())
     blocks: list[nn.Module] = []
     ics: list[nn.Module] = []
-    inputs, size = 16, side_of(input_size, 4)
+    inputs, size = 16, side_of(input_size, 16) // 4 if photographs else side_of(input_size, 4)
     for channels in (16, 32, 64):
         for index in range(9):
             stride = 2 if index == 0 and channels != 16 else 1
@@ -35,7 +46,6 @@ def resnet56(classes: int, input_size: tuple[int, int]) -> SDN:
             blocks.append(BasicBlock(inputs, channels, stride))
             ics.append(InternalClassifier(channels, size, classes))
             inputs = channels
-    stem = nn.Sequential(*conv_batch_norm(3, 16, 3), nn.ReLU())
     end = nn.Sequential(nn.AvgPool2d(size), nn.Flatten(), nn.Linear(64, classes))
     return SDN(stem, blocks, ics, end, (3, *input_size))
 

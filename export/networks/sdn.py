@@ -19,6 +19,8 @@ class SDN(nn.Module):
 
     Args:
         input_shape: (channels, height, width) of the images.
+        exit_numbers: of the blocks of the whole network, from 1, that the classifiers ``ics`` are behind, where blocks without
+            one were joined (export/networks/exits.py); None: every block has its own.
 
     Shape: images float32 (batch, channels, height, width) in [0, 1], RGB, no normalisation.
     ``forward`` returns the logits of every exit, float32 (exits, batch, classes); the final classifier is the last.
@@ -31,6 +33,7 @@ class SDN(nn.Module):
         ics: Sequence[nn.Module],
         end: nn.Module,
         input_shape: tuple[int, int, int],
+        exit_numbers: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if len(blocks) != len(ics):
@@ -42,6 +45,7 @@ class SDN(nn.Module):
         self.ics = nn.ModuleList(ics)
         self.end = end
         self.input_shape = input_shape
+        self.exit_numbers = tuple(exit_numbers or range(1, len(blocks) + 1))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.exits(images, len(self.blocks) + 1)

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from device.errors import UsageError
 from export.networks.sdn import SDN
 
+PHOTOGRAPH = 64
+"""Side in pixels from which the networks of the paper, which are for CIFAR-10, have a stem with a stride."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -41,7 +44,7 @@ class NetworkSpec:
         name: the name of its module, which ``--model`` takes.
         build: (number of classes, (height, width) of the images) -> an SDN with random weights, for RGB images of
             that size in [0, 1].
-        input_size: (height, width) in pixels of the images that the network is made for.
+        input_size: (height, width) in pixels of the images, where nobody says another size.
         exits: how many it has, the final classifier among them.
         recipe: how it is trained, where the command line says nothing else.
     """

@@ -18,11 +18,12 @@ from export.data.images import Dataset
 from export.defences.quantiser import BlockQuantiser
 from export.networks.bfloat16 import strided_depthwise_in_float32
 from export.networks.checkpoint import TrainingRun, read_checkpoint, write_checkpoint
-from export.networks.find import network_spec
-from export.networks.model_files import beside
+from export.networks.loading import build_network, fill, load_network, read_tensors
+from export.networks.model_files import ModelFiles
+from export.networks.model_folder import ModelDescription
 from export.networks.sdn import SDN
 from export.networks.spec import Recipe
-from export.networks.weights import file_sha256, load_network, to_tensor
+from export.networks.weights import to_tensor
 
 CROP_PADDING = 4
 FIRST_WEIGHT = 0.01
@@ -31,16 +32,18 @@ WARM_UP, TRAINED_WARM_UP = 0.3, 0.15
 """Share of the steps in which the rate rises: from random weights, and from trained ones."""
 
 
-def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Path | None = None) -> SDN:
-    """Train ``model`` on the training split and return it in evaluation mode.
+def train(
+    description: ModelDescription, data: Dataset, recipe: Recipe, checkpoint: Path, start: ModelFiles | None = None
+) -> SDN:
+    """Train a network on the training split and return it in evaluation mode.
 
     After every epoch the whole state is written to ``checkpoint``; a run that finds a checkpoint of the same data and
     recipe continues from it. Each epoch prints one line with the accuracy on the calibration split, of the best exit and
     of the final classifier.
 
     Args:
-        model: name of a network (export/networks/find.py).
-        start: safetensors to begin from instead of random weights. Its exits are trained already, so that their losses
+        description: of the network that is trained.
+        start: weights to begin from instead of random ones. They may have more exits than the network. Their exits are trained already, so that their losses
             count in full from the first step.
 
     Raises:
@@ -48,15 +51,20 @@ def train(model: str, data: Dataset, recipe: Recipe, checkpoint: Path, start: Pa
         OutputError: the checkpoint cannot be written.
     """
     torch.manual_seed(recipe.seed)
-    network = load_network(model, start) if start else network_spec(model).network(len(data.classes))
-    check_classes(network, data, known_classes(beside(model, start)) if start else ())
+    network = build_network(description, len(data.classes))
+    if start:
+        check_classes(load_network(start), data, known_classes(start))
+        fill(network, read_tensors(start.weights, description.family), start.weights, description.family)
+    check_classes(network, data)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     costs = torch.tensor(relative_costs(network))
     optimiser = torch.optim.SGD(
         _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
     )
     recipe = replace(recipe, batch=min(recipe.batch, len(data.train.labels)))
-    this_run = TrainingRun(model, data.sha256(), data.source, file_sha256(start) if start else "", asdict(recipe))
+    this_run = TrainingRun(
+        description.told(), data.sha256(), data.source, start.sha256 if start else "", asdict(recipe)
+    )
     steps = len(data.train.labels) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=TRAINED_WARM_UP if start else WARM_UP

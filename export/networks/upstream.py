@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from device.errors import DataError
+from export.networks.exits import with_exits
 from export.networks.find import network_spec
 from export.networks.sdn import SDN
 
@@ -74,22 +75,13 @@ def load_upstream(model: str, file: Path, normalised: bool | None = None) -> SDN
             "import the file that SDN training wrote, not the plain CNN it began from"
         )
     network = network_spec(model).network(classes)
+    every = len(network.blocks)
     _fill(network, placed, state, f"found weights of another network in {file}", model)
 
-    blocks: list[nn.Module] = []
-    ics: list[nn.Module] = []
-    waiting: list[nn.Module] = []
-    for index, (block, classifier) in enumerate(zip(network.blocks, network.ics, strict=True)):
-        waiting.append(block)
-        if index in placed:
-            blocks.append(nn.Sequential(*waiting) if len(waiting) > 1 else block)
-            ics.append(classifier)
-            waiting = []
-    stem = network.stem
-    if len(placed) < len(network.blocks) if normalised is None else normalised:
-        stem = nn.Sequential(Normalise(*(CIFAR100 if classes == 100 else IMAGENET)), stem)
-    end = nn.Sequential(*waiting, network.end) if waiting else network.end
-    return SDN(stem, blocks, ics, end, network.input_shape).eval()
+    network = with_exits(network, [index + 1 for index in placed])
+    if len(placed) < every if normalised is None else normalised:
+        network.stem = nn.Sequential(Normalise(*(CIFAR100 if classes == 100 else IMAGENET)), network.stem)
+    return network.eval()
 
 
 def upstream_name(name: str) -> str:

@@ -1,60 +1,27 @@
-"""Files of trained weights: float16 safetensors, whose names of tensors follow the attributes of SDN (networks/sdn.py)."""
+"""Files of trained weights: float16 safetensors, whose names of tensors follow the attributes of SDN (networks/sdn.py) and are those
+of the whole network, whichever classifiers are kept (networks/exits.py)."""
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from device.errors import DataError
 from export.data import shipped
 from export.data.output import write_output
-from export.networks.find import network_spec
+from export.networks.exits import kept_in, tensors_of
 from export.networks.sdn import SDN
-from export.networks.upstream import load_upstream
 
 
 def weights_file(model: str) -> Path:
     """The file of the weights of a network that comes with this repository, such as vgg16."""
     return shipped.MODELS / f"{model}.safetensors"
-
-
-def load_network(model: str, file: Path | None = None) -> SDN:
-    """Build a network and load its weights as float32; in evaluation mode.
-
-    Args:
-        model: name of the network, such as vgg16.
-        file: the weights; None: the shipped ones. A name that does not end in .safetensors is read as a checkpoint of the
-            public SDN code (networks/upstream.py).
-
-    Raises:
-        DataError: the file is absent or damaged, or its tensors do not fit the network.
-    """
-    path = file or weights_file(model)
-    if path.suffix != ".safetensors":
-        return load_upstream(model, path)
-    try:
-        state = {name: tensor.float() for name, tensor in load_file(path).items()}
-        # the last linear layer tells how many classes the network was trained for
-        last = max((name for name in state if name.startswith("end.") and name.endswith(".weight")), default="")
-        if not last:
-            raise ValueError("no final classifier in it")
-        network = network_spec(model).network(len(state[last]))
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise DataError(
-            f"could not load {path} into {model} ({error}); expected float16 safetensors of this network; train them with: defq train --model {model}"
-        ) from error
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        raise DataError(
-            f"found weights of another network in {path}: missing {missing[:3]}, unexpected {unexpected[:3]}; expected those of {model}"
-        )
-    return network.eval()
 
 
 def save_network(
@@ -72,10 +39,15 @@ def save_network(
     """
     state = {
         name: tensor.detach().half().contiguous()
-        for name, tensor in network.state_dict().items()
+        for name, tensor in tensors_of(network).items()
         if not name.endswith("num_batches_tracked")
     }
-    about = {"recipe": recipe, "data_sha256": data_sha256, "classes": json.dumps(list(classes))}
+    about = {
+        "recipe": recipe,
+        "data_sha256": data_sha256,
+        "classes": json.dumps(list(classes)),
+        "input_size": "x".join(map(str, network.input_shape[1:])),
+    }
     write_output(file, save(state, {name: text for name, text in about.items() if text not in ("", "[]")}))
 
 
@@ -97,6 +69,21 @@ def trained_classes(file: Path) -> list[str]:
     except ValueError:
         return []
     return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def trained_size(file: Path) -> tuple[int, int] | None:
+    """Height and width of the images that the weights were trained on; None where the file does not say."""
+    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", metadata(file).get("input_size", ""))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def kept_exits(file: Path) -> tuple[int, ...]:
+    """The numbers of the blocks, from 1, whose classifiers are in a safetensors file; empty where it cannot be read."""
+    try:
+        with safe_open(file, "pt") as opened:
+            return kept_in(list(opened.keys()))
+    except (OSError, SafetensorError):
+        return ()
 
 
 def file_sha256(path: Path) -> str:

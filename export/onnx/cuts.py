@@ -48,7 +48,7 @@ def macs_per_value(exported: ExportedBlocks) -> float:
     weights = {weight.name: weight for weight in exported.blocks[0].weights}
     channels, values = exported.shapes[0][0], int(np.prod(exported.shapes[0]))
     convolutions = [weights[node.input[1]] for node in exported.blocks[0].nodes if node.op_type == "Conv"]
-    # Without a stride, every map of the first block has as many pixels as its output.
+    # Every map of the stem and the first block has as many pixels as its output, or more where a pool follows.
     return sum(int(np.prod(weight.dims)) * values // channels for weight in convolutions) / values
 
 

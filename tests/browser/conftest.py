@@ -99,11 +99,12 @@ def bundle(tmp_path_factory, cifar10):
     from export.calibration.monitor_file import MonitorFile
     from export.calibration.table_reader import shipped_table
     from export.data.frames import to_pixels
+    from export.networks.loading import load_network
     from export.networks.model_files import shipped
     from export.networks.sdn import folded
-    from export.networks.weights import load_network, to_tensor
+    from export.networks.weights import to_tensor
 
-    network, images = load_network("mobilenet"), cifar10.test.take(40)
+    network, images = load_network(shipped("mobilenet")), cifar10.test.take(40)
     target = FirstExits(folded(network), 3)
     attacked = to_pixels(DeepSlothLinf(iterations=10)(target, to_tensor(images.pixels), progress=False))
     made = MadeFrames(FrameSet(images.pixels, attacked, images.labels, None, None), {})

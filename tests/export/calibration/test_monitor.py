@@ -114,7 +114,7 @@ def test_gate_and_monitor_keep_each_other_and_a_new_table_drops_both(table, monk
     assert written(table)["gate"] == GATE.as_json()
 
     network = tiny.network()
-    monkeypatch.setattr(table_command, "load_network", lambda model, weights: network)
+    monkeypatch.setattr(table_command, "load_network", lambda files: network)
     monkeypatch.setattr(table_command, "check_classes", lambda *_: None)
     assert cli.main(["table", "--model", "vgg16", "--samples", "10"]) == 0
     assert not {"gate", "monitor"} & set(written(table))

@@ -29,7 +29,7 @@ from export.data.images import Dataset, Images
 from export.data.shipped import MODELS, TABLES
 from export.networks import mobilenet
 from export.networks.model_files import beside, destination, find, made_here, shipped, shown
-from export.networks.model_folder import described, read_description, write_description
+from export.networks.model_folder import ModelDescription, described, read_description, write_description
 from export.networks.weights import metadata, save_network, trained_classes
 from tests import tiny
 
@@ -113,7 +113,7 @@ def test_out_names_another_place(commands, tmp_path, capsys):
     assert f"defq gate --model mobilenet --weights {shown(out)}" in capsys.readouterr().out
     assert commands("monitor", "--weights", out, "--out", tmp_path / "other.json") == 0
     assert sorted(file.name for file in out.parent.iterdir()) == [
-        "tiny.json", "tiny.md", "tiny.safetensors", "tiny.table.json"
+        "tiny.json", "tiny.md", "tiny.model.json", "tiny.safetensors", "tiny.table.json"
     ]  # fmt: skip
     assert "monitor" not in json.loads(out.with_name("tiny.table.json").read_text())
     assert "monitor" in json.loads((tmp_path / "other.json").read_text())
@@ -273,9 +273,9 @@ def test_every_command_takes_the_model_folder_that_training_writes(commands, tmp
 
 
 def test_a_folder_says_which_network_it_holds(tmp_path, data):
-    description = described("mobilenet", (16, 16), data)
-    write_description(description, tmp_path)
-    assert read_description(tmp_path) == description
+    description = described(ModelDescription("mobilenet", (16, 16), "stretch", (), (1, 2, 3, 4)), data)
+    write_description(description, tmp_path / "model.json")
+    assert read_description(tmp_path / "model.json") == description
     assert find(str(tmp_path)) == beside("mobilenet", tmp_path / "weights.safetensors")
     earlier = tmp_path / "vgg16"  # folders of early releases have no model.json
     earlier.mkdir()
@@ -299,7 +299,7 @@ def test_a_folder_says_which_network_it_holds(tmp_path, data):
     ],
 )
 def test_a_folder_with_a_wrong_description_is_refused(change, message, tmp_path, data):
-    content = described("mobilenet", (16, 16), data).as_json()
+    content = described(ModelDescription("mobilenet", (16, 16), "stretch", (), (1, 2, 3, 4)), data).as_json()
     (tmp_path / "model.json").write_text(json.dumps({**content, **change}))
     with pytest.raises(DataError, match=message):
         find(str(tmp_path))

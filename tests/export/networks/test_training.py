@@ -8,27 +8,31 @@ from torch import nn
 from device.errors import DataError, OutputError
 from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from export.data.images import Dataset, Images
-from export.networks import training, weights
+from export.networks import mobilenet, training
 from export.networks.bfloat16 import strided_depthwise_in_float32
+from export.networks.loading import load_network
+from export.networks.model_files import beside, shipped
+from export.networks.model_folder import ModelDescription
 from export.networks.spec import Recipe
 from export.networks.training import augment, quantise_some, train
-from export.networks.weights import load_network, save_network, weights_file
+from export.networks.weights import save_network, weights_file
 from tests import tiny
+
+TINY = ModelDescription("mobilenet", (16, 16), "stretch", (), (1, 2, 3, 4))
 
 
 @pytest.fixture
 def data(monkeypatch):
     pixels = tiny.frames(60)
     labels = np.arange(60) % 3
-    for module in (training, weights):
-        monkeypatch.setattr(module, "network_spec", lambda name: tiny.SPEC)
+    monkeypatch.setattr(mobilenet, "SPEC", tiny.SPEC)
     part = Images(pixels, labels.astype(np.int64))
     return Dataset(part, part.take(20), part.take(20), CIFAR10_CLASSES[:3], "test")
 
 
 def test_a_killed_run_goes_on_where_it_was(data, tmp_path, capsys):
     recipe = Recipe(epochs=3, batch=20, peak_rate=0.01)
-    whole = train("tiny", data, recipe, tmp_path / "a")
+    whole = train(TINY, data, recipe, tmp_path / "a")
     with pytest.MonkeyPatch.context() as patch:  # killed after two epochs
         real = training._epoch
 
@@ -39,8 +43,8 @@ def test_a_killed_run_goes_on_where_it_was(data, tmp_path, capsys):
 
         patch.setattr(training, "_epoch", dies)
         with pytest.raises(KeyboardInterrupt):
-            train("tiny", data, recipe, tmp_path / "b")
-    resumed = train("tiny", data, recipe, tmp_path / "b")
+            train(TINY, data, recipe, tmp_path / "b")
+    resumed = train(TINY, data, recipe, tmp_path / "b")
     assert "goes on after epoch 2 of 3" in capsys.readouterr().out
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, atol=2e-3, rtol=2e-2)
@@ -56,7 +60,7 @@ def test_bfloat16_is_used_where_the_processor_has_it(capability, bfloat16, data,
 
     monkeypatch.setattr(training.torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(training, "autocast", autocast)
-    train("tiny", data, Recipe(epochs=1, batch=20, peak_rate=0.01), tmp_path / "a")
+    train(TINY, data, Recipe(epochs=1, batch=20, peak_rate=0.01), tmp_path / "a")
     assert set(used) == {bfloat16}
 
 
@@ -97,9 +101,9 @@ def test_a_share_of_the_batch_is_quantised():
 
 
 def test_weights_survive_the_file(tmp_path):
-    network = load_network("resnet56")
+    network = load_network(shipped("resnet56"))
     save_network(network, tmp_path / "w.safetensors", "recipe")
-    again = load_network("resnet56", tmp_path / "w.safetensors")
+    again = load_network(beside("resnet56", tmp_path / "w.safetensors"))
     for name, value in network.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             torch.testing.assert_close(again.state_dict()[name], value)
@@ -107,19 +111,19 @@ def test_weights_survive_the_file(tmp_path):
 
 def test_weights_that_cannot_be_used(tmp_path):
     with pytest.raises(DataError, match="could not load"):
-        load_network("vgg16", tmp_path / "absent.safetensors")
+        load_network(beside("vgg16", tmp_path / "absent.safetensors"))
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(weights_file("resnet56").read_bytes()[:100000])
     with pytest.raises(DataError, match="could not load"):
-        load_network("resnet56", cut)
+        load_network(beside("resnet56", cut))
     with pytest.raises(DataError, match="another network|could not load"):
-        load_network("vgg16", weights_file("resnet56"))
+        load_network(beside("vgg16", weights_file("resnet56")))
 
 
 def refused(data, recipe, checkpoint, *words):
     before = checkpoint.read_bytes()
     with pytest.raises(DataError) as error:
-        train("tiny", data, recipe, checkpoint)
+        train(TINY, data, recipe, checkpoint)
     assert checkpoint.read_bytes() == before
     for word in (str(checkpoint), "expected", "--checkpoint", *words):
         assert word in str(error.value), str(error.value)
@@ -128,7 +132,7 @@ def refused(data, recipe, checkpoint, *words):
 def test_a_checkpoint_of_other_data_or_another_recipe_is_refused_by_name(data, tmp_path):
     recipe = Recipe(epochs=1, batch=20, peak_rate=0.01)
     checkpoint = tmp_path / "c"
-    train("tiny", data, recipe, checkpoint)
+    train(TINY, data, recipe, checkpoint)
     other = data._replace(train=data.train._replace(pixels=255 - data.train.pixels), source="images in B")
     refused(
         other,
@@ -141,17 +145,19 @@ def test_a_checkpoint_of_other_data_or_another_recipe_is_refused_by_name(data, t
     refused(
         data, replace(recipe, quantised=0.5, seed=3), checkpoint, "quantised 0.0 there, 0.5 here, seed 0 there, 3 here;"
     )
-    with pytest.raises(DataError, match="model tiny there, other here"):
-        train("other", data, recipe, checkpoint)
+    with pytest.raises(
+        DataError, match="with exits 1, 2, 3, 4 there, mobilenet for 16 x 16 pixels with exits 1, 3 here"
+    ):
+        train(replace(TINY, exits=(1, 3)), data, recipe, checkpoint)
     save_network(tiny.network(), tmp_path / "w.safetensors")
     with pytest.raises(DataError, match="start random weights there, [0-9a-f]{12} here"):
-        train("tiny", data, recipe, checkpoint, tmp_path / "w.safetensors")
-    train("tiny", data._replace(source="the same in another folder"), recipe, checkpoint)
+        train(TINY, data, recipe, checkpoint, beside("mobilenet", tmp_path / "w.safetensors"))
+    train(TINY, data._replace(source="the same in another folder"), recipe, checkpoint)
 
 
 def test_epochs_beyond_a_finished_schedule_say_why_not(data, tmp_path):
     recipe = Recipe(epochs=2, batch=20, peak_rate=0.01)
-    train("tiny", data, recipe, tmp_path / "c")
+    train(TINY, data, recipe, tmp_path / "c")
     words = ("found a finished run of 2 epochs", "expected --epochs 2", "--start FILE")
     refused(data, replace(recipe, epochs=5), tmp_path / "c", *words)
 
@@ -159,7 +165,7 @@ def test_epochs_beyond_a_finished_schedule_say_why_not(data, tmp_path):
 def test_what_is_no_checkpoint_of_ours_is_one_sentence(data, tmp_path):
     recipe = Recipe(epochs=1, batch=20, peak_rate=0.01)
     checkpoint = tmp_path / "c"
-    train("tiny", data, recipe, checkpoint)
+    train(TINY, data, recipe, checkpoint)
     whole = checkpoint.read_bytes()
     state = torch.load(checkpoint, weights_only=True)
     for content in (b"", b"text", whole[:1000], whole[:-500]):
@@ -179,6 +185,6 @@ def test_what_is_no_checkpoint_of_ours_is_one_sentence(data, tmp_path):
 def test_weights_and_checkpoints_that_cannot_be_written_are_one_sentence(data, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="could not write the checkpoint .*--checkpoint"):
-        train("tiny", data, Recipe(epochs=1, batch=20, peak_rate=0.01), tmp_path / "file" / "c")
+        train(TINY, data, Recipe(epochs=1, batch=20, peak_rate=0.01), tmp_path / "file" / "c")
     with pytest.raises(OutputError, match="could not make the folder .*--out"):
         save_network(tiny.network(), tmp_path / "file" / "w.safetensors")

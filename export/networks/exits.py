@@ -1,0 +1,87 @@
+"""Networks that keep some of their internal classifiers, and the names of their tensors in files."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from device.errors import UsageError
+from export.networks.sdn import SDN
+
+
+class Joined(nn.Sequential):
+    """Blocks of a network in a row, without a classifier between them."""
+
+
+def with_exits(network: SDN, kept: Sequence[int]) -> SDN:
+    """The network with some of its internal classifiers. Blocks without one become part of the next block that has one, and
+    blocks behind the last classifier become part of ``end``.
+
+    Args:
+        network: its modules are shared with the result. It may lack classifiers already.
+        kept: numbers of the blocks of the whole network, from 1, whose classifiers stay.
+
+    Raises:
+        UsageError: no number, a number twice, or one of a block without a classifier.
+    """
+    numbers = tuple(sorted(kept))
+    if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(network.exit_numbers):
+        raise UsageError(
+            f"found exits {', '.join(map(str, kept)) or 'none'}; expected one or more of {', '.join(map(str, network.exit_numbers))}, "
+            "the blocks of this network that have a classifier, each once"
+        )
+    blocks: list[nn.Module] = []
+    ics: list[nn.Module] = []
+    waiting: list[nn.Module] = []
+    for number, block, classifier in zip(network.exit_numbers, network.blocks, network.ics, strict=True):
+        waiting += _parts(block)
+        if number in numbers:
+            blocks.append(_joined(waiting))
+            ics.append(classifier)
+            waiting = []
+    end = _joined([*waiting, *_parts(network.end)])
+    made = SDN(network.stem, blocks, ics, end, network.input_shape, numbers)
+    return made.train(network.training)
+
+
+def tensors_of(network: SDN) -> dict[str, Tensor]:
+    """The tensors of a network by the names that they have in files. These are the names of the whole network, whichever
+    classifiers are kept: block 8 is always ``blocks.7``, and its classifier ``ics.7``."""
+    names = file_names(network)
+    return {names[name]: tensor for name, tensor in network.state_dict().items()}
+
+
+def file_names(network: SDN) -> dict[str, str]:
+    """The name in files of every tensor of a network."""
+    prefixes: dict[str, str] = {}
+    block = 0
+    for index, (each, number) in enumerate(zip(network.blocks, network.exit_numbers, strict=True)):
+        prefixes[f"ics.{index}."] = f"ics.{number - 1}."
+        for part in _prefixes(f"blocks.{index}.", each):
+            prefixes[part] = f"blocks.{block}."
+            block += 1
+    *rest, end = _prefixes("end.", network.end)
+    for offset, part in enumerate(rest):
+        prefixes[part] = f"blocks.{block + offset}."
+    prefixes[end] = "end."
+    names = {}
+    for name in network.state_dict():
+        prefix = next((each for each in prefixes if name.startswith(each)), "")
+        names[name] = prefixes.get(prefix, "") + name.removeprefix(prefix)
+    return names
+
+
+def kept_in(names: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of the blocks, from 1, whose classifiers are among tensors with such names in a file."""
+    return tuple(sorted({int(name.split(".")[1]) + 1 for name in names if name.startswith("ics.")}))
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    return list(module) if isinstance(module, Joined) else [module]
+
+
+def _joined(modules: list[nn.Module]) -> nn.Module:
+    return Joined(*modules) if len(modules) > 1 else modules[0]
+
+
+def _prefixes(name: str, module: nn.Module) -> list[str]:
+    return [f"{name}{index}." for index in range(len(module))] if isinstance(module, Joined) else [name]
