@@ -18,6 +18,7 @@ from export.networks.find import model_names, network_spec
 from export.networks.loading import load_network, planned
 from export.networks.model_files import ModelFiles, beside, family_of, in_folder, made_here, shipped
 from export.networks.model_folder import ModelDescription, Photographs, described, write_description
+from export.networks.pretrained import installed
 from export.networks.training import train
 from export.networks.weights import save_network
 
@@ -50,7 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peak-rate", type=decimal(1e-9, 1000), help="highest learning rate of the one-cycle schedule")
     parser.add_argument("--batch", type=whole(2, 1 << 20), help="images in a step (default 256)")
     parser.add_argument(
-        "--start", type=Path, metavar="FILE", help="safetensors to begin from instead of random weights"
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="safetensors to begin from (default: weights that were trained on ImageNet where they are installed, else random ones)",
+    )
+    parser.add_argument(
+        "--random",
+        action="store_true",
+        help="begin from random weights, even where weights that were trained on ImageNet are installed",
     )
     parser.add_argument(
         "--quantised",
@@ -109,9 +118,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
     for file in (out, checkpoint):
         check_writable(file)
-    begun = f"from weights {start.sha256[:12]}" if start else "from random weights"
-    network = train(description, data, recipe, checkpoint, start)
-    recipe_text = ", ".join([begun, *(f"{name} {value}" for name, value in asdict(recipe).items())])
+    network = train(description, data, recipe, checkpoint, start, arguments.random)
+    package = None if arguments.random else installed(description.family)
+    begun = f"weights {start.sha256[:12]}" if start else package.told() if package else "random weights"
+    recipe_text = ", ".join([f"from {begun}", *(f"{name} {value}" for name, value in asdict(recipe).items())])
     save_network(network, out, recipe_text, data.sha256(), data.classes)
     files = beside(files.model, out)
     write_description(described(description, data, photographs), files.described_in)

@@ -21,6 +21,7 @@ from export.networks.checkpoint import TrainingRun, read_checkpoint, write_check
 from export.networks.loading import build_network, fill, load_network, read_tensors
 from export.networks.model_files import ModelFiles
 from export.networks.model_folder import ModelDescription
+from export.networks.pretrained import begin
 from export.networks.sdn import SDN
 from export.networks.spec import Recipe
 from export.networks.weights import to_tensor
@@ -33,7 +34,12 @@ WARM_UP, TRAINED_WARM_UP = 0.3, 0.15
 
 
 def train(
-    description: ModelDescription, data: Dataset, recipe: Recipe, checkpoint: Path, start: ModelFiles | None = None
+    description: ModelDescription,
+    data: Dataset,
+    recipe: Recipe,
+    checkpoint: Path,
+    start: ModelFiles | None = None,
+    random: bool = False,
 ) -> SDN:
     """Train a network on the training split and return it in evaluation mode.
 
@@ -43,8 +49,10 @@ def train(
 
     Args:
         description: of the network that is trained.
-        start: weights to begin from instead of random ones. They may have more exits than the network. Their exits are trained already, so that their losses
-            count in full from the first step.
+        start: weights to begin from. They may have more exits than the network. Their exits are trained already, so that
+            their losses count in full from the first step. None: weights that were trained on ImageNet, where they are installed
+            (export/networks/pretrained.py), else random ones.
+        random: begin from random weights even so.
 
     Raises:
         DataError: the checkpoint is of another run or cannot be read, or the weights to start from are of other classes.
@@ -56,15 +64,15 @@ def train(
         check_classes(load_network(start), data, known_classes(start))
         fill(network, read_tensors(start.weights, description.family), start.weights, description.family)
     check_classes(network, data)
+    package = None if start or random else begin(network, description.family)
+    begun = start.sha256 if start else package.sha256 if package else ""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     costs = torch.tensor(relative_costs(network))
     optimiser = torch.optim.SGD(
         _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
     )
     recipe = replace(recipe, batch=min(recipe.batch, len(data.train.labels)))
-    this_run = TrainingRun(
-        description.told(), data.sha256(), data.source, start.sha256 if start else "", asdict(recipe)
-    )
+    this_run = TrainingRun(description.told(), data.sha256(), data.source, begun, asdict(recipe))
     steps = len(data.train.labels) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=TRAINED_WARM_UP if start else WARM_UP
