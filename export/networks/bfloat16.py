@@ -23,7 +23,7 @@ class InBfloat16(SDN):
         super().__init__(
             network.stem, [*network.blocks], [*network.ics], network.end, network.input_shape, network.exit_numbers
         )
-        strided_depthwise_in_float32(self)
+        slow_depthwise_in_float32(self)
         self.train(network.training)
 
     def exits(self, images: Tensor, count: int) -> Tensor:
@@ -31,15 +31,16 @@ class InBfloat16(SDN):
             return super().exits(images, count)
 
 
-def strided_depthwise_in_float32(network: nn.Module) -> None:
-    """Keep depthwise convolutions with a stride, and those of maps of 2 x 2 pixels, out of the autocast.
+def slow_depthwise_in_float32(network: nn.Module) -> None:
+    """Keep depthwise convolutions with a stride, those with kernels larger than 3 x 3, and those of maps of 2 x 2 pixels out
+    of the autocast.
 
-    oneDNN (PyTorch 2.13, CPU) has no fast bfloat16 gradient of these convolutions: it takes 3 to 30 times as long as in
+    oneDNN (PyTorch 2.13, CPU) has no fast bfloat16 gradient of these convolutions: it takes 2 to 30 times as long as in
     float32.
     """
 
     def forward(convolution: nn.Conv2d, features: Tensor) -> Tensor:
-        if convolution.stride[0] == 1 and features.shape[-1] > 2:
+        if convolution.stride[0] == 1 and convolution.kernel_size[0] <= 3 and features.shape[-1] > 2:
             return type(convolution).forward(convolution, features)
         with autocast("cpu", enabled=False):
             return type(convolution).forward(convolution, features.float())

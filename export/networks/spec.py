@@ -24,6 +24,15 @@ class Recipe:
             network learns to read quantised images. No attacked image and no learned table takes part.
         compile: whether torch.compile makes the network faster.
         seed: of the order of the images, their augmentation and the first weights.
+        photographs: whether images are augmented as photographs, by crops, turns, light and colour, instead of by shifts of a
+            few pixels (export/networks/augmentation.py).
+        flips: whether half of the photographs are mirrored. Signs and text have a handedness.
+        exit_weight: weight of the loss of every internal classifier. 0: it rises from 0.01 to the relative cost of the exit,
+            as in the SDN paper.
+        distilled: weight of a second loss of every internal classifier, the distance from what the final classifier answers.
+        frozen: whether the backbone stays as it is and the internal classifiers alone are trained.
+        patience: stop after so many evaluations without an improvement on the calibration split, and take the weights that
+            were best there; 0: train to the end, and take the last ones.
     """
 
     epochs: int = 12
@@ -34,6 +43,12 @@ class Recipe:
     quantised: float = 0.0
     compile: bool = False
     seed: int = 0
+    photographs: bool = False
+    flips: bool = True
+    exit_weight: float = 0.0
+    distilled: float = 0.0
+    frozen: bool = False
+    patience: int = 0
 
 
 @dataclass(frozen=True, slots=True)

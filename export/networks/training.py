@@ -1,9 +1,11 @@
-"""Joint training of all exits of an SDN (Kaya et al. 2019): every classifier's loss counts from the start, the
-internal ones with a weight that ramps from 0.01 to the exit's relative cost."""
+"""Joint training of all exits of an SDN (Kaya et al. 2019), or of the internal classifiers alone."""
 
+import copy
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,23 +16,24 @@ from device.errors import DataError
 from export.calibration.card import known_classes
 from export.calibration.cost import exit_accuracies, relative_costs, score
 from export.data.classes import check_classes
-from export.data.images import Dataset
-from export.defences.quantiser import BlockQuantiser
-from export.networks.bfloat16 import strided_depthwise_in_float32
+from export.data.images import Dataset, Images
+from export.networks.augmentation import photographs, quantise_some, shifts
+from export.networks.bfloat16 import slow_depthwise_in_float32
 from export.networks.checkpoint import TrainingRun, read_checkpoint, write_checkpoint
 from export.networks.loading import build_network, fill, load_network, read_tensors
 from export.networks.model_files import ModelFiles
 from export.networks.model_folder import ModelDescription
+from export.networks.objective import Objective
 from export.networks.pretrained import begin
 from export.networks.sdn import SDN
 from export.networks.spec import Recipe
-from export.networks.weights import to_tensor
 
-CROP_PADDING = 4
-FIRST_WEIGHT = 0.01
-QUANTISED_STEPS = (10, 60)
 WARM_UP, TRAINED_WARM_UP = 0.3, 0.15
 """Share of the steps in which the rate rises: from random weights, and from trained ones."""
+EVALUATIONS = 20
+"""Epochs after which the calibration images are scored, at most; on few photographs this takes a fifth as long as an epoch."""
+COMPILED_STEPS = 500
+"""Steps ahead for which torch.compile pays; it takes as long as about so many steps save."""
 
 
 def train(
@@ -44,8 +47,8 @@ def train(
     """Train a network on the training split and return it in evaluation mode.
 
     After every epoch the whole state is written to ``checkpoint``; a run that finds a checkpoint of the same data and
-    recipe continues from it. Each epoch prints one line with the accuracy on the calibration split, of the best exit and
-    of the final classifier.
+    recipe continues from it. It prints lines with the accuracy on the calibration split, of the best exit and of the final
+    classifier.
 
     Args:
         description: of the network that is trained.
@@ -66,110 +69,162 @@ def train(
     check_classes(network, data)
     package = None if start or random else begin(network, description.family)
     begun = start.sha256 if start else package.sha256 if package else ""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    costs = torch.tensor(relative_costs(network))
-    optimiser = torch.optim.SGD(
-        _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
-    )
     recipe = replace(recipe, batch=min(recipe.batch, len(data.train.labels)))
-    this_run = TrainingRun(description.told(), data.sha256(), data.source, begun, asdict(recipe))
-    steps = len(data.train.labels) // recipe.batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.peak_rate, total_steps=recipe.epochs * steps, pct_start=TRAINED_WARM_UP if start else WARM_UP
-    )
+    run = TrainingRun(description.told(), data.sha256(), data.source, begun, asdict(recipe))
+    training = _Training(network, data.train, recipe, trained=start is not None)
     done = 0
     if checkpoint.exists():
-        state = read_checkpoint(checkpoint, this_run)
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
+        state = read_checkpoint(checkpoint, run)
+        training.restore(state)
         done = state["epoch"]
         print(f"goes on after epoch {done} of {recipe.epochs} from {checkpoint}", flush=True)
-    strided_depthwise_in_float32(network)
-    forward: Callable[[Tensor], Tensor] = torch.compile(network) if recipe.compile else network
-    first_weights = costs if start else torch.full_like(costs, FIRST_WEIGHT)
+    training.prepare(recipe.epochs - done)
+    every = math.ceil(recipe.epochs / EVALUATIONS)
     for epoch in range(done, recipe.epochs):
-        network.train()
-        loss = _epoch(forward, network, optimiser, schedule, data, recipe, (first_weights, costs), epoch, steps)
-        network.eval()
-        accuracies = exit_accuracies(score(network, data.calibration.pixels), data.calibration.labels)
-        print(
-            f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  calibration accuracy: final {accuracies[-1]:.3f}, best exit {max(accuracies):.3f}",
-            flush=True,
-        )
-        parts = {
-            "network": network.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "schedule": schedule.state_dict(),
-        }
-        write_checkpoint(checkpoint, this_run, epoch + 1, parts)
-    network.eval()
-    return network
-
-
-def _epoch(
-    forward: Callable[[Tensor], Tensor], network: SDN, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
-    data: Dataset, recipe: Recipe, exit_weights: tuple[Tensor, Tensor], epoch: int, steps: int,
-) -> float:  # fmt: skip
-    generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
-    order = torch.randperm(len(data.train.labels), generator=generator).numpy()
-    bfloat16 = "AVX512" in torch.backends.cpu.get_cpu_capability()  # other processors emulate it, 20 times slower
-    total = 0.0
-    bar = tqdm(range(steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=10)
-    for step in bar:
-        index = order[step * recipe.batch : (step + 1) * recipe.batch]
-        images = augment(to_tensor(data.train.pixels[index]), generator)
-        images = quantise_some(images, recipe.quantised, generator).contiguous(memory_format=torch.channels_last)
-        labels = torch.from_numpy(data.train.labels[index])
-        weights = torch.lerp(*exit_weights, (epoch * steps + step) / (recipe.epochs * steps))
-        weights[-1] = 1.0
-        with autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
-            logits = forward(images)
-        losses = torch.stack([nn.functional.cross_entropy(each, labels) for each in logits])
-        loss = (weights * losses).sum()
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-        optimiser.step()
-        schedule.step()
-        if not torch.isfinite(loss):
-            raise DataError(
-                f"the loss became {loss.item()} in epoch {epoch + 1}, step {step}; lower the peak learning rate"
+        if training.best.waited >= recipe.patience > 0:
+            print(f"stops after epoch {epoch}: no better since epoch {training.best.epoch}", flush=True)
+            break
+        loss = training.epoch(epoch)
+        if (epoch + 1) % every == 0 or epoch + 1 == recipe.epochs or not recipe.photographs:
+            accuracies = exit_accuracies(score(network, data.calibration.pixels), data.calibration.labels)
+            print(
+                f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  calibration accuracy: final {accuracies[-1]:.3f}, best exit {max(accuracies):.3f}",
+                flush=True,
             )
-        total += loss.item()
-        bar.set_postfix(loss=f"{total / (step + 1):.3f}", refresh=False)
-    return total / steps
+            if recipe.patience:
+                training.best.see(epoch + 1, accuracies, network)
+        write_checkpoint(checkpoint, run, epoch + 1, training.state())
+    if recipe.patience:
+        training.best.restore(network)
+    return network.eval()
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip each image at random and crop it at random after padding by 4 pixels. float32 (n, 3, h, w)."""
-    n, _, height, width = images.shape
-    flip = torch.rand(n, generator=generator) < 0.5
-    images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    padded = nn.functional.pad(images, (CROP_PADDING,) * 4)
-    top, left = (torch.randint(0, 2 * CROP_PADDING + 1, (n,), generator=generator) for _ in range(2))
-    rows = (top[:, None] + torch.arange(height))[:, None, :, None]
-    columns = (left[:, None] + torch.arange(width))[:, None, None, :]
-    return padded[torch.arange(n)[:, None, None, None], torch.arange(3)[None, :, None, None], rows, columns]
+class _Best:
+    """The weights that were best on the calibration split: whose exits are right most often, in the mean of all exits."""
+
+    def __init__(self) -> None:
+        self.accuracy, self.epoch, self.waited = -1.0, 0, 0
+        self.weights: dict[str, Tensor] = {}
+
+    def see(self, epoch: int, accuracies: list[float], network: SDN) -> None:
+        accuracy = sum(accuracies) / len(accuracies)
+        if accuracy > self.accuracy:
+            self.accuracy, self.epoch, self.waited = accuracy, epoch, 0
+            self.weights = copy.deepcopy(network.state_dict())
+        else:
+            self.waited += 1
+
+    def restore(self, network: SDN) -> None:
+        if self.weights:
+            network.load_state_dict(self.weights)
 
 
-def quantise_some(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Apply DefQ to the first ``share`` of a shuffled batch, with a flat table whose step is drawn from QUANTISED_STEPS.
+class _Training:
+    """A network with its optimiser.
 
     Args:
-        images: float32 (n, 3, h, w) in [0, 1].
-        share: 0 to 1.
+        network: its parameters are changed.
+        images: to train on.
+        trained: whether the network, its classifiers too, is trained already.
     """
-    count = round(share * len(images))
-    low, high = QUANTISED_STEPS
-    step = torch.randint(low, high + 1, (), generator=generator).item()
-    if not count:
-        return images
-    return torch.cat([BlockQuantiser(np.full((8, 8), step))(images[:count]), images[count:]])
+
+    def __init__(self, network: SDN, images: Images, recipe: Recipe, trained: bool) -> None:
+        self.network, self.images, self.recipe = network, images, recipe
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe.frozen:
+            freeze(network, final=trained)
+        self.objective = Objective(torch.tensor(relative_costs(network)), recipe, trained)
+        self.optimiser = torch.optim.SGD(
+            _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
+        )
+        self.steps = len(images.labels) // recipe.batch
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, recipe.peak_rate, total_steps=recipe.epochs * self.steps,
+            pct_start=TRAINED_WARM_UP if trained else WARM_UP,
+        )  # fmt: skip
+        self.forward: Callable[[Tensor], Tensor] = network
+        self.best = _Best()
+
+    def state(self) -> dict[str, Any]:
+        """State dicts by name, for a checkpoint."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "best": vars(self.best),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        vars(self.best).update(state["best"])
+
+    def prepare(self, epochs: int) -> None:
+        """Make the network fast for so many epochs."""
+        slow_depthwise_in_float32(self.network)
+        if self.recipe.compile and epochs * self.steps >= COMPILED_STEPS:
+            self.forward = torch.compile(self.network)
+
+    def epoch(self, epoch: int) -> float:
+        """One pass over the images; the network is in evaluation mode afterwards. Returns the mean loss."""
+        recipe, labels = self.recipe, self.images.labels
+        generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
+        order = torch.randperm(len(labels), generator=generator).numpy()
+        bfloat16 = "AVX512" in torch.backends.cpu.get_cpu_capability()  # other processors emulate it, 20 times slower
+        self._to_training_mode()
+        total = 0.0
+        bar = tqdm(range(self.steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=10)
+        for step in bar:
+            index = order[step * recipe.batch : (step + 1) * recipe.batch]
+            images = self._augmented(self.images.pixels[index], generator)
+            with autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+                logits = self.forward(images)
+            done = (epoch * self.steps + step) / (recipe.epochs * self.steps)
+            loss = self.objective.loss(logits, torch.from_numpy(labels[index]), done)
+            self.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+            self.optimiser.step()
+            self.schedule.step()
+            if not torch.isfinite(loss):
+                raise DataError(
+                    f"the loss became {loss.item()} in epoch {epoch + 1}, step {step}; lower the peak learning rate"
+                )
+            total += loss.item()
+            bar.set_postfix(loss=f"{total / (step + 1):.3f}", refresh=False)
+        self.network.eval()
+        return total / self.steps
+
+    def _augmented(self, pixels: np.ndarray, generator: torch.Generator) -> Tensor:
+        recipe = self.recipe
+        images = photographs(pixels, generator, recipe.flips) if recipe.photographs else shifts(pixels, generator)
+        return quantise_some(images, recipe.quantised, generator).contiguous(memory_format=torch.channels_last)
+
+    def _to_training_mode(self) -> None:
+        """Frozen parts stay in evaluation mode: their batch norms keep their statistics."""
+        self.network.train()
+        if self.recipe.frozen:
+            for part in (self.network.stem, self.network.blocks, self.network.end):
+                part.eval()
+
+
+def freeze(network: SDN, final: bool) -> None:
+    """Keep the parameters of the backbone from being trained.
+
+    Args:
+        final: whether those of the last linear layer are kept too. The layer has to be trained where the backbone was trained
+            for other classes.
+    """
+    network.requires_grad_(False)
+    network.ics.requires_grad_(True)
+    if not final:
+        [layer for layer in network.end.modules() if isinstance(layer, nn.Linear)][-1].requires_grad_(True)
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Groups for the optimiser: weights of convolutions and linear layers with weight decay, all others without."""
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trained if parameter.ndim > 1]
+    others = [parameter for parameter in trained if parameter.ndim <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

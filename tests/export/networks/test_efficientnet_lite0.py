@@ -10,7 +10,7 @@ from device.errors import UsageError
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import write_bundle
 from export.calibration.cost import early_exit, relative_costs, score
-from export.networks.bfloat16 import strided_depthwise_in_float32
+from export.networks.bfloat16 import slow_depthwise_in_float32
 from export.networks.efficientnet_lite0 import MBConv, efficientnet_lite0
 from export.networks.halving import HalvingConv2d
 from export.networks.sdn import folded
@@ -106,7 +106,7 @@ def test_the_patch_for_bfloat16_keeps_the_padding():
     block, features = MBConv(4, 8, 6, 2, 5).eval(), torch.randn(2, 4, 8, 8)
     with torch.no_grad():
         before = block(features)
-        strided_depthwise_in_float32(block)
+        slow_depthwise_in_float32(block)
         torch.testing.assert_close(block(features), before)
 
 

@@ -9,12 +9,12 @@ from device.errors import DataError, OutputError
 from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from export.data.images import Dataset, Images
 from export.networks import mobilenet, training
-from export.networks.bfloat16 import strided_depthwise_in_float32
+from export.networks.bfloat16 import slow_depthwise_in_float32
 from export.networks.loading import load_network
 from export.networks.model_files import beside, shipped
 from export.networks.model_folder import ModelDescription
 from export.networks.spec import Recipe
-from export.networks.training import augment, quantise_some, train
+from export.networks.training import train
 from export.networks.weights import save_network, weights_file
 from tests import tiny
 
@@ -30,24 +30,59 @@ def data(monkeypatch):
     return Dataset(part, part.take(20), part.take(20), CIFAR10_CLASSES[:3], "test")
 
 
-def test_a_killed_run_goes_on_where_it_was(data, tmp_path, capsys):
-    recipe = Recipe(epochs=3, batch=20, peak_rate=0.01)
+PHOTOGRAPHS = Recipe(
+    epochs=3, batch=20, peak_rate=0.01, photographs=True, quantised=0.25, exit_weight=0.3, distilled=0.5, patience=5
+)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(epochs=3, batch=20, peak_rate=0.01), PHOTOGRAPHS])
+def test_a_killed_run_goes_on_where_it_was(recipe, data, tmp_path, capsys):
     whole = train(TINY, data, recipe, tmp_path / "a")
     with pytest.MonkeyPatch.context() as patch:  # killed after two epochs
-        real = training._epoch
+        real = training._Training.epoch
 
-        def dies(*arguments):
-            if arguments[7] == 2:
+        def dies(self, epoch):
+            if epoch == 2:
                 raise KeyboardInterrupt
-            return real(*arguments)
+            return real(self, epoch)
 
-        patch.setattr(training, "_epoch", dies)
+        patch.setattr(training._Training, "epoch", dies)
         with pytest.raises(KeyboardInterrupt):
             train(TINY, data, recipe, tmp_path / "b")
     resumed = train(TINY, data, recipe, tmp_path / "b")
     assert "goes on after epoch 2 of 3" in capsys.readouterr().out
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, atol=2e-3, rtol=2e-2)
+
+
+def test_it_stops_early_and_takes_the_best_weights(data, tmp_path, capsys, monkeypatch):
+    accuracies = iter([0.5, 0.7, 0.6, 0.7, 0.9])
+    states = []
+
+    def see(network, _pixels):
+        states.append({name: value.clone() for name, value in network.state_dict().items()})
+
+    monkeypatch.setattr(training, "score", see)
+    monkeypatch.setattr(training, "exit_accuracies", lambda _scores, _labels: [next(accuracies)] * 5)
+    recipe = replace(PHOTOGRAPHS, epochs=20, patience=2)
+    network = train(TINY, data, recipe, tmp_path / "a")
+    assert "stops after epoch 4: no better since epoch 2" in capsys.readouterr().out
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, states[1][name])
+    again = train(TINY, data, recipe, tmp_path / "a")  # it knows that it is finished
+    assert len(states) == 4
+    assert torch.equal(again.state_dict()["end.2.weight"], network.state_dict()["end.2.weight"])
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_frozen_training_changes_the_internal_classifiers_alone(started, data, tmp_path):
+    start = tmp_path / "w.safetensors"
+    save_network(tiny.network(), start)
+    before = load_network(beside("mobilenet", start)).state_dict() if started else tiny.network().state_dict()
+    recipe = Recipe(epochs=1, batch=20, peak_rate=0.1, frozen=True)
+    after = train(TINY, data, recipe, tmp_path / "a", beside("mobilenet", start) if started else None).state_dict()
+    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == ({"ics"} if started else {"ics", "end"})
 
 
 @pytest.mark.parametrize(("capability", "bfloat16"), [("AVX2", False), ("AVX512", True)])
@@ -64,10 +99,11 @@ def test_bfloat16_is_used_where_the_processor_has_it(capability, bfloat16, data,
     assert set(used) == {bfloat16}
 
 
-def test_strided_depthwise_convolutions_stay_out_of_the_autocast():
+def test_slow_depthwise_convolutions_stay_out_of_the_autocast():
     kinds = {"strided": (nn.Conv2d(4, 4, 3, 2, 1, groups=4), 8), "plain": (nn.Conv2d(4, 4, 3, 1, 1, groups=4), 8)}
     kinds |= {"tiny map": (nn.Conv2d(4, 4, 3, 1, 1, groups=4), 2), "dense": (nn.Conv2d(4, 4, 3, 2, 1), 8)}
-    strided_depthwise_in_float32(nn.ModuleList(convolution for convolution, _ in kinds.values()))
+    kinds |= {"wide kernel": (nn.Conv2d(4, 4, 5, 1, 2, groups=4), 8)}
+    slow_depthwise_in_float32(nn.ModuleList(convolution for convolution, _ in kinds.values()))
     dtypes = {}
     for name, (convolution, size) in kinds.items():
         features = torch.rand(2, 4, size, size, generator=torch.Generator().manual_seed(0))
@@ -79,25 +115,8 @@ def test_strided_depthwise_convolutions_stay_out_of_the_autocast():
         "plain": torch.bfloat16,
         "tiny map": torch.float32,
         "dense": torch.bfloat16,
+        "wide kernel": torch.float32,
     }
-
-
-def test_augmentation_moves_and_mirrors_but_keeps_pixels():
-    images = torch.rand(50, 3, 16, 16) + 0.5
-    out = augment(images, torch.Generator().manual_seed(0))
-    assert out.shape == images.shape
-    assert not torch.equal(out, images)
-    inner = out[:, :, 4:12, 4:12]
-    assert inner.min() >= 0.5  # a crop of at most 4 pixels leaves the middle filled
-
-
-def test_a_share_of_the_batch_is_quantised():
-    images = torch.rand(8, 3, 16, 16)
-    out = quantise_some(images, 0.5, torch.Generator().manual_seed(0))
-    assert not (out[:4] == images[:4]).flatten(1).all(1).any()
-    torch.testing.assert_close(out[:4] * 255, (out[:4] * 255).round())  # what a device shows its network
-    assert torch.equal(out[4:], images[4:])
-    assert torch.equal(quantise_some(images, 0.0, torch.Generator()), images)
 
 
 def test_weights_survive_the_file(tmp_path):
