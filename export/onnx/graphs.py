@@ -99,12 +99,9 @@ def _output_infos(batch: str | None, activation: tuple[int, ...] | None, suffix:
     return infos
 
 
-def _answering(part: GraphPart, prefix: str, features: str | None = None, suffix: str = "") -> GraphPart:
-    """Rename the answer of a scope ({prefix}label, ...) and its ``features`` to the names of the outputs."""
-    names = {f"{prefix}{name}": name + suffix for name in OUTPUTS[:3]}
-    if features:
-        names[features] = OUTPUTS[3] + suffix
-    return renamed(part, names)
+def _answering(part: GraphPart, prefix: str, suffix: str = "") -> GraphPart:
+    """Rename the answer of a scope ({prefix}label, ...) to the names of the outputs."""
+    return renamed(part, {f"{prefix}{name}": name + suffix for name in OUTPUTS[:3]})
 
 
 def _threshold(value: float) -> tuple[ValueInfoProto, TensorProto]:
@@ -133,8 +130,10 @@ def flat_head(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...]
     ModelImporter.cpp, 8.0 to 10), so a threshold that is asked for would be ignored."""
     shape = _behind(exported, split)
     choice = _first_confident(0, split - 1, "head/", _undecided(exported, split))
-    whole = joined(exported.span(0, split - 1), choice)
-    whole = renamed(_answering(whole, "head/", f"features{split - 1}" if shape else None), {"pixels": "image"})
+    whole = _answering(joined(exported.span(0, split - 1), choice), "head/")
+    if shape:
+        whole = exported.giving(whole, split - 1, "activation")
+    whole = renamed(whole, {"pixels": "image"})
     graph = helper.make_graph(
         whole.nodes,
         "flat_head",
@@ -162,7 +161,7 @@ def tail(exported: ExportedBlocks, split: int) -> ModelProto:
         # the final classifier answers whatever its confidence: what "none is confident" gives, but for the number
         choice = _first_confident(first, last, "tail/", otherwise=last + 1)
     whole = joined(exported.span(first, last), choice)
-    whole = renamed(_answering(whole, "tail/"), {f"features{first - 1}": "activation"})
+    whole = exported.taking(_answering(whole, "tail/"), first - 1, "activation")
     graph = helper.make_graph(
         whole.nodes,
         "tail",
@@ -217,7 +216,8 @@ def nested_head(
         if table is None:
             here = renamed(here, {"pixels": "image"})
         if innermost:
-            return _answering(here, prefix, f"features{last}" if shape else None, suffix)
+            answer = _answering(here, prefix, suffix)
+            return exported.giving(answer, last, f"activation{suffix}") if shape else answer
         rest = scope(last + 1, inner)
         stay = helper.make_graph(rest.nodes, f"stay{last + 1}", [], _output_infos(None, shape, inner), rest.weights)
         leave = _leaving(last, prefix, f"{inner}_left", shape, one_exit)

@@ -94,17 +94,55 @@ def model(graph: GraphProto, note: str) -> ModelProto:
     return made
 
 
+class Grid(NamedTuple):
+    """The values that features have in 8 bits: scale x (0 - zero_point) to scale x (255 - zero_point).
+
+    scale: float32 (). zero_point: uint8 ().
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+
+    def to_float(self, source: str, target: str) -> GraphPart:
+        """``source`` uint8 -> ``target`` float32."""
+        return self._part("DequantizeLinear", source, target)
+
+    def to_uint8(self, source: str, target: str) -> GraphPart:
+        """``source`` float32 -> ``target`` uint8."""
+        return self._part("QuantizeLinear", source, target)
+
+    def _part(self, operator: str, source: str, target: str) -> GraphPart:
+        weights = [constant(f"{target}/scale", self.scale), constant(f"{target}/zero_point", self.zero_point)]
+        return GraphPart([helper.make_node(operator, [source, *(each.name for each in weights)], [target])], weights)
+
+
 class ExportedBlocks(NamedTuple):
     """The blocks and exits of a network as parts of a graph.
 
     Block i, from 0, reads ``features{i-1}`` (block 0 reads ``pixels``) and writes ``features{i}``. Exit i reads
     ``features{i}`` and writes ``softmax{i}`` (n, classes). The last exit is the final classifier, whose block is empty.
     shapes: of ``features{i}``, without the batch axis.
+    grids: of ``features{i}`` where they are uint8 (export/onnx/int8.py); none where they are float32.
     """
 
     blocks: list[GraphPart]
     exits: list[GraphPart]
     shapes: list[tuple[int, ...]]
+    grids: Sequence[Grid] = ()
+
+    def giving(self, part: GraphPart, index: int, target: str) -> GraphPart:
+        """``part``, which computes ``features{index}``, and these features as the float32 tensor ``target``."""
+        source = f"features{index}"
+        return (
+            joined(part, self.grids[index].to_float(source, target)) if self.grids else renamed(part, {source: target})
+        )
+
+    def taking(self, part: GraphPart, index: int, source: str) -> GraphPart:
+        """``part``, which reads ``features{index}``, and these features made of the float32 tensor ``source``."""
+        target = f"features{index}"
+        return (
+            joined(self.grids[index].to_uint8(source, target), part) if self.grids else renamed(part, {target: source})
+        )
 
     def span(self, first: int, last: int) -> GraphPart:
         """Blocks and exits ``first`` to ``last``, inclusive."""

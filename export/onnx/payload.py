@@ -8,7 +8,7 @@ from onnx import ModelProto, TensorProto, helper
 from device.defence.defq import BLOCK, ZIGZAG, block_dct_matrix
 from device.payload.forms.coefficients import GREY, Coefficients
 from device.payload.forms.uint8 import Uint8
-from export.onnx.parts import ExportedBlocks, GraphPart, constant, joined, model, renamed
+from export.onnx.parts import ExportedBlocks, GraphPart, constant, joined, model
 
 FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8
 QUANTISED = ("activation_uint8", "activation_range")
@@ -56,7 +56,7 @@ def from_coefficients(exported: ExportedBlocks, split: int, input_shape: tuple[i
     float32 (n, c, h, w) in [0, 1], those of DefQ, and the blocks 1..split without their exits."""
     channels, height, width = input_shape
     blocks = channels * -(-height // BLOCK) * -(-width // BLOCK)
-    network = renamed(joined(*exported.blocks[:split]), {f"features{split - 1}": "activation"})
+    network = exported.giving(joined(*exported.blocks[:split]), split - 1, "activation")
     whole = joined(_pixels(input_shape), network)
     graph = helper.make_graph(
         whole.nodes,

@@ -1,0 +1,118 @@
+"""Blocks in 8 bits: every graph that is made of them computes the same numbers."""
+
+import numpy as np
+import onnx
+import pytest
+
+from device.payload.forms.coefficients import packed_coefficients, steps_of
+from export.calibration.cost import early_exit, score
+from export.networks.weights import to_tensor
+from export.onnx import graphs, parts
+from export.onnx.cuts import cheapest_handover
+from export.onnx.int8 import quantised_blocks
+from export.onnx.parity import run_split, session
+from export.onnx.payload import from_coefficients
+from export.onnx.scores import graph_scores
+from host.app.staged_tail import StagedTail
+from tests import tiny
+
+THRESHOLD = 0.62
+
+
+@pytest.fixture(scope="module")
+def images():
+    return to_tensor(tiny.frames()).numpy()
+
+
+@pytest.fixture(scope="module")
+def exported():
+    return parts.export_blocks(tiny.network())
+
+
+@pytest.fixture(scope="module")
+def quantised(exported, images):
+    return quantised_blocks(exported, tiny.SHAPE, images)
+
+
+@pytest.fixture(scope="module")
+def whole(quantised):
+    return graph_scores(quantised, tiny.SHAPE, tiny.frames())
+
+
+def test_the_whole_network_in_float32_scores_as_pytorch_does(exported):
+    found, expected = graph_scores(exported, tiny.SHAPE, tiny.frames()), score(tiny.network(), tiny.frames())
+    np.testing.assert_allclose(found.confidences, expected.confidences, atol=1e-5)
+    assert np.array_equal(found.classes, expected.classes)
+
+
+def test_confidences_stay_close_to_float32(whole):
+    apart = np.abs(whole.confidences - score(tiny.network(), tiny.frames()).confidences)
+    assert apart.mean() < 0.02
+
+
+@pytest.mark.parametrize("split", [1, 2, 3, 4])
+@pytest.mark.parametrize("form", ["all cuts", "no cut", "fused DefQ", "flat"])
+def test_head_and_tail_answer_as_the_whole_network(quantised, whole, images, split, form):
+    if form == "flat":
+        head = graphs.flat_head(quantised, split, tiny.SHAPE)
+    else:
+        cuts = [] if form == "no cut" else None
+        table = tiny.TABLE.steps if form == "fused DefQ" else None
+        head = graphs.nested_head(quantised, split, tiny.SHAPE, THRESHOLD, cuts, table=table)
+    exits, labels = early_exit(whole, THRESHOLD)
+    found_exits, found_labels, _ = run_split(session(head), session(graphs.tail(quantised, split)), images, THRESHOLD)
+    assert found_exits.tolist() == (exits + 1).tolist()
+    assert found_labels.tolist() == labels.tolist()
+
+
+def test_the_tail_in_stages_answers_as_the_flat_tail(quantised):
+    model = graphs.tail(quantised, 1)
+    flat = session(model)
+    staged = StagedTail(model.SerializeToString(), lambda stage: session(onnx.load_from_string(stage)))
+    assert len(staged.ends) == 2
+    activation = np.random.default_rng(0).random((40, *quantised.shapes[0]), np.float32)
+    for threshold in (0.0, 0.5, 1.01):
+        limits = np.full((40, 1), threshold, np.float32)
+        expected = flat.run(["label", "confidence", "exit"], {"activation": activation, "threshold": limits})
+        for found, right in zip(staged.run(activation, limits), expected, strict=True):
+            assert np.array_equal(found, right)
+
+
+def test_coefficients_give_the_activation_of_the_head(quantised):
+    from device.defence.defq import DefQ
+
+    steps = tiny.TABLE.steps.astype(np.float32)
+    frame, defq = tiny.frames()[0], DefQ(steps)
+    table = steps_of(steps)
+    feed = {"coefficients": packed_coefficients(defq.levels(frame), 3, table), "steps": table}
+    found = session(from_coefficients(quantised, 2, tiny.SHAPE)).run(None, feed)[0]
+    image = defq.planes(frame)[None] / np.float32(255)
+    head = session(graphs.flat_head(quantised, 2, tiny.SHAPE))
+    expected = head.run(["activation"], {"image": image, "threshold": np.full(1, 2, np.float32)})[0]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_a_cut_hands_over_is_uint8_and_nothing_is_computed_twice(quantised):
+    handover = cheapest_handover(quantised, 3)
+    assert handover.exported is quantised
+    assert not handover.repeat_first_block
+    head = graphs.nested_head(quantised, 3, tiny.SHAPE, THRESHOLD)
+    makers = {output: node.op_type for node in head.graph.node for output in node.output}
+    assert makers["features0"] == "QuantizeLinear"
+    assert (head.ir_version, head.opset_import[0].version) == (parts.IR_VERSION, parts.OPSET)
+
+
+def test_weights_are_int8_with_a_scale_for_each_channel(quantised):
+    weights = {each.name: each for block in quantised.blocks for each in block.weights}
+    kernels = [each for each in weights.values() if len(each.dims) == 4]
+    assert len(kernels) == 4
+    assert all(each.data_type == onnx.TensorProto.INT8 for each in kernels)
+    node = next(n for n in quantised.blocks[1].nodes if n.op_type == "DequantizeLinear" and n.input[0] in weights)
+    assert weights[node.input[1]].dims == weights[node.input[0]].dims[:1]
+
+
+def test_the_pixels_of_a_camera_are_not_rounded(quantised):
+    scale = next(
+        onnx.numpy_helper.to_array(each) for each in quantised.blocks[0].weights if each.name == "pixels_scale"
+    )
+    assert scale == pytest.approx(1 / 255)
