@@ -17,13 +17,18 @@ from export.bundle.settings import BundleSettings
 from export.bundle.writer import write_bundle
 from export.calibration.card import ModelCard
 from export.calibration.cost import early_exit, operating_point, relative_costs, score
-from export.calibration.last_exit import LastExit
+from export.calibration.last_exit import LastExit, up_to
 from export.calibration.model import CalibratedModel
 from export.calibration.table_file import TableFile
 from export.data.frames import write_frames
+from export.data.images import Images
 from export.networks.sdn import SDN, InternalClassifier
 from export.networks.spec import NetworkSpec
 from export.networks.weights import to_tensor
+from export.onnx.graphs import nested_head
+from export.onnx.int8 import quantised_blocks
+from export.onnx.parts import export_blocks
+from export.onnx.scores import graph_scores
 
 DATA = Path(__file__).parent / "device" / "data"
 CLASSES = ["circle", "square", "star"]
@@ -88,7 +93,13 @@ def calibrated(
 
 def write(folder: Path, settings: BundleSettings = BundleSettings(split=2)) -> Path:  # noqa: B008 (immutable)
     tiny = network()
-    return write_bundle("tiny", tiny, card(tiny), TABLE, folder, settings, frames())
+    images = calibration(tiny) if settings.int8 else None
+    return write_bundle("tiny", tiny, card(tiny), TABLE, folder, settings, frames(), calibration=images)
+
+
+def calibration(tiny: SDN) -> Images:
+    """Frames with the classes of the final classifier as labels."""
+    return Images(frames(), score(tiny, frames()).classes[-1])
 
 
 def main() -> None:
@@ -101,6 +112,13 @@ def main() -> None:
     write_frames(DATA / "frames.npz", pixels, labels)
     confidences = scores.confidences[exits, np.arange(len(exits))]
     np.savez(DATA / "expected.npz", exit=exits + 1, label=labels, confidence=confidences)
+    quantised = quantised_blocks(export_blocks(tiny), SHAPE, to_tensor(pixels).numpy())
+    (DATA / "int8_head.onnx").write_bytes(nested_head(quantised, 2, SHAPE, 0.62).SerializeToString())
+    scores = graph_scores(quantised, SHAPE, pixels)
+    exits, labels = early_exit(up_to(scores, 2), 0.62)
+    confidences = scores.confidences[exits, np.arange(len(exits))]
+    stays = confidences < 0.62
+    np.savez(DATA / "int8_expected.npz", exit=np.where(stays, 0, exits + 1), label=labels, confidence=confidences)
 
 
 if __name__ == "__main__":

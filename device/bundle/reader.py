@@ -25,6 +25,7 @@ from device.system.files import is_file, is_folder, read_bounded, write_file
 from device.system.json_text import read_json, shown
 
 FORMAT = "sdn-edge-bundle"
+FLOAT32, INT8 = "float32", "int8"  # what the blocks of a graph compute with
 FORMAT_VERSION = 1
 FORMAT_VERSION_WITHOUT_TAIL = 2
 """Of bundles with all exits on the device. Readers of earlier releases, which take a tail for granted, refuse it as newer."""
@@ -74,6 +75,8 @@ class Bundle(NamedTuple):
     graphs: Dict[str, str]
     """``head``, ``head_flat``, and where the bundle has them ``tail``, ``from_uint8``, ``from_coefficients``: what a host
     runs before the tail for these payload forms -> file name."""
+    precision: Dict[str, str]
+    """What the blocks of each of ``graphs`` compute with: FLOAT32 or INT8. Inputs and outputs are float32 in both."""
     activation_levels: int
     """Steps between the lowest and the highest value of an activation that is sent as uint8."""
     manifest: Dict[str, Any]
@@ -207,6 +210,8 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
     optional = [name for name in FORM_GRAPHS if name in manifest["graphs"]]
     names = [*HEADS, TAIL, *optional] if has_tail else HEADS
     graphs = {name: str(manifest["graphs"][name]["file"]) for name in names}
+    # absent before there were graphs in int8; new forms need not be known, since the graph says how it computes
+    precision = {name: str(manifest["graphs"][name].get("precision", FLOAT32)) for name in graphs}
     unknown = sorted(set(map(str, manifest.get("requires", []))) - KNOWN)
     if unknown:
         raise BundleError("found that {} requires {}, which this release does not know; expected {}; update this release, or "
@@ -243,7 +248,8 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
         path=path, id=str(manifest["id"]), model=str(manifest["model"]), split=split, labels=labels,
         input_shape=(shape[0], shape[1], shape[2]), fit=fit, activation_shape=_shape(manifest["activation"]["shape"]) if has_tail else (),
         relative_costs=costs, thresholds=thresholds, default_rad=default_rad, table=calibration.table,
-        defq_fused=bool(manifest["defq"]["fused"]), gate=calibration.gate, monitor=calibration.monitor, graphs=graphs, activation_levels=levels,
+        defq_fused=bool(manifest["defq"]["fused"]), gate=calibration.gate, monitor=calibration.monitor, graphs=graphs, precision=precision,
+        activation_levels=levels,
         manifest=manifest, files=files,
     )  # fmt: skip
 

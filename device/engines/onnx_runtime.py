@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 import onnxruntime
 
-from device.bundle.reader import Bundle
+from device.bundle.reader import FLOAT32, Bundle
 from device.engines import cache
 from device.engines.base import Engine, HeadResult
 from device.engines.cuda import open_cuda
@@ -23,6 +23,9 @@ from device.errors import EngineError
 
 ANSWER = ["label", "confidence", "exit"]
 OUTPUTS = [*ANSWER, "activation"]
+# On x86-64 without VNNI, products of uint8 and int8 are otherwise added in 16 bits, which overflow. Releases of ONNX Runtime
+# that do not know it ignore it; other processors have no such overflow
+EXACT_INT8 = ("session.x64quantprecision", "1")
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
@@ -45,6 +48,7 @@ def session_options(threads: int, arena: bool = True) -> "onnxruntime.SessionOpt
     options.enable_cpu_mem_arena = arena
     options.enable_mem_pattern = arena
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(*EXACT_INT8)
     return options
 
 
@@ -82,7 +86,8 @@ class OnnxRuntimeEngine(Engine):
 
     def __init__(self, bundle: Bundle, threads: int = 0, arena: bool = True) -> None:
         threads = threads or default_threads()
-        self.name = "onnxruntime CPU, {} thread{}".format(threads, "" if threads == 1 else "s")
+        form = "" if bundle.precision["head"] == FLOAT32 else ", " + bundle.precision["head"]
+        self.name = "onnxruntime CPU, {} thread{}{}".format(threads, "" if threads == 1 else "s", form)
         model = bundle.read("head")
         try:
             self._session = onnxruntime.InferenceSession(model, session_options(threads, arena), providers=[CPU])
@@ -105,6 +110,35 @@ class OnnxRuntimeEngine(Engine):
         self._defq[0] = defq
         self._feed["image"] = image
         return _run(self._session, self._outputs, self._feed)
+
+    def close(self) -> None:
+        self._session = None
+
+
+class FlatHeadOnCpu(FlatHeadEngine):
+    """Runs ``head_flat.onnx`` on the CPU: what the answers of a GPU are compared with where the other head computes in int8.
+
+    Args:
+        bundle: where the head comes from.
+
+    Raises:
+        BundleError: the head was changed.
+        EngineError: ONNX Runtime cannot load it.
+    """
+
+    name = "onnxruntime CPU, flat head"
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        model = read_flat_head(bundle)
+        try:
+            self._session = onnxruntime.InferenceSession(model, session_options(default_threads()), providers=[CPU])
+        except Exception as error:  # its exceptions have no public base class
+            raise EngineError("ONNX Runtime {} could not load the flat head of {} ({}); expected a head of the export; export the "
+                              "bundle again".format(onnxruntime.__version__, bundle.path, _first_line(error))) from error  # fmt: skip
+
+    def run_flat(self, image: np.ndarray, threshold: float) -> HeadResult:
+        return _run(self._session, {"image": image, "threshold": np.array([threshold], np.float32)})
 
     def close(self) -> None:
         self._session = None

@@ -13,7 +13,7 @@ from device.engines import cache, onnx_runtime, tensorrt
 from device.engines.base import Engine
 from device.engines.cuda import open_cuda
 from device.engines.flat_head import TOLERANCE, TOLERANCE_FP16, check_answers, read_flat_head
-from device.engines.onnx_runtime import OnnxRuntimeEngine, OnnxRuntimeGpuEngine
+from device.engines.onnx_runtime import FlatHeadOnCpu, OnnxRuntimeEngine, OnnxRuntimeGpuEngine
 from device.engines.tensorrt import TensorRtEngine
 from device.errors import EngineError, UsageError
 from device.system.suggest import did_you_mean
@@ -78,7 +78,9 @@ def _open_on_gpu(bundle: Bundle, name: str, threads: int, fp16: bool, cpu: Engin
     """Start an engine and compare its answers with those of the CPU."""
     engine = TensorRtEngine(bundle, fp16) if name == "tensorrt" else OnnxRuntimeGpuEngine(bundle, name, threads, fp16)
     try:
-        check_answers(engine, cpu, bundle.input_shape, TOLERANCE_FP16 if fp16 else TOLERANCE)
+        same = bundle.precision["head"] == bundle.precision["head_flat"]
+        reference = cpu if same else FlatHeadOnCpu(bundle)
+        check_answers(engine, reference, bundle.input_shape, TOLERANCE_FP16 if fp16 else TOLERANCE)
     except BaseException:
         engine.close()
         raise

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 
 from device.defence.defq import DefQ
+from device.engines.onnx_runtime import EXACT_INT8
 from device.errors import DataError
 from export.calibration.cost import ExitScores, early_exit, score
 from export.networks.sdn import SDN
@@ -25,6 +26,7 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry(*EXACT_INT8)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -63,26 +65,49 @@ def check_exits(
         DataError: exit and label agree on fewer than 99.5 % of the other frames.
     """
     scores = score(network, frames)
+    for name in ("head", "head_flat"):
+        compare_exits(scores, "PyTorch", name, models[name], models.get("tail"), threshold, frames, origin)
+
+
+def compare_exits(
+    scores: ExitScores,
+    reference: str,
+    name: str,
+    head: onnx.ModelProto,
+    tail: onnx.ModelProto | None,
+    threshold: float,
+    frames: np.ndarray,
+    origin: str,
+) -> None:
+    """Compare a head and a tail with scores of the same frames, as ``check_exits`` does.
+
+    Args:
+        scores: of all exits; ``reference`` says what computed them.
+        name: of the head, for the messages.
+        tail: None where the head has all exits.
+
+    Raises:
+        DataError: exit and label agree on fewer than 99.5 % of the frames that are not tied.
+    """
     exits, labels = early_exit(scores, threshold)
     expected = scores.confidences[exits, np.arange(len(exits))]
     decided = ~tied(scores, exits, threshold)
-    tail = session(models["tail"]) if "tail" in models else None
     images = to_tensor(frames).numpy()
-    for name in ("head", "head_flat"):
-        found_exits, found_labels, confidences = run_split(session(models[name]), tail, images, threshold)
-        same = (found_exits == exits + 1) & (found_labels == labels)
-        worst = float(np.abs(confidences - expected)[same].max(initial=0))
-        share = float(same[decided].mean()) if decided.any() else 1.0
-        sentence = (
-            f"{name} {'and tail agree' if tail else 'agrees'} with PyTorch on {share:.1%} of {decided.sum()} {origin}"
+    found_exits, found_labels, confidences = run_split(
+        session(head), session(tail) if tail else None, images, threshold
+    )
+    same = (found_exits == exits + 1) & (found_labels == labels)
+    worst = float(np.abs(confidences - expected)[same].max(initial=0))
+    share = float(same[decided].mean()) if decided.any() else 1.0
+    verb = "and tail agree" if tail else "agrees"
+    sentence = f"{name} {verb} with {reference} on {share:.1%} of {decided.sum()} {origin}"
+    print(f"{sentence}; worst difference of a confidence {worst:.1e}")
+    if share < LEAST_AGREEMENT:
+        at = int(np.flatnonzero(decided & ~same)[0])
+        raise DataError(
+            f"{sentence}; expected at least {LEAST_AGREEMENT:.1%}; the first that differs is {at}: exit {found_exits[at]} "
+            f"label {found_labels[at]}, {reference} exit {exits[at] + 1} label {labels[at]}; report this with the model"
         )
-        print(f"{sentence}; worst difference of a confidence {worst:.1e}")
-        if share < LEAST_AGREEMENT:
-            at = int(np.flatnonzero(decided & ~same)[0])
-            raise DataError(
-                f"{sentence}; expected at least {LEAST_AGREEMENT:.1%}; "
-                f"the first that differs is {at}: exit {found_exits[at]} label {found_labels[at]}, PyTorch exit {exits[at] + 1} label {labels[at]}; report this with the model"
-            )
 
 
 def tied(scores: ExitScores, exits: np.ndarray, threshold: float) -> np.ndarray:

@@ -84,6 +84,7 @@ def test_graph_that_does_not_load(bundle):
 
     class Broken:
         path, manifest, defq_fused = broken.path, broken.manifest, False
+        precision = broken.precision
 
         def read(self, graph):
             return b"no graph"

@@ -157,6 +157,7 @@ def test_heads_of_older_bundles_that_quantise_still_run(exported, tmp_path):
 
     class Older:
         path, manifest, defq_fused, has_tail = bundle.path, bundle.manifest, False, True
+        precision = bundle.precision
 
         def read(self, graph):
             return older.SerializeToString()
