@@ -131,6 +131,7 @@ class FlatHeadOnCpu(FlatHeadEngine):
     def __init__(self, bundle: Bundle) -> None:
         super().__init__(bundle)
         model = read_flat_head(bundle)
+        self._outputs = outputs_of(bundle)
         try:
             self._session = onnxruntime.InferenceSession(model, session_options(default_threads()), providers=[CPU])
         except Exception as error:  # its exceptions have no public base class
@@ -138,7 +139,7 @@ class FlatHeadOnCpu(FlatHeadEngine):
                               "bundle again".format(onnxruntime.__version__, bundle.path, _first_line(error))) from error  # fmt: skip
 
     def run_flat(self, image: np.ndarray, threshold: float) -> HeadResult:
-        return _run(self._session, {"image": image, "threshold": np.array([threshold], np.float32)})
+        return _run(self._session, self._outputs, {"image": image, "threshold": np.array([threshold], np.float32)})
 
     def close(self) -> None:
         self._session = None

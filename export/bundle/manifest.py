@@ -9,10 +9,12 @@ import onnx
 import onnxruntime
 import torch
 
-from device.bundle.reader import FORMAT, FORMAT_VERSION, FORMAT_VERSION_WITHOUT_TAIL, bundle_id
+from device.bundle.reader import FLOAT32, FORMAT, FORMAT_VERSION, FORMAT_VERSION_WITHOUT_TAIL, INT8, bundle_id
 from device.pictures.fit import STRETCH
+from export.bundle.int8 import GRAPHS as IN_INT8
 from export.bundle.settings import BundleSettings
 from export.calibration.card import ModelCard
+from export.calibration.int8 import Int8Comparison
 from export.calibration.table_file import TableFile
 from export.networks.sdn import SDN
 from export.onnx.parts import IR_VERSION, OPSET
@@ -28,6 +30,7 @@ def manifest(
     graphs: Mapping[str, onnx.ModelProto],
     levels: int | None,
     frames: Mapping[str, Any] | None,
+    comparison: Int8Comparison | None,
     contents: Mapping[str, bytes],
 ) -> dict[str, Any]:
     """The manifest, JSON-ready.
@@ -37,6 +40,7 @@ def manifest(
         graphs: by name; each is the file NAME.onnx.
         levels: of an activation as uint8; None where all exits are on the device.
         frames: how the frame set was made, where there is one.
+        comparison: of 8 bits with float32, where head and tail compute in 8 bits.
         contents: of all other files of the bundle, by their names.
     """
     files: dict[str, Any] = {
@@ -67,12 +71,16 @@ def manifest(
         "graphs": {
             name: {
                 "file": f"{name}.onnx", "opset": OPSET, "ir_version": IR_VERSION,
+                "precision": INT8 if comparison and name in IN_INT8 else FLOAT32,
                 "inputs": [each.name for each in graph.graph.input], "outputs": [each.name for each in graph.graph.output],
             }
             for name, graph in graphs.items()
         },
         "defq": {"file": "table.json", "fused": settings.fuse_defq, "table": table.steps.tolist()},
-        "calibration": {name: calibration.get(name) for name in ("thresholds", "accuracy_calibration", "images", "shares")},
+        "calibration": {
+            **{name: calibration.get(name) for name in ("thresholds", "accuracy_calibration", "images", "shares")},
+            **({"int8": comparison.as_json()} if comparison else {}),
+        },
         "provenance": {"weights_sha256": card.weights_sha256, "table_attack": table.attack and table.attack.as_json()},
         "tools": {
             "python": platform.python_version(), "torch": torch.__version__, "onnx": onnx.__version__,

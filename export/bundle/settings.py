@@ -18,6 +18,7 @@ class BundleSettings:
         fuse_defq: whether the head graph contains DefQ.
         archive: whether the folder is also written as .tar.gz.
         last_exit: whether the network ends at the last exit that its card names for ``rad``.
+        int8: whether head and tail compute in 8 bits.
     """
 
     split: int | None = 3
@@ -25,6 +26,7 @@ class BundleSettings:
     fuse_defq: bool = False
     archive: bool = False
     last_exit: bool = False
+    int8: bool = False
 
     def exits_on_device(self, exits: int) -> int:
         """How many of a network's ``exits``, the final classifier among them, are on the device."""

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from device.bundle.reader import pack_bundle
+from device.errors import DataError
 from device.pictures.fit import STRETCH
 from export.bundle.comparison_frames import comparison_frames
 from export.bundle.frame_set import FILE, MadeFrames, frames_of, pack_frames
 from export.bundle.graph_set import activation_levels, bundle_graphs
+from export.bundle.int8 import calibration_images, in_int8
 from export.bundle.manifest import manifest
 from export.bundle.settings import BundleSettings, check_settings
 from export.calibration.card import ModelCard, read_card
@@ -17,7 +19,7 @@ from export.calibration.shortened import shortened
 from export.calibration.table_file import TableFile
 from export.calibration.table_reader import own_table
 from export.data.classes import check_labels
-from export.data.images import Dataset
+from export.data.images import Dataset, Images
 from export.data.output import replace_folder
 from export.networks.loading import load_network
 from export.networks.model_files import ModelFiles, shipped
@@ -54,6 +56,8 @@ def export_bundle(
     if settings.last_exit:
         network, card, table = shortened(network, card, table, settings.rad)
     check_settings(model, card, table, out, settings)
+    fit, group = files.description.fit, files.description.group
+    calibration = calibration_images(data, network, card.classes, fit, group) if settings.int8 else None
     # The whole network is attacked, so that a frame set that was made for a bundle without a last exit serves here too.
     frame_set = (
         frames_of(
@@ -62,17 +66,15 @@ def export_bundle(
             settings.rad,
             data,
             frame_count,
-            files.description.fit,
-            files.description.group,
+            fit,
+            group,
             files.attacks,
         )
         if frame_count
         else None
     )
-    frames, origin = comparison_frames(
-        data, network.input_shape[1:], fit=files.description.fit, group=files.description.group
-    )
-    return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set, files.description.fit)
+    frames, origin = comparison_frames(data, network.input_shape[1:], fit=fit, group=group)
+    return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set, fit, calibration)
 
 
 def write_bundle(
@@ -86,6 +88,7 @@ def write_bundle(
     origin: str = "frames",
     frame_set: MadeFrames | None = None,
     fit: str = STRETCH,
+    calibration: Images | None = None,
 ) -> Path:
     """Write the bundle of any SDN.
 
@@ -99,6 +102,7 @@ def write_bundle(
         origin: what these frames are, for the messages.
         frame_set: for the device's bench and preview (export.bundle.frame_set.make_frames makes it).
         fit: how the device brings its frames to the size of the network (device/pictures/fit.py).
+        calibration: images that a bundle in 8 bits is calibrated with; needed for that alone.
 
     Raises:
         DataError: the graphs do not agree with PyTorch, the table was learned on other weights, or labels or frame set are
@@ -106,11 +110,22 @@ def write_bundle(
     """
     check_settings(model, card, table, out, settings)
     check_labels(network, card.classes)
+    if settings.int8 and calibration is None:
+        raise DataError(
+            "found no calibration images for a bundle in 8 bits; expected some, because they set the scales"
+        )
     threshold = float(card.thresholds[settings.rad].threshold)
-    graphs = bundle_graphs(export_blocks(network), network.input_shape, settings, threshold, table.steps)
+    exported = export_blocks(network)
+    graphs = bundle_graphs(exported, network.input_shape, settings, threshold, table.steps)
     split = settings.exits_on_device(len(card.relative_costs))
     levels = activation_levels(graphs["head_flat"], frames[:50]) if "tail" in graphs else None
     check_exits(network, graphs, split, threshold, frames, origin)
+    comparison = None
+    if settings.int8 and calibration is not None:
+        graphs, levels, card, comparison = in_int8(
+            network, exported, graphs, card, table.steps, settings, calibration, frames, origin
+        )
+        threshold = float(card.thresholds[settings.rad].threshold)
     if settings.fuse_defq:
         check_defq(graphs["head"], table.steps, frames, origin)
     if levels is not None:
@@ -122,7 +137,7 @@ def write_bundle(
     about_frames = None
     if frame_set is not None:
         contents[FILE], about_frames = pack_frames(frame_set, network.input_shape, len(card.classes))
-    about = manifest(model, network, fit, card, table, settings, graphs, levels, about_frames, contents)
+    about = manifest(model, network, fit, card, table, settings, graphs, levels, about_frames, comparison, contents)
     contents["manifest.json"] = (json.dumps(about, indent=1) + "\n").encode()
     replace_folder(out, contents)
     print(f"wrote {about['id']} to {out} ({sum(len(each) for each in contents.values()) / 1e6:.1f} MB)")

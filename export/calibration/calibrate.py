@@ -35,19 +35,20 @@ def calibrate(files: ModelFiles, network: SDN, data: Dataset) -> ModelCard:
         model=files.model,
         weights_sha256=files.sha256,
         last_exits=measured_last_exits(scores, labels, costs, thresholds),
-        accuracy_calibration=_accuracies(scores, labels),
-        accuracy_test=_accuracies(test, data.test.labels),
+        accuracy_calibration=rounded_accuracies(scores, labels),
+        accuracy_test=rounded_accuracies(test, data.test.labels),
         images=ImageCounts(len(labels), len(data.test.labels)),
-        shares={rad: _shares(scores, threshold) for rad, threshold in thresholds.items()},
+        shares={rad: rounded_shares(scores, threshold) for rad, threshold in thresholds.items()},
         data=DataFacts(**data.facts()),
     )
 
 
-def _accuracies(scores: ExitScores, labels: np.ndarray) -> tuple[float, ...]:
+def rounded_accuracies(scores: ExitScores, labels: np.ndarray) -> tuple[float, ...]:
+    """Accuracy of every exit when all images leave there, with four decimals."""
     return tuple(round(each, 4) for each in exit_accuracies(scores, labels))
 
 
-def _shares(scores: ExitScores, threshold: float) -> tuple[float, ...]:
-    """Share of the images that leave at each exit."""
+def rounded_shares(scores: ExitScores, threshold: float) -> tuple[float, ...]:
+    """Share of the images that leave at each exit, with four decimals."""
     histogram = exit_histogram(first_confident(scores.confidences, threshold), len(scores.confidences))
     return tuple(round(float(each), 4) for each in histogram / histogram.sum())

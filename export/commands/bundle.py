@@ -45,12 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="end the network at its last exit for --rad: no attack makes a frame cost more",
     )
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="head and tail compute in 8 bits, with thresholds calibrated anew; needs the calibration images",
+    )
     add_debug(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = BundleSettings(
-        arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive, arguments.last_exit
+        arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive, arguments.last_exit, arguments.int8
     )
     files = find(arguments.model, arguments.weights)
     files = replace(files, table=arguments.table or files.table)

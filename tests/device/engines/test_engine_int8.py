@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from device.bundle.reader import load_bundle
-from device.engines import OnnxRuntimeEngine, open_engine
 from device.engines import open as opening
 from device.engines.flat_head import TOLERANCE, check_answers
-from device.engines.onnx_runtime import FlatHeadOnCpu
+from device.engines.onnx_runtime import FlatHeadOnCpu, OnnxRuntimeEngine
+from device.engines.open import open_engine
 from device.errors import EngineError
 from tests.device.conftest import DATA
 
