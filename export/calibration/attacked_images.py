@@ -29,8 +29,18 @@ UNIVERSAL = ("universal", "class-universal")
 UNIVERSAL_IMAGES = 500  # number of calibration images that a universal perturbation is learned on
 DRAWS = 4  # number of random choices that a gradient is averaged over, against a randomised defence
 FORMS = "clean, linf, l2, l1, grey, universal, class-universal, adaptive, adaptive:ITERATIONS, adaptive:ITERATIONS@EXIT"
-SAMPLES, SLOW_SAMPLES = 600, 50
-"""Number of calibration images that are attacked with L-inf, and with L2 or L1, which take 18 and 8 times as long."""
+SAMPLES, SLOW_SAMPLES, ADAPTIVE_SAMPLES = 600, 50, 200
+"""Number of calibration images that are attacked with L-inf, with L2 or L1, which take 18 and 8 times as long, and by someone
+who knows the defence."""
+
+
+class Samples(NamedTuple):
+    """How many calibration images are attacked, where there are so many: with L-inf, with L2, and by someone who knows the
+    defence."""
+
+    linf: int = SAMPLES
+    slow: int = SLOW_SAMPLES
+    adaptive: int = ADAPTIVE_SAMPLES
 
 
 def scores_of(model: CalibratedModel, images: Tensor) -> ExitScores:

@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from export.calibration.attacked_images import SAMPLES, SLOW_SAMPLES, attacked
+from device.errors import DataError
+from export.calibration.attacked_images import Samples, attacked
 from export.calibration.cost import THRESHOLD_GRID, operating_point, score
 from export.calibration.gate_file import GateFile, GateStage
 from export.calibration.model import CalibratedModel
 from export.calibration.scored_frames import LEVELS, ScoredFrames
 from export.data.frames import to_pixels
-from export.data.images import Dataset, Images
+from export.data.images import PHOTOGRAPHS, Dataset, Images
 from export.defences import defence_named, table_defence
 
 LEAST_STRONG = 0.5
@@ -37,8 +38,9 @@ RESTORED = 0.92
 ADAPTIVE_GAIN = 3.3
 """EFCY that frames of an attacker who knows the strong stage have to reach, as a multiple of the EFCY that plain DefQ keeps
 against an attacker who knows it. At most RESTORED is asked for. The aim on other images is a multiple of 3."""
-ADAPTIVE_SAMPLES = 200
-"""Number of calibration images that are attacked by someone who knows the strong stage."""
+MOST_CLEAN, LEAST_FOUND = 0.05, 0.9
+"""For photographs: the share of clean ones that a gate may take for attacked, and the share of ones under L-inf that it has to
+find."""
 LOSS = (0.016,)
 """Accuracy that clean frames may lose to both stages together. The aim on other images is 0.02."""
 LOSS_AT_LAST_EXIT = (0.014, 0.018)
@@ -58,7 +60,13 @@ class Target(NamedTuple):
     efcy: Mapping[int, float]
 
 
-def calibrate_gate(model: CalibratedModel, data: Dataset, blind: bool = False, ending: int | None = None) -> GateFile:
+def calibrate_gate(
+    model: CalibratedModel,
+    data: Dataset,
+    blind: bool = False,
+    ending: int | None = None,
+    samples: Samples = Samples(),  # noqa: B008 (immutable)
+) -> GateFile:
     """Calibrate the noise gate of a network.
 
     The strong stage comes first. Its table is the one, among STRONG_RANGES, behind which attacked frames have the highest
@@ -74,18 +82,22 @@ def calibrate_gate(model: CalibratedModel, data: Dataset, blind: bool = False, e
         ending: a RAD in percent: calibrate for the network that ends at its last exit for this RAD. The accuracy that the
             last exit costs counts against the gate, the EFCY that it restores counts for it, and the gate has to be
             harmless to clean frames at this RAD only.
+        samples: number of images to attack.
 
     Raises:
         UsageError: the model card names no last exit for ``ending``.
-        DataError: the model has no table, or the table no mean ratios.
+        DataError: the model has no table, or the table no mean ratios; or the data are photographs, of which clean ones are as
+            noisy as attacked ones.
     """
-    trial = _Trial(model, data, blind, ending)
+    trial = _Trial(model, data, blind, ending, samples)
     found: list[tuple[GateStage, ...]] = []  # the strong stage alone, or the weak stage before it
     for loss in LOSS if ending is None else LOSS_AT_LAST_EXIT:
         found.append(trial.stages(loss))
         if trial.merit(*found[-1])[0] >= trial.enough:
             break
     *weak, strong = max(found, key=lambda stages: trial.merit(*stages))
+    if trial.photographs:
+        trial.check_found(strong)
     return GateFile(
         trial.measured("linf", strong),
         trial.measured("l2", weak[0], strong) if weak else None,
@@ -98,15 +110,19 @@ def calibrate_gate(model: CalibratedModel, data: Dataset, blind: bool = False, e
 class _Trial:
     """Clean and attacked calibration images, and what a gate on trial gives on them."""
 
-    def __init__(self, model: CalibratedModel, data: Dataset, blind: bool, ending: int | None) -> None:
-        self.model, self.data, self.blind = model, data, blind
+    def __init__(
+        self, model: CalibratedModel, data: Dataset, blind: bool, ending: int | None, samples: Samples
+    ) -> None:
+        self.model, self.data, self.blind, self.samples = model, data, blind, samples
+        self.photographs = data.name == PHOTOGRAPHS
         self.last = None if ending is None else model.last_exit(ending)
         self.rads = tuple(model.thresholds) if ending is None else (ending,)
         self.enough = RESTORED if ending is None else ENOUGH
         images, none = data.calibration, defence_named("none")
         clean = ScoredFrames(images.pixels, images.labels, model, self.last)
         self.frames = {"clean": clean}
-        for attack, count in (("linf", SAMPLES), ("l2", SLOW_SAMPLES)):
+        self.levels = _quiet_levels(clean) if self.photographs else LEVELS
+        for attack, count in (("linf", samples.linf), ("l2", samples.slow)):
             few = images.take(count)
             harmed = to_pixels(attacked(attack, model, data, few, none))
             self.frames[attack] = ScoredFrames(harmed, few.labels, model, self.last)
@@ -135,7 +151,7 @@ class _Trial:
         weak = [
             GateStage(float(level), {rad: round(value - drop, 2) for rad, value in model.thresholds.items()}, table)
             for table in (model.own_table().baked(*each) for each in WEAK_RANGES)
-            for level in LEVELS[strong.level > LEVELS]
+            for level in self.levels[strong.level > self.levels]
             for drop in WEAK_DROPS
         ]
         kept = [(stage, strong) for stage in weak if self.harmless(loss, stage, strong)]
@@ -145,14 +161,30 @@ class _Trial:
         """The strong stage that costs clean frames at most ``loss`` of their accuracy."""
         model, harmless = self.model, partial(self.harmless, loss)
         targets = [Target(self.frames["linf"], {rad: RESTORED * point.efcy for rad, point in self.plain.items()})]
-        each_range = [strong_stage(model, model.own_table().baked(*each), targets, harmless) for each in STRONG_RANGES]
+        each_range = [
+            strong_stage(model, model.own_table().baked(*each), targets, harmless, self.levels)
+            for each in STRONG_RANGES
+        ]
         chosen = max(each_range, key=lambda stage: self.accuracy("linf", stage))
         if self.blind:
             return chosen
-        few = self.data.calibration.take(ADAPTIVE_SAMPLES)
+        few = self.data.calibration.take(self.samples.adaptive)
         targets.append(adaptive_target(model, self.data, few, chosen.table, targets[0].efcy, self.last))
         self.frames["adaptive"] = targets[-1].frames
-        return strong_stage(model, chosen.table, targets, harmless)
+        return strong_stage(model, chosen.table, targets, harmless, self.levels)
+
+    def check_found(self, strong: GateStage) -> None:
+        """Check that the strong stage finds attacked photographs.
+
+        Raises:
+            DataError: it misses many.
+        """
+        share = float((self.frames["linf"].levels >= strong.level).mean())
+        if share < LEAST_FOUND:
+            raise DataError(
+                f"found {share:.0%} of the attacked photographs above the noise level {strong.level}, above which at most "
+                f"{MOST_CLEAN:.0%} of the clean ones are; expected {LEAST_FOUND:.0%} or more; leave the gate out, and use DefQ for all frames"
+            )
 
     def measured(self, attack: str, stage: GateStage, *others: GateStage) -> GateStage:
         """``stage`` with its thresholds as plain numbers and with what it gives under ``attack``, beside ``others``."""
@@ -163,6 +195,21 @@ class _Trial:
             attacked_found=round(float((self.frames[attack].levels >= stage.level).mean()), 4),
             attacked_accuracy=round(self.accuracy(attack, stage, *others), 4),
         )
+
+
+def _quiet_levels(clean: ScoredFrames) -> np.ndarray:
+    """Those of LEVELS that few clean frames reach.
+
+    Raises:
+        DataError: there is none.
+    """
+    quiet = np.array([level for level in LEVELS if (clean.levels >= level).mean() <= MOST_CLEAN])
+    if not len(quiet):
+        raise DataError(
+            f"found {(clean.levels >= LEVELS[-1]).mean():.0%} of the clean photographs above the noise level {LEVELS[-1]}, the "
+            f"highest that a gate may have; expected at most {MOST_CLEAN:.0%}; leave the gate out, and use DefQ for all frames"
+        )
+    return quiet
 
 
 def adaptive_target(
@@ -194,7 +241,11 @@ def adaptive_target(
 
 
 def strong_stage(
-    model: CalibratedModel, table: np.ndarray, targets: list[Target], harmless: Callable[[GateStage], bool]
+    model: CalibratedModel,
+    table: np.ndarray,
+    targets: list[Target],
+    harmless: Callable[[GateStage], bool],
+    levels: np.ndarray = LEVELS,
 ) -> GateStage:
     """The strong stage with one table.
 
@@ -204,9 +255,10 @@ def strong_stage(
 
     Args:
         table: quantisation steps, (8, 8).
+        levels: those to choose from, ascending; at least one is LEAST_STRONG or above.
     """
     chosen: GateStage | None = None
-    for level in LEVELS[LEVELS >= LEAST_STRONG][::-1]:
+    for level in levels[levels >= LEAST_STRONG][::-1]:
         thresholds = {}
         for rad, threshold in model.thresholds.items():
             enough = [

@@ -17,19 +17,20 @@ from export.defences import defence_named, table_defence
 from export.networks.weights import to_tensor
 
 
-def calibrate_monitor(model: CalibratedModel, data: Dataset) -> MonitorFile:
+def calibrate_monitor(model: CalibratedModel, data: Dataset, samples: int = SAMPLES) -> MonitorFile:
     """Measure the shares of exits at every RAD.
 
     Args:
         model: with its table.
-        data: its calibration images are used. The first SAMPLES of them are attacked, or read back where they were attacked
+        data: its calibration images are used. The first ``samples`` of them are attacked, or read back where they were attacked
             before, as for the gate.
+        samples: number of images to attack.
 
     Raises:
         DataError: the model has no table.
     """
     table = model.own_table().steps
-    images, few = data.calibration, data.calibration.take(SAMPLES)
+    images, few = data.calibration, data.calibration.take(samples)
     harmed = attacked("linf", model, data, few, defence_named("none"))
     clean = exits_of(model, table, to_tensor(images.pixels))
     slowed = exits_of(model, table, harmed)

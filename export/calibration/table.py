@@ -1,5 +1,6 @@
 """Algorithm 1 of the DefQ paper: the table Q_def learned from how DeepSloth changes the DCT spectrum."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from device.defence.defq import BLOCK, dct_matrix
 from device.errors import DataError
 from export.attacks.base import PerSampleAttack
+from export.attacks.crafting import craft
 from export.data.images import Images
 from export.networks.sdn import SDN
 from export.networks.weights import to_tensor
@@ -85,19 +87,35 @@ class LearnedTable(NamedTuple):
     sample_ids: list[int | str]
 
 
-def learn_table(network: SDN, images: Images, settings: TableSettings, attack: PerSampleAttack) -> LearnedTable:
-    """Attack a random choice of calibration images and derive the table from how their spectrum changes.
+class Kept(NamedTuple):
+    """Where attacked images are kept (export/attacks/crafting.py). identity: of the network, the SHA-256 of its weights."""
+
+    identity: str
+    folder: Path
+
+
+def learn_table(
+    network: SDN, images: Images, settings: TableSettings, attack: PerSampleAttack, kept: Kept | None = None
+) -> LearnedTable:
+    """Attack calibration images, and derive the table from how their spectrum changes.
 
     Args:
         network: in evaluation mode.
         images: the calibration images to choose from.
+        kept: attack the first images, and keep them: the gate and the monitor of a model folder take the same. None: a random
+            choice of images, attacked anew each time, as for the shipped tables.
 
     Raises:
         DataError: the attack changes no frequency more than another, or the images do not consist of whole blocks.
     """
     count = min(settings.samples, len(images.labels))
-    chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(images.labels))[:count])
-    clean = to_tensor(images.pixels[chosen])
-    attacked = attack(network, clean, seed=settings.seed)
+    if kept:
+        chosen = np.arange(count)
+        clean = to_tensor(images.pixels[:count])
+        attacked = craft(attack, network, kept.identity, clean, kept.folder)
+    else:
+        chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(images.labels))[:count])
+        clean = to_tensor(images.pixels[chosen])
+        attacked = attack(network, clean, seed=settings.seed)
     ratios = mean_ratios(clean.numpy() * 255.0, attacked.numpy() * 255.0)
     return LearnedTable(table_from_ratios(ratios, settings.low, settings.high), ratios, images.ids(chosen))

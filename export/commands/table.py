@@ -6,7 +6,7 @@ from device.errors import UsageError
 from device.system.options import whole
 from export.calibration.attacked_images import PER_SAMPLE
 from export.calibration.card import known_classes
-from export.calibration.table import TableSettings, learn_table
+from export.calibration.table import Kept, TableSettings, learn_table
 from export.calibration.table_file import learned_file, write_table
 from export.commands.inputs import data_for, model_files, table_out
 from export.commands.options import add_calibration
@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     out = table_out(arguments, files)
     network, data = load_network(files), data_for(arguments, files)
     check_classes(network, data, known_classes(files))
-    learned = learn_table(folded(network), data.calibration, settings, attack)
+    kept = Kept(files.sha256, files.attacks) if files.folder else None
+    learned = learn_table(folded(network), data.calibration, settings, attack, kept)
     write_table(learned_file(learned, settings, attack, files.model, files.sha256), out)
     steps = learned.steps
     print(f"wrote {out}: steps {steps.min()} to {steps.max()}, mean {steps.mean():.1f}")

@@ -41,4 +41,4 @@ def data(tiny_model):
     """60 images, which the tiny network classifies without an error, in the place of all three splits."""
     pixels = tiny.frames(60)
     images = Images(pixels, score(tiny_model.network, pixels).classes[-1])
-    return Dataset(images, images, images, ("circle", "square", "star"), "made up")
+    return Dataset(images, images, images, ("circle", "square", "star"), "made up", name="patches")

@@ -6,6 +6,7 @@ import pytest
 from device.errors import DataError
 from export.attacks.linf import DeepSlothLinf
 from export.calibration.table import (
+    Kept,
     TableSettings,
     block_spectrum,
     learn_table,
@@ -74,3 +75,15 @@ def test_committed_tables_belong_to_the_committed_weights(model):
     np.testing.assert_allclose(table_from_ratios(ratios, 20, 60), content["table"], atol=1)  # the ratios are rounded
     assert len(content["sample_ids"]) == 1000
     assert all(43000 <= each < 47000 for each in content["sample_ids"])
+
+
+def test_a_model_folder_attacks_the_first_images_and_keeps_them(tmp_path, monkeypatch):
+    network, images = tiny.network(), Images(tiny.frames(60), np.arange(60) % 3)
+    attack = DeepSlothLinf(iterations=2)
+    kept = Kept("tiny", tmp_path / "attacks")
+    learned = learn_table(network, images, TableSettings(20), attack, kept)
+    assert learned.sample_ids == list(range(20))
+    assert list(kept.folder.iterdir())
+    monkeypatch.setattr(DeepSlothLinf, "__call__", None)  # the second time nothing is attacked
+    again = learn_table(network, images, TableSettings(20), attack, kept)
+    assert again.steps.tolist() == learned.steps.tolist()

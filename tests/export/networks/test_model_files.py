@@ -44,7 +44,7 @@ def contents(*folders):
 def data():
     pixels = tiny.frames(60)
     images = Images(pixels, np.arange(60) % 3)
-    return Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
+    return Dataset(images, images, images, tuple(tiny.CLASSES), "made up", name="patches")
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_weights_say_what_they_were_trained_on(commands, data):
     assert "epochs 1" in metadata(made.weights)["recipe"]
     text = made.card.with_suffix(".md").read_text()
     assert "CIFAR" not in text
-    assert "images of a folder, 60 to train" in text
+    assert "patches, 60 to train" in text
 
 
 @pytest.mark.parametrize(
