@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from device.errors import DataError
+from device.errors import DataError, UsageError
 from export.data.classes import named
 from export.networks.exits import file_names, kept_in, with_exits
 from export.networks.find import network_spec
@@ -36,7 +36,13 @@ def load_network(files: ModelFiles) -> SDN:
         return load_upstream(description.family, files.weights)
     tensors = read_tensors(files.weights, description.family)
     _check_agreement(tensors, files)
-    network = build_network(description, _classes(tensors))
+    try:
+        network = build_network(description, _classes(tensors))
+    except UsageError as error:  # nobody asked for this size or these exits: the files say them
+        raise DataError(
+            f"found weights in {files.weights} that {description.family} cannot take ({error}); expected those of this network; "
+            "choose the --model that the file is of"
+        ) from error
     fill(network, tensors, files.weights, description.family)
     return network.eval()
 

@@ -370,4 +370,4 @@ def test_a_model_folder_finds_its_photographs_again(tmp_path, monkeypatch, capsy
 def test_a_model_folder_of_another_version_is_one_sentence(tmp_path, capsys):
     (tmp_path / "model.json").write_text('{"format": "defq-model", "format_version": 7}')
     assert cli.main(["calibrate", "--model", str(tmp_path)]) == 3
-    assert "defq-model 7" in capsys.readouterr().err
+    assert "'defq-model' in version 7" in capsys.readouterr().err
