@@ -66,18 +66,3 @@ def divide_logits(network: SDN, temperatures: Tensor) -> None:
         last = [layer for layer in classifier.modules() if isinstance(layer, nn.Linear)][-1]
         for parameter in last.parameters():
             parameter.div_(temperature)
-
-
-def calibrate_exits(network: SDN, images: Images) -> list[float]:
-    """Learn the temperature of every exit, and make it part of the network's weights.
-
-    Args:
-        network: in evaluation mode. A second call finds temperatures close to 1.
-        images: calibration images, which the network was not trained on.
-
-    Returns:
-        The temperatures, the final classifier's last. Above 1: the exit was overconfident.
-    """
-    temperatures = fitted_temperatures(exit_logits(network, images), torch.from_numpy(images.labels))
-    divide_logits(network, temperatures)
-    return [float(each) for each in temperatures]

@@ -8,17 +8,21 @@ from device.errors import UsageError
 from device.pictures.fit import CROP, FITS
 from device.system.options import decimal, whole, whole_number
 from export.calibration.calibrate import calibrate
+from export.calibration.calibrated_exits import with_calibrated_exits
 from export.calibration.card import write_card
 from export.calibration.card_page import write_card_page
 from export.commands.inputs import photographs_named, photographs_to_train
 from export.commands.options import add_data, add_debug, add_model
 from export.data import datasets
+from export.data.images import Dataset
 from export.data.output import check_writable
 from export.networks.find import model_names, network_spec
 from export.networks.loading import load_network, planned
 from export.networks.model_files import ModelFiles, beside, family_of, in_folder, made_here, shipped
 from export.networks.model_folder import ModelDescription, Photographs, described, write_description
 from export.networks.pretrained import installed
+from export.networks.recipes import recipe_for
+from export.networks.spec import Recipe
 from export.networks.training import train
 from export.networks.weights import save_network
 
@@ -46,10 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a regular expression over the paths of photographs; those with the same first group, or match, stay in one split",
     )
     parser.add_argument(
-        "--epochs", type=whole(1, 100_000), help="passes over the images (default: the network's recipe)"
+        "--epochs",
+        type=whole(1, 100_000),
+        help="passes over the images (default: the network's recipe; photographs: the fewer, the more)",
     )
     parser.add_argument("--peak-rate", type=decimal(1e-9, 1000), help="highest learning rate of the one-cycle schedule")
-    parser.add_argument("--batch", type=whole(2, 1 << 20), help="images in a step (default 256)")
+    parser.add_argument("--batch", type=whole(2, 1 << 20), help="images in a step (default 256; photographs: 16 to 64)")
     parser.add_argument(
         "--start",
         type=Path,
@@ -65,7 +71,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quantised",
         type=decimal(0, 1),
         metavar="SHARE",
-        help="share of a batch to show quantised, 0 to 1 (default 0)",
+        help="share of a batch to show quantised, 0 to 1 (default 0; photographs: 0.25)",
+    )
+    parser.add_argument(
+        "--no-flip",
+        action="store_true",
+        help="do not mirror photographs: letters, road signs and screws have a handedness",
+    )
+    parser.add_argument(
+        "--freeze",
+        action="store_true",
+        help="train the internal classifiers alone; the network itself stays as it was before",
+    )
+    parser.add_argument(
+        "--distil",
+        type=decimal(0, 1000),
+        metavar="WEIGHT",
+        help="let internal classifiers learn from the final one too, with this weight (default: the recipe)",
     )
     parser.add_argument(
         "--size",
@@ -77,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exits",
         type=_numbers,
         metavar="N,...",
-        help="the blocks, from 1, that get an internal classifier (default: all)",
+        help="the blocks, from 1, that get an internal classifier (default: all; photographs: those that pay)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: build/models/MODEL/weights.safetensors")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: build/train/MODEL.checkpoint")
@@ -95,14 +117,6 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def run(arguments: argparse.Namespace) -> int:
     files, description = _plan(arguments)
-    recipe = network_spec(description.family).recipe
-    recipe = replace(
-        recipe,
-        epochs=arguments.epochs or recipe.epochs,
-        peak_rate=arguments.peak_rate or recipe.peak_rate,
-        batch=arguments.batch or recipe.batch,
-        quantised=recipe.quantised if arguments.quantised is None else arguments.quantised,
-    )
     out = files.weights
     if out.suffix != ".safetensors":
         raise UsageError(f"found --out {out}; expected a file that ends in .safetensors")
@@ -115,13 +129,18 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         data = datasets.load(arguments.data, description.input_size, description.fit, arguments.group)
         photographs = photographs_named(arguments, data)
+    package = None if arguments.random or start else installed(description.family)
+    recipe = _recipe(arguments, data, description, trained=bool(package or start))
     print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
     for file in (out, checkpoint):
         check_writable(file)
     network = train(description, data, recipe, checkpoint, start, arguments.random)
-    package = None if arguments.random else installed(description.family)
     begun = f"weights {start.sha256[:12]}" if start else package.told() if package else "random weights"
     recipe_text = ", ".join([f"from {begun}", *(f"{name} {value}" for name, value in asdict(recipe).items())])
+    if recipe.photographs:
+        network, temperatures = with_calibrated_exits(network, data.calibration, choose=not arguments.exits)
+        description = replace(description, exits=network.exit_numbers)
+        recipe_text += f", temperatures {' '.join(f'{each:.2f}' for each in temperatures)}"
     save_network(network, out, recipe_text, data.sha256(), data.classes)
     files = beside(files.model, out)
     write_description(described(description, data, photographs), files.described_in)
@@ -130,6 +149,27 @@ def run(arguments: argparse.Namespace) -> int:
     write_card_page(card, files.card.with_suffix(".md"), files)
     print(f"wrote {out} and {files.card}; learn its table with: defq table {files.option}")
     return 0
+
+
+def _recipe(arguments: argparse.Namespace, data: Dataset, description: ModelDescription, trained: bool) -> Recipe:
+    """The recipe that suits the data, with what the options say.
+
+    Args:
+        trained: whether the training begins from trained weights.
+    """
+    recipe = recipe_for(network_spec(description.family), data, trained)
+    if arguments.no_flip and not recipe.photographs:
+        raise UsageError(f"found --no-flip with {data.name}; expected photographs; leave it out")
+    return replace(
+        recipe,
+        epochs=arguments.epochs or recipe.epochs,
+        peak_rate=arguments.peak_rate or recipe.peak_rate,
+        batch=arguments.batch or recipe.batch,
+        quantised=recipe.quantised if arguments.quantised is None else arguments.quantised,
+        distilled=recipe.distilled if arguments.distil is None else arguments.distil,
+        flips=not arguments.no_flip,
+        frozen=arguments.freeze,
+    )
 
 
 def _plan(arguments: argparse.Namespace) -> tuple[ModelFiles, ModelDescription]:

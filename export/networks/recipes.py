@@ -1,6 +1,7 @@
 """The recipe that suits the data: CIFAR-10 has the network's own one, photographs have one that is scaled to their number."""
 
-from export.data.images import PHOTOGRAPHS, Dataset
+from export.data.cifar10 import NAME as CIFAR10
+from export.data.images import Dataset
 from export.networks.spec import NetworkSpec, Recipe
 
 VIEWS = 24_000
@@ -18,7 +19,7 @@ def recipe_for(spec: NetworkSpec, data: Dataset, trained: bool) -> Recipe:
     Args:
         trained: whether the training begins from weights that were trained on other data, such as ImageNet.
     """
-    if data.name != PHOTOGRAPHS:
+    if data.name == CIFAR10:
         return spec.recipe
     return photograph_recipe(len(data.train.labels), trained)
 

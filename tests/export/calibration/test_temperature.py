@@ -4,8 +4,7 @@ import torch
 from torch.nn import functional
 
 from export.calibration.cost import score
-from export.calibration.temperature import LEAST, MOST, calibrate_exits, divide_logits, exit_logits, fitted_temperatures
-from export.data.images import Images
+from export.calibration.temperature import LEAST, MOST, divide_logits, fitted_temperatures
 from export.networks.weights import to_tensor
 from tests import tiny
 
@@ -55,19 +54,3 @@ def test_the_weights_carry_the_temperatures_and_the_answers_stay():
     after = network(to_tensor(pixels)).detach()
     torch.testing.assert_close(after, (before / temperatures[:, None, None]).float())
     assert np.array_equal(score(network, pixels).classes, before.argmax(-1).numpy())
-
-
-def test_a_second_calibration_finds_nothing_to_do():
-    network = tiny.network()
-    images = Images(tiny.frames(), np.arange(60) % 3)
-    with torch.no_grad():  # an exit that knows something, so that its temperature lies within the bounds
-        images = images._replace(labels=exit_logits(network, images)[2].argmax(-1).numpy())
-        images.labels[::4] = (images.labels[::4] + 1) % 3
-    first = calibrate_exits(network, images)
-    assert len(first) == 5
-    second = calibrate_exits(network, images)
-    within = [LEAST * 1.01 < each < MOST * 0.99 for each in first]
-    assert any(within)
-    assert [each for each, inside in zip(second, within, strict=True) if inside] == pytest.approx(
-        [1.0] * sum(within), rel=1e-3
-    )
