@@ -25,17 +25,20 @@ from export.onnx.parts import ExportedBlocks, GraphPart, Grid, joined, model, re
 
 QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "MaxPool", "AveragePool", "Relu", "Clip", "Flatten", "Reshape")
 """Operators that are computed in 8 bits. Others, such as the normalisation of a stem, stay float32."""
+CONVOLUTIONAL = ("Conv", "Relu", "Clip", "Add", "MaxPool")
+"""What is computed in 8 bits of the final classifier, which may have blocks of its own."""
 BATCH = 50
 
 
 def quantised_blocks(exported: ExportedBlocks, input_shape: tuple[int, ...], images: np.ndarray) -> ExportedBlocks:
-    """The same network with blocks that compute in 8 bits. Exits stay float32.
+    """The same network with blocks that compute in 8 bits, and convolutions before the final classifier. Exits stay float32.
 
     Args:
         exported: float32 blocks.
         input_shape: (channels, height, width).
         images: float32 (n, c, h, w) in [0, 1], calibration images; their largest and smallest activations set the scales.
     """
+    classifier = [node.name for node in exported.exits[-1].nodes if node.op_type not in CONVOLUTIONAL]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "blocks.onnx"
         logging.disable(
@@ -43,8 +46,9 @@ def quantised_blocks(exported: ExportedBlocks, input_shape: tuple[int, ...], ima
         )  # it asks for a preparation that adds nothing to parts in which batch norm is folded
         try:
             quantize_static(
-                _blocks_alone(exported, input_shape), str(file), _Images(images),
-                quant_format=QuantFormat.QDQ, op_types_to_quantize=list(QUANTISED), per_channel=True,
+                _without_exits(exported, input_shape), str(file), _Images(images),
+                quant_format=QuantFormat.QDQ, op_types_to_quantize=list(QUANTISED),
+                nodes_to_exclude=classifier, per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
         finally:
@@ -63,53 +67,70 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {"pixels": batch}
 
 
-def _blocks_alone(exported: ExportedBlocks, input_shape: tuple[int, ...]) -> ModelProto:
-    """All blocks without their exits: ``pixels`` -> every ``features{i}``. That each of them is an output makes the
-    quantiser give it a scale of its own, behind which the graph can be cut."""
-    whole = joined(*exported.blocks)
+def _without_exits(exported: ExportedBlocks, input_shape: tuple[int, ...]) -> ModelProto:
+    """All blocks and the final classifier: ``pixels`` -> every ``features{i}`` and the last ``softmax{i}``. That each of them
+    is an output makes the quantiser give it a scale of its own, behind which the graph can be cut."""
+    whole = joined(*exported.blocks, exported.exits[-1])
     outputs = [
         helper.make_tensor_value_info(f"features{index}", TensorProto.FLOAT, ["batch", *shape])
         for index, shape in enumerate(exported.shapes)
     ]
+    outputs.append(helper.make_tensor_value_info(_final(exported), TensorProto.FLOAT, ["batch", "classes"]))
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", *input_shape])
     return model(helper.make_graph(whole.nodes, "blocks", [pixels], outputs, whole.weights), "To be quantised.")
 
 
+def _final(exported: ExportedBlocks) -> str:
+    """What the final classifier writes."""
+    return f"softmax{len(exported.exits) - 1}"
+
+
 def _taken_apart(quantised: ModelProto, exported: ExportedBlocks) -> ExportedBlocks:
     """Cut the graph behind the QuantizeLinear of each ``features{i}``."""
-    graph = quantised.graph
-    makers = {output: node for node in graph.node for output in node.output}
-    weights = {weight.name: weight for weight in graph.initializer}
+    makers = {output: node for node in quantised.graph.node for output in node.output}
+    weights = {weight.name: weight for weight in quantised.graph.initializer}
     blocks: list[GraphPart] = []
     grids: list[Grid] = []
     before = "pixels"
     for index in range(len(exported.shapes)):
-        dequantise = makers[f"features{index}"]  # its inputs: the tensor in 8 bits, scale, zero point
-        last = dequantise.input[0]
-        needed, found = [last], set()
-        while needed:
-            name = needed.pop()
-            if name in found or name in weights or name == before:
-                continue
+        to_float = makers[f"features{index}"].input  # the tensor in 8 bits, its scale, its zero point
+        part = _span(quantised, before, to_float[0])
+        blocks.append(
+            _reading_uint8(renamed(part, {to_float[0]: f"features{index}"}), before, index - 1, f"features{index}")
+        )
+        grids.append(Grid(*(numpy_helper.to_array(weights[each]) for each in to_float[1:])))
+        before = to_float[0]
+    final, last = _final(exported), len(grids) - 1
+    exits = []
+    for index, part in enumerate(exported.exits[:-1]):
+        features = f"softmax{index}/features"
+        read = renamed(part, {f"features{index}": features})
+        exits.append(joined(grids[index].to_float(f"features{index}", features), read))
+    exits.append(_reading_uint8(_span(quantised, before, final), before, last, final))
+    return ExportedBlocks([*blocks, exported.blocks[-1]], exits, exported.shapes, grids)
+
+
+def _span(quantised: ModelProto, first: str, last: str) -> GraphPart:
+    """What it takes to compute tensor ``last`` from tensor ``first``."""
+    graph = quantised.graph
+    makers = {output: node for node in graph.node for output in node.output}
+    needed, found = [last], {first}
+    while needed:
+        name = needed.pop()
+        if name in makers and name not in found:
             found.add(name)
             needed.extend(makers[name].input)
-        nodes = [node for node in graph.node if node.output[0] in found]
-        read = {name for node in nodes for name in node.input}
-        part = GraphPart(nodes, [weight for name, weight in weights.items() if name in read])
-        names = {last: f"features{index}"}
-        if index:
-            names[before] = f"features{index - 1}"
-            for each in ("scale", "zero_point"):  # of the block before, which has them under these names
-                names[f"features{index - 1}_{each}"] = f"features{index}/input_{each}"
-            # the quantiser called the float32 form of the features what their 8 bits are called here
-            names[f"features{index - 1}"] = f"features{index}/input"
-        blocks.append(renamed(part, names))
-        grids.append(Grid(*(numpy_helper.to_array(weights[each]) for each in dequantise.input[1:])))
-        before = last
-    blocks.append(exported.blocks[-1])
-    exits = []
-    for index, part in enumerate(exported.exits):
-        at = min(index, len(grids) - 1)  # the final classifier reads what the last internal one reads
-        features = f"softmax{index}/features"
-        exits.append(joined(grids[at].to_float(f"features{at}", features), renamed(part, {f"features{at}": features})))
-    return ExportedBlocks(blocks, exits, exported.shapes, grids)
+    nodes = [node for node in graph.node if node.output[0] in found - {first}]
+    read = {name for node in nodes for name in node.input}
+    return GraphPart(nodes, [weight for weight in graph.initializer if weight.name in read])
+
+
+def _reading_uint8(part: GraphPart, before: str, index: int, own: str) -> GraphPart:
+    """A part that reads ``before`` and dequantises it to ``features{index}``, as the quantiser called it, with the names of
+    ExportedBlocks: ``features{index}`` are the 8 bits. The float32 form, scale and zero point get names under ``own``, because
+    other parts have them too. The first block, -1, reads ``pixels``, which are float32."""
+    if index < 0:
+        return part
+    names = {before: f"features{index}", f"features{index}": f"{own}/input"}
+    names.update({f"features{index}_{each}": f"{own}/input_{each}" for each in ("scale", "zero_point")})
+    return renamed(part, names)
