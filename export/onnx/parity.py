@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 
 from device.defence.defq import DefQ
-from device.engines.onnx_runtime import EXACT_INT8
+from device.engines.onnx_runtime import int8_precision
 from device.errors import DataError
 from export.calibration.cost import ExitScores, early_exit, score
 from export.networks.sdn import SDN
@@ -26,7 +26,7 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    options.add_session_config_entry(*EXACT_INT8)
+    options.add_session_config_entry(*int8_precision())
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from device.bundle.reader import Bundle
-from device.engines.onnx_runtime import EXACT_INT8
+from device.engines.onnx_runtime import int8_precision
 from device.errors import EngineError, WireError
 from device.payload.forms import FORMS, FP32, inputs_of
 from device.protocol.tensors import DTYPES
@@ -101,7 +101,7 @@ class Tail:
         options.log_severity_level = 3
         # The cores are shared with the event loop of the server, and threads that spin would take them from it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry(*EXACT_INT8)
+        options.add_session_config_entry(*int8_precision())
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def checked(self, tensors: dict[str, np.ndarray], max_batch: int) -> Inputs:
