@@ -4,9 +4,15 @@ For each channel and each 8 x 8 block of pixels in 0..255: F = orthonormal DCT-I
 to even, pixels = clip(round(inverse DCT), 0, 255). There is no colour transform and no level shift. A height or width that
 is not a multiple of 8 is padded by repeating the edge, and the padding is cropped afterwards.
 
-Each transform is one product of (blocks, 64) with the 64 x 64 matrix kron(D, D). The matrix is built in float64 and cast to
-float32, so that its exact entries (1/8) stay exact, and / Q and x Q are separate steps. NumPy here and the ONNX graph
-(export/onnx/defq.py) therefore agree to the pixel, also where a value lies halfway between two steps.
+device/defence/block_transform.py computes this in float32, and says how. The ONNX graphs (export/onnx/defq.py, export/onnx/payload.py)
+and PyTorch (export/defences/quantiser.py) compute the same with products that are put together otherwise. All of them agree on
+every pixel, except where rounding is undecided for float32:
+
+* a coefficient F lies within 0.001 of half way between two multiples of its step; then the whole block may differ, or
+* a pixel lies within 0.001 of half way between two levels; then it may differ by one level.
+
+Frequencies whose row and column are 0 or 4 are computed exactly, because their entries of kron(D, D) are 1/8 and -1/8. Flat
+blocks are therefore the same everywhere, also where they lie half way: / Q and x Q are separate steps, and halves go to even.
 """
 
 from typing import List, NamedTuple, Tuple
@@ -14,26 +20,8 @@ from typing import List, NamedTuple, Tuple
 import cv2
 import numpy as np
 
+from device.defence.block_transform import BLOCK, BlockTransform
 from device.errors import DataError, FrameError
-
-BLOCK = 8
-CHUNK_BLOCKS = 192  # 48 KiB of float32, which stay in a core's cache between the passes
-
-
-def dct_matrix() -> np.ndarray:
-    """The orthonormal DCT-II matrix D, float64 (8, 8): coefficients = D @ block @ D.T."""
-    rows = np.arange(BLOCK)[:, None]
-    columns = np.arange(BLOCK)[None, :]
-    matrix: np.ndarray = np.sqrt(2 / BLOCK) * np.cos(np.pi * (2 * columns + 1) * rows / (2 * BLOCK))
-    matrix[0] = np.sqrt(1 / BLOCK)
-    return matrix
-
-
-def block_dct_matrix() -> np.ndarray:
-    """kron(D, D), float32 (64, 64): coefficients = matrix @ flattened block, block = matrix.T @ coefficients."""
-    matrix = dct_matrix()
-    return np.kron(matrix, matrix).astype(np.float32)
-
 
 # the indices of a block's coefficients from low to high frequencies, in the zigzag order of JPEG files (ITU-T T.81, figure A.6)
 ZIGZAG = np.array(sorted(range(64), key=lambda n: (n // 8 + n % 8, n // 8 if (n // 8 + n % 8) % 2 else n % 8)))
@@ -56,14 +44,12 @@ def check_table(table: np.ndarray) -> np.ndarray:
 
 
 class _Buffers(NamedTuple):
-    """Work space for one frame shape. The 64-bit views copy eight neighbouring pixels of a row at a time."""
+    """Work space for one frame shape."""
 
     padded: bool  # the planes are larger than the frame
     planes: np.ndarray  # uint8 (channels, padded height, padded width)
     each_plane: List[np.ndarray]  # the same memory, uint8 (padded height, padded width) each
-    rows_of_planes: np.ndarray  # the same memory as uint64 (channels, block rows, block columns, 8): a block's rows
-    blocks: np.ndarray  # uint8 (blocks, 64)
-    rows_of_blocks: np.ndarray  # the same memory as uint64 (channels, block rows, block columns, 8)
+    blocks: BlockTransform  # of the planes
     cropped: np.ndarray  # uint8 (channels, height, width), contiguous
     each_cropped: List[np.ndarray]  # the same memory, uint8 (height, width) each
     frame: np.ndarray  # uint8, the frame's own shape
@@ -83,16 +69,8 @@ class DefQ:
 
     def __init__(self, table: np.ndarray) -> None:
         self.table = check_table(table)
-        self._inverse = block_dct_matrix()
-        self._forward = np.ascontiguousarray(self._inverse.T)
-        # operands of full size, because NumPy is twice as slow when it has to broadcast a row of 64 or a scalar
-        self._steps = np.repeat(self.table.reshape(1, 64), CHUNK_BLOCKS, axis=0)
-        self._zeros = np.zeros_like(self._steps)
-        self._pixels = np.empty_like(self._steps)
-        self._coefficients = np.empty_like(self._steps)
         self._shape: Tuple[int, ...] = ()
         self._buffers = None  # type: _Buffers  # type: ignore[assignment]
-        self._chunks: List[Tuple[np.ndarray, ...]] = []
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Quantise a frame.
@@ -117,13 +95,8 @@ class DefQ:
     def planes(self, frame: np.ndarray) -> np.ndarray:
         """Quantise a frame as a call does, but return colour planes: uint8 (channels, height, width), contiguous, valid until the
         next call."""
-        if frame.shape != self._shape or frame.dtype != np.uint8:
-            self._prepare(frame)
-        buffers = self._buffers
-        _split(frame, buffers)
-        buffers.rows_of_blocks[...] = buffers.rows_of_planes
-        self._quantise(self._chunks)
-        buffers.rows_of_planes[...] = buffers.rows_of_blocks
+        buffers = self._load(frame)
+        buffers.blocks.quantise()
         if buffers.padded:
             buffers.cropped[...] = buffers.planes[:, : frame.shape[0], : frame.shape[1]]
         return buffers.cropped
@@ -137,44 +110,15 @@ class DefQ:
         Returns:
             float32 (blocks, 64), whole numbers. Blocks come row by row, and one channel after the other.
         """
+        return self._load(frame).blocks.levels().reshape(-1, BLOCK * BLOCK)
+
+    def _load(self, frame: np.ndarray) -> _Buffers:
+        """Copy a frame into the planes."""
         if frame.shape != self._shape or frame.dtype != np.uint8:
-            self._prepare(frame)
-        buffers = self._buffers
-        _split(frame, buffers)
-        buffers.rows_of_blocks[...] = buffers.rows_of_planes
-        levels = np.empty(buffers.blocks.shape, np.float32)
-        for start, (chunk, pixels, coefficients, steps, _) in zip(range(0, len(levels), CHUNK_BLOCKS), self._chunks):
-            pixels[...] = chunk
-            np.dot(pixels, self._forward, coefficients)
-            np.divide(coefficients, steps, coefficients)
-            np.rint(coefficients, levels[start : start + len(chunk)])
-        return levels
-
-    def _prepare(self, frame: np.ndarray) -> None:
-        """Work space for frames of this shape."""
-        self._buffers = _buffers_for(frame)
-        self._chunks = self._split_into_chunks(self._buffers.blocks)
-        self._shape = frame.shape
-
-    def _quantise(self, chunks: List[Tuple[np.ndarray, ...]]) -> None:
-        """Quantise blocks of pixels in place, one chunk after the other."""
-        for chunk, pixels, coefficients, steps, zeros in chunks:
-            pixels[...] = chunk
-            np.dot(pixels, self._forward, coefficients)
-            np.divide(coefficients, steps, coefficients)
-            np.rint(coefficients, coefficients)
-            np.multiply(coefficients, steps, coefficients)
-            np.dot(coefficients, self._inverse, pixels)
-            np.rint(pixels, pixels)
-            np.maximum(pixels, zeros, out=pixels)
-            cv2.convertScaleAbs(pixels, chunk)  # clips whole numbers of at least 0 to 255 and casts them, in one pass
-
-    def _split_into_chunks(self, blocks: np.ndarray) -> List[Tuple[np.ndarray, ...]]:
-        """Each chunk of ``blocks`` with views of its size on the work space and on the constants."""
-        starts = range(0, len(blocks), CHUNK_BLOCKS)
-        chunks = [blocks[start : start + CHUNK_BLOCKS] for start in starts]
-        shared = (self._pixels, self._coefficients, self._steps, self._zeros)
-        return [(chunk, *(each[: len(chunk)] for each in shared)) for chunk in chunks]
+            self._buffers = _buffers_for(frame, self.table)
+            self._shape = frame.shape
+        _split(frame, self._buffers)
+        return self._buffers
 
 
 def _split(frame: np.ndarray, buffers: _Buffers) -> None:
@@ -201,18 +145,19 @@ def check_frame(frame: np.ndarray) -> None:
                          "(height, width, 3); convert it in the source".format(frame.dtype, frame.shape))  # fmt: skip
 
 
-def _buffers_for(frame: np.ndarray) -> _Buffers:
+def _buffers_for(frame: np.ndarray, table: np.ndarray) -> _Buffers:
     check_frame(frame)
     height, width = frame.shape[:2]
     channels = frame.shape[2] if frame.ndim == 3 else 1
-    block_rows, block_columns = -(-height // BLOCK), -(-width // BLOCK)
-    planes = np.empty((channels, block_rows * BLOCK, block_columns * BLOCK), np.uint8)
-    blocks = np.empty((channels * block_rows * block_columns, BLOCK * BLOCK), np.uint8)
-    rows_of_planes = planes.view(np.uint64).reshape(channels, block_rows, BLOCK, block_columns).transpose(0, 1, 3, 2)
-    rows_of_blocks = blocks.view(np.uint64).reshape(channels, block_rows, block_columns, BLOCK)
+    planes = np.empty((channels, -(-height // BLOCK) * BLOCK, -(-width // BLOCK) * BLOCK), np.uint8)
     padded = planes.shape[1:] != (height, width)
     cropped = np.empty((channels, height, width), np.uint8) if padded else planes
     return _Buffers(
-        padded, planes, list(planes), rows_of_planes, blocks, rows_of_blocks,
-        cropped, list(cropped), np.empty(frame.shape, np.uint8),
-    )  # fmt: skip
+        padded,
+        planes,
+        list(planes),
+        BlockTransform(planes, table),
+        cropped,
+        list(cropped),
+        np.empty(frame.shape, np.uint8),
+    )

@@ -10,7 +10,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from device.defence.defq import BLOCK, dct_matrix
+from device.defence.block_transform import BLOCK, dct_matrix
 
 HIGH = 4  # the lowest of the high frequencies, in both directions
 

@@ -20,7 +20,8 @@ from typing import Dict, Tuple
 
 import numpy as np
 
-from device.defence.defq import BLOCK, ZIGZAG, DefQ, check_frame, check_table
+from device.defence.block_transform import BLOCK
+from device.defence.defq import ZIGZAG, DefQ, check_frame, check_table
 from device.errors import FrameError, UsageError
 
 DC_RULES = {

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from device.defence.defq import BLOCK
+from device.defence.block_transform import BLOCK
 from export.calibration.attacked_images import SAMPLES, attacked
 from export.calibration.cost import OperatingPoint, operating_point, score
 from export.calibration.model import CalibratedModel

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from device.defence.defq import BLOCK, dct_matrix
+from device.defence.block_transform import BLOCK, dct_matrix
 from device.errors import DataError
 from export.attacks.base import PerSampleAttack
 from export.attacks.crafting import craft

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from device.bundle.calibration import check_table_file
-from device.defence.defq import BLOCK
+from device.defence.block_transform import BLOCK
 from device.errors import DataError
 from device.system.files import read_bounded
 from device.system.json_text import read_json, shown

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from device.defence.defq import BLOCK, DefQ
+from device.defence.block_transform import BLOCK
+from device.defence.defq import DefQ
 
 FrameDefence = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

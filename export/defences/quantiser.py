@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from device.defence.defq import BLOCK, block_dct_matrix
+from device.defence.block_transform import BLOCK, block_dct_matrix
 
 # ITU-R BT.601, full range, as in JFIF; the offset of 128 does not matter to AC coefficients and is left out
 YCBCR = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from device.defence.defq import BLOCK, block_dct_matrix
+from device.defence.block_transform import BLOCK, block_dct_matrix
 from export.onnx.parts import GraphPart, constant
 
 

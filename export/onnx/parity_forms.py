@@ -169,12 +169,14 @@ def _check_coefficients(
     defq, table = DefQ(steps), steps_of(np.asarray(steps, np.float32))
     pixels: list[np.ndarray] = []
     planes: list[np.ndarray] = []
+    sent: list[np.ndarray] = []
     for index, frame in enumerate(frames):
         channels = frame.shape[2]
         coefficients = None if table is None else packed_coefficients(defq.levels(frame), channels, table)
         if coefficients is None:
             continue
         feed = {"coefficients": coefficients, "steps": table}
+        sent.append(frame)
         planes.append(defq.planes(frame).copy())
         pixels.append(rebuilt.run(["pixels"], feed)[0][0])
         activation, back = head.activation(pixels[-1][None]), whole.run(None, feed)[0]
@@ -186,4 +188,4 @@ def _check_coefficients(
                 f"expected at most {bound:.3g}; report this with the model"
             )
         answers.add(activation, back, bound)
-    compare_pixels("DefQ by way of coefficients", pixels, planes, origin)
+    compare_pixels("DefQ by way of coefficients", pixels, planes, sent, steps, origin)

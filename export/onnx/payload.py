@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from device.defence.defq import BLOCK, ZIGZAG, block_dct_matrix
+from device.defence.block_transform import BLOCK, block_dct_matrix
+from device.defence.defq import ZIGZAG
 from device.payload.forms.coefficients import GREY, Coefficients
 from device.payload.forms.uint8 import Uint8
 from export.onnx.parts import ExportedBlocks, GraphPart, constant, joined, model

@@ -10,7 +10,8 @@ from typing import Dict, Optional, Tuple
 import numpy as np
 
 from device.bundle.reader import Bundle
-from device.defence.defq import BLOCK, ZIGZAG, DefQ
+from device.defence.block_transform import BLOCK
+from device.defence.defq import ZIGZAG, DefQ
 from device.payload.base import PayloadForm, Sendable, Tensors, TensorTypes
 
 # The level shift of JPEG by 128, which DefQ does not have: it keeps the first coefficient of a block small

@@ -11,7 +11,8 @@ import pytest
 
 from device.commands import jpeg as jpeg_command
 from device.commands.jpeg import decode
-from device.defence.defq import ZIGZAG, DefQ, block_dct_matrix
+from device.defence.block_transform import block_dct_matrix
+from device.defence.defq import ZIGZAG, DefQ
 from device.errors import DataError, FrameError, UsageError
 from device.jpeg.file import AC_COUNTS, AC_SYMBOLS, DC_COUNTS, DC_RULES, DC_SYMBOLS, JpegEncoder, huffman_codes
 from device.system import files

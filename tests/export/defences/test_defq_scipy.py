@@ -8,6 +8,7 @@ from scipy import fft
 
 from device.defence.defq import DefQ
 from export.data.shipped import TABLES
+from export.onnx.rounding import undecided
 
 
 def by_scipy(frame, table):
@@ -28,8 +29,9 @@ def test_equals_scipy(model, shape):
     found, exact = DefQ(table)(frame).astype(int), by_scipy(frame, table)
     expected = np.rint(np.round(exact, 6)).astype(int)
     different = found != expected
-    # float32 rounds the other way only where the exact pixel lies half-way between two levels, to within its precision
-    half_way = np.abs(exact - np.floor(exact) - 0.5) < 2e-4
-    assert not (different & ~half_way).any()
-    assert np.abs(found - expected).max() <= 1
+    # float32 rounds the other way only where the exact value lies half-way, to within its precision
+    either_way = undecided(frame, table)
+    blocks, pixels = (each.transpose(1, 2, 0) for each in either_way)
+    assert not (different & ~blocks & ~pixels).any()
+    assert np.abs(found - expected)[~blocks].max() <= 1
     assert different.sum() <= max(1, 1e-4 * different.size)

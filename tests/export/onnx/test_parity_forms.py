@@ -96,7 +96,7 @@ def test_another_order_of_coefficients_is_refused(models):
         if weight.name == "rebuild/order":
             weight.CopyFrom(parts.constant(weight.name, np.arange(64)))
     with pytest.raises(
-        DataError, match="DefQ by way of coefficients differs from NumPy in .* levels; expected at most"
+        DataError, match="DefQ by way of coefficients differs from NumPy in .* levels; expected the same"
     ):
         check(models)
 
