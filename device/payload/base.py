@@ -1,7 +1,7 @@
 """What every payload form offers: the form of the tensors in which a frame goes to the host.
 
-A new form takes two files: a module in device/payload/forms, named as the form, with its class; and its graph in
-export/onnx/payload.py, which the host runs before the tail.
+A new form takes two files: a module in device/payload/forms, named as the form, with its class; and a file of the same
+name in export/onnx/forms, with the graph that the host runs before the tail and its check.
 """
 
 import zlib

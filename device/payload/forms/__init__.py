@@ -1,4 +1,4 @@
-"""The payload forms. A form is a file here, whose one class is found by its name, and a function in export/onnx/payload.py.
+"""The payload forms. A form is a file here, whose one class is found by its name, and one in export/onnx/forms.
 
 ==============  =====================================================================  ================================
 form            tensors beside ``threshold`` FP32 (n, 1)                               Content-Encoding

@@ -16,8 +16,8 @@ from export.bundle.writer import write_bundle
 from export.calibration.cost import ExitScores, early_exit, score
 from export.networks.weights import to_tensor
 from export.onnx import graphs, parts
-from export.onnx import payload as graph_payload
 from export.onnx.defq import defq_nodes
+from export.onnx.forms import coefficients, uint8
 from export.onnx.parity import TIE, check_defq, check_exits, compare_pixels, pixels_of, run_split, session, tied
 from tests import tiny
 from tests.tiny import DATA
@@ -131,7 +131,7 @@ TABLE = tiny.TABLE.steps.astype(np.float32)
 @pytest.mark.parametrize("levels", [63, 255])
 def test_a_host_restores_uint8_as_numpy_does_to_the_bit(exported, split, levels):
     head = session(graphs.nested_head(exported, split, tiny.SHAPE, THRESHOLD))
-    back = session(graph_payload.from_uint8(exported.shapes[split - 1]))
+    back = session(uint8.graph(exported, split, tiny.SHAPE))
     for image in to_tensor(tiny.frames()[:20]).numpy():
         feed = {"image": image[None], "threshold": np.full(1, 2, np.float32)}
         packed = quantised(head.run(["activation"], feed)[0], levels)
@@ -180,7 +180,7 @@ def test_the_manifest_says_what_goes_into_each_graph_and_what_comes_out(tmp_path
 
 @pytest.mark.parametrize("split", [1, 3])
 def test_coefficients_give_the_pixels_of_defq_and_the_blocks_behind_them(network, exported, split):
-    model = graph_payload.from_coefficients(exported, split, tiny.SHAPE)
+    model = coefficients.graph(exported, split, tiny.SHAPE)
     frames, defq = tiny.frames(), DefQ(TABLE)
     packed = np.concatenate([packed_coefficients(defq.levels(frame), 3, steps_of(TABLE)) for frame in frames])
     feed = {"coefficients": packed, "steps": np.repeat(steps_of(TABLE), len(frames), axis=0)}
@@ -194,7 +194,7 @@ def test_coefficients_give_the_pixels_of_defq_and_the_blocks_behind_them(network
 
 @pytest.mark.parametrize("shape", [(3, 13, 21), (1, 8, 8), (3, 40, 3)])
 def test_pixels_of_other_sizes_and_tables_in_one_batch(shape):
-    part = graph_payload._pixels(shape)
+    part = coefficients.rebuilt_pixels(shape)
     blocks = shape[0] * -(-shape[1] // 8) * -(-shape[2] // 8)
     tensor = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(

@@ -5,12 +5,16 @@ import onnx
 import pytest
 
 from device.errors import DataError
+from device.payload.forms import FORMS, FP32
 from device.payload.forms.uint8 import quantised, restored
 from export.networks.weights import to_tensor
-from export.onnx import graphs, parity_forms, parts
-from export.onnx import payload as graph_payload
+from export.onnx import graphs, parts
+from export.onnx.forms import uint8
+from export.onnx.forms.base import Restoration
+from export.onnx.forms.uint8 import check_restored
 from export.onnx.parity import session
-from export.onnx.parity_forms import _Answers, check_forms, check_restored
+from export.onnx.parity_forms import TailAnswers, check_forms
+from export.onnx.payload import form_graphs, form_modules
 from tests import tiny
 
 THRESHOLD = 0.62
@@ -25,8 +29,7 @@ def models():
     return {
         "head": graphs.nested_head(exported, 2, tiny.SHAPE, THRESHOLD),
         "tail": graphs.tail(exported, 2),
-        "from_uint8": graph_payload.from_uint8(exported.shapes[1]),
-        "from_coefficients": graph_payload.from_coefficients(exported, 2, tiny.SHAPE),
+        **form_graphs(exported, 2, tiny.SHAPE),
     }
 
 
@@ -59,6 +62,13 @@ def test_the_forms_as_they_are_pass(models, capsys):
     assert "coefficients: the tail answers as with float32 on 60 of 60 frames" in said
 
 
+def test_every_form_of_the_device_has_a_graph_and_a_check():
+    assert {FP32, *form_modules()} == set(FORMS)
+    for module in form_modules().values():
+        assert callable(module.graph)
+        assert callable(module.restorations)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_graph_that_restores_otherwise_than_numpy_is_refused(models, fault):
     (operator, values, attributes), _ = FAULTS[fault]
@@ -78,7 +88,7 @@ def test_a_form_that_is_wrong_in_graph_and_numpy_alike_is_refused(models, monkey
     }
     (operator, values, attributes), same_in_numpy = FAULTS[fault]
     append(models["from_uint8"], operator, values, **attributes)
-    monkeypatch.setattr(parity_forms, "restored", lambda packed: same_in_numpy(restored(packed)))
+    monkeypatch.setattr(uint8, "restored", lambda packed: same_in_numpy(restored(packed)))
     with pytest.raises(DataError, match="uint8: the activation of frame 0 of the frames is restored with an error of"):
         check(models, shown[frames])
 
@@ -145,8 +155,8 @@ def test_answers_that_change_without_a_tie_are_refused(models):
     activations = [
         head.run(["activation"], {"image": each[None], "threshold": np.full(1, 2, np.float32)})[0] for each in images
     ]
-    answers = _Answers("uint8", session(models["tail"]), THRESHOLD)
+    answers = TailAnswers("uint8", session(models["tail"]), THRESHOLD)
     for activation in activations:
-        answers.add(activation, activations[0], 1e-6)
+        answers.add(Restoration(activation, activations[0], 1e-6))
     with pytest.raises(DataError, match=r"otherwise on \d at a tie and \d\d at none; expected at most 1% at none"):
         answers.check("frames")
