@@ -49,5 +49,5 @@ def test_the_page_of_the_commands_is_that_of_their_help():
     for command, parser in PARSERS.items():
         assert f"### defq {command}\n" in text
         for action in actions(parser):
-            assert f"`{action.option_strings[-1]}" in text
+            assert f"`{(action.option_strings or [action.metavar])[-1]}" in text
     assert argparse.SUPPRESS not in text

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from device.commands.cli import dispatch
 
 COMMANDS = {
+    "scan": ("export.commands.scan", "Show what a folder of photographs holds, and what of it is in the way."),
     "train": ("export.commands.train", "Train a network; goes on from its checkpoint after a kill."),
     "calibrate": ("export.commands.calibrate", "Measure costs, accuracies and thresholds; write the model card."),
     "table": ("export.commands.table", "Learn Q_def by Algorithm 1 from DeepSloth L-inf."),

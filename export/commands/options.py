@@ -38,6 +38,15 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help=DATA_HELP)
 
 
+def add_group(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--group",
+        default="",
+        metavar="PATTERN",
+        help="a regular expression over the paths of photographs; those with the same first group, or match, stay in one split",
+    )
+
+
 def add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
 

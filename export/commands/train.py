@@ -12,7 +12,7 @@ from export.calibration.calibrated_exits import with_calibrated_exits
 from export.calibration.card import write_card
 from export.calibration.card_page import write_card_page
 from export.commands.inputs import photographs_named, photographs_to_train
-from export.commands.options import add_data, add_debug, add_model
+from export.commands.options import add_data, add_debug, add_group, add_model
 from export.data import datasets
 from export.data.images import Dataset
 from export.data.output import check_writable
@@ -43,12 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how photographs, and later the camera's frames, are brought to the network's size (default crop, or as the model "
         "folder says)",
     )
-    parser.add_argument(
-        "--group",
-        default="",
-        metavar="PATTERN",
-        help="a regular expression over the paths of photographs; those with the same first group, or match, stay in one split",
-    )
+    add_group(parser)
     parser.add_argument(
         "--epochs",
         type=whole(1, 100_000),

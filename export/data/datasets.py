@@ -77,6 +77,6 @@ def _read(folder: Path, size: tuple[int, int], fit: str, group: str) -> Dataset:
         return read_folder(folder, size, fit, group)
     if group:
         raise UsageError(
-            f"found --group {group!r} for {layout.folder}, which is CIFAR-10 and has splits of its own; expected a folder of photographs; leave --group out, or name another folder with --data"
+            f"found --group '{group}' for {layout.folder}, which is CIFAR-10 and has splits of its own; expected a folder of photographs; leave --group out, or name another folder with --data"
         )
     return read_cifar10(layout, size, fit)

@@ -15,7 +15,7 @@ from device.system.console import warn
 from export.data.decoding import Unreadable, read_all
 from export.data.hashes import content_hashes
 from export.data.images import Dataset, Images
-from export.data.listing import Listing, Photograph, list_photographs, shown
+from export.data.listing import Listing, Photograph, check_classes, list_photographs, shown
 from export.data.memory import available_bytes
 from export.data.photograph_cache import Kept, PhotographCache
 from export.data.splits import ORDER, split_photographs
@@ -39,6 +39,7 @@ def read_folder(folder: Path, size: tuple[int, int], fit: str, group: str = "") 
         UsageError: a pattern that cannot work.
     """
     listing = list_photographs(folder, SUFFIXES)
+    check_classes(listing)
     if listing.ignored.told():
         print(f"passed over in {folder}: {'; '.join(listing.ignored.told())}", file=sys.stderr)
     _check_memory(listing, size)

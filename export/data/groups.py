@@ -72,7 +72,7 @@ def group_names(photographs: Sequence[Photograph], group: str) -> dict[str, str]
         pattern = re.compile(group)
     except (re.error, RecursionError, OverflowError) as error:
         raise UsageError(
-            f"found --group {group!r} ({error}); expected a regular expression over the paths of photographs, whose match names "
+            f"found --group '{group}' ({error}); expected a regular expression over the paths of photographs, whose match names "
             f"the group; write one such as {PERSON}"
         ) from error
     names, without = {}, []
@@ -84,13 +84,13 @@ def group_names(photographs: Sequence[Photograph], group: str) -> dict[str, str]
             names[each.file] = (match.group(1) if pattern.groups else None) or match.group()
     if without:
         raise UsageError(
-            f"found {len(without)} of {len(photographs)} photographs that --group {group!r} does not match ({named(without)}); "
+            f"found {len(without)} of {len(photographs)} photographs that --group '{group}' does not match ({named(without)}); "
             "expected it to match the path of every photograph, so that none is left out of its group; change it"
         )
     kinds = sorted(set(names.values()))
     if len(kinds) < 3:
         raise UsageError(
-            f"found that --group {group!r} puts all photographs into {len(kinds)} group{'s' * (len(kinds) > 1)} "
+            f"found that --group '{group}' puts all photographs into {len(kinds)} group{'s' * (len(kinds) > 1)} "
             f"({', '.join(map(shown, kinds))}); expected three or more, one for each split; change it"
         )
     return names
@@ -109,7 +109,7 @@ def check_groups(photographs: Sequence[Photograph], group: str) -> None:
     torn = sorted(shown(name) for name, those in splits.items() if len(those) > 1)
     if torn:
         raise DataError(
-            f"found {len(torn)} groups of --group {group!r} in more than one of the folders train/, val/ and test/ "
+            f"found {len(torn)} groups of --group '{group}' in more than one of the folders train/, val/ and test/ "
             f"({named(torn)}); expected each in one; move their photographs into one of them"
         )
 

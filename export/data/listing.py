@@ -91,7 +91,7 @@ def list_photographs(folder: Path, suffixes: Collection[str]) -> Listing:
         suffixes: of image files, in lower case, with the dot.
 
     Raises:
-        DataError: the folder has no classes, one class, classes that differ only in case, or not all of the splits.
+        DataError: the folder has no classes, or not all of the splits.
     """
     walk = _Walk(folder, suffixes)
     splits = _split_folders(folder, walk)
@@ -106,7 +106,14 @@ def list_photographs(folder: Path, suffixes: Collection[str]) -> Listing:
         if splits:
             walk.count_others(top)
     classes = sorted(found)
-    _check_classes(folder, classes, walk)
+    if not classes:
+        beside = len(walk.images(folder))
+        told = (
+            f"{beside} images in {folder}, but no class folders"
+            if beside
+            else f"neither CIFAR-10 nor images in {folder}"
+        )
+        raise DataError(f"found {told}; {LAYOUTS}; name another with --data")
     photographs = [Photograph(file, label, split) for label, name in enumerate(classes) for file, split in found[name]]
     return Listing(folder, tuple(classes), photographs, bool(splits), walk.ignored)
 
@@ -206,7 +213,13 @@ def _split_folders(folder: Path, walk: _Walk) -> dict[str, Path]:
     return splits
 
 
-def _check_classes(folder: Path, classes: Sequence[str], walk: _Walk) -> None:
+def check_classes(listing: Listing) -> None:
+    """Check that a network can tell the classes of a folder apart.
+
+    Raises:
+        DataError: there is one class, or there are classes whose names cannot be printed or differ only in case.
+    """
+    folder, classes = listing.folder, listing.classes
     unprintable = [name for name in classes if not name.isprintable()]
     if unprintable:
         raise DataError(
@@ -222,16 +235,11 @@ def _check_classes(folder: Path, classes: Sequence[str], walk: _Walk) -> None:
             f"found class folders in {folder} whose names differ only in case or in how their letters are written: "
             f"{named(same)}; expected one folder for each class; join or rename them"
         )
-    if len(classes) > 1:
-        return
-    if classes:
+    if len(classes) == 1:
         raise DataError(
             f"found one class ({classes[0]}) in {folder}; expected two or more: a network of one class has nothing to decide; "
             "add a folder of images of something else"
         )
-    beside = len(walk.images(folder))
-    found = f"{beside} images in {folder}, but no class folders" if beside else f"neither CIFAR-10 nor images in {folder}"  # fmt: skip
-    raise DataError(f"found {found}; {LAYOUTS}; name another with --data")
 
 
 def shown(file: str) -> str:

@@ -164,7 +164,7 @@ def _check_splits(listing: Listing, by_class: Mapping[str, Sequence[Sequence[Pho
             f"found too few images in {listing.folder}: {'; '.join(lacking)}; expected one or more of each class in each split; "
             "add images, or remove these classes"
         )
-    whose = f"whose groups of --group {group!r} stay together" if group else "of which the same content stays together"
+    whose = f"whose groups of --group '{group}' stay together" if group else "of which the same content stays together"
     raise DataError(
         f"found images in {listing.folder} {whose}, so that {'; '.join(lacking)}; expected three or more groups with each class; "
         "add photographs of other groups, or remove these classes"

@@ -96,7 +96,7 @@ def test_other_images_or_another_order_of_classes_have_another_fingerprint(tmp_p
         data._replace(train=data.train._replace(pixels=changed)),
         data._replace(classes=data.classes[::-1]),
         data._replace(calibration=data.calibration.take(1)),
-        data._replace(train=data.train._replace(labels=data.train.labels[::-1])),
+        data._replace(train=data.train._replace(labels=1 - data.train.labels)),
     ]
     assert len({each.sha256() for each in (data, *others)}) == 5
     assert data._replace(source="elsewhere", test=data.train).sha256() == data.sha256()
