@@ -1,7 +1,9 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from device.protocol.messages import encode_request
 from host.serving import rate
 
 TOKEN, SECOND = "cam-1-token-0123", "cam-2-token-4567"
@@ -21,3 +23,9 @@ def clock(monkeypatch):
     made = SimpleNamespace(now_s=1000.0)
     monkeypatch.setattr(rate, "time", SimpleNamespace(monotonic=lambda: made.now_s))
     return made
+
+
+@pytest.fixture(scope="module")
+def body():
+    generator = np.random.default_rng(0)
+    return encode_request({"activation": generator.normal(size=(2, 6, 8, 8)).astype(np.float32)}, request_id="frame-7")

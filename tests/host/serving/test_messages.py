@@ -13,6 +13,7 @@ from host.credentials.tokens import Tokens
 from host.serving import discard
 from host.serving.limits import ConnectionLimits
 from tests.host.conftest import BUNDLE
+from tests.host.serving.asking import AUTHORITY, CERTIFICATES, HOST
 from tests.host.site import BOTH_LOOPS, GET, closed_after
 from tests.host.waits import until
 
@@ -304,8 +305,6 @@ def test_connections_without_a_request_make_room(serve):
 @BOTH_LOOPS
 def test_a_refused_certificate_leaves_a_line(serve):
     """The operator learns whose handshake failed, and why; so for every way in which one can fail."""
-    from tests.host.serving.test_serve import AUTHORITY, CERTIFICATES, HOST
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(HOST)
     context.load_verify_locations(AUTHORITY)
