@@ -9,9 +9,9 @@ from export.calibration.cost import early_exit, score
 from export.networks.weights import to_tensor
 from export.onnx import graphs, parts
 from export.onnx.cuts import cheapest_handover
+from export.onnx.forms import coefficients
 from export.onnx.int8 import quantised_blocks
 from export.onnx.parity import run_split, session
-from export.onnx.payload import from_coefficients
 from export.onnx.scores import graph_scores
 from host.app.staged_tail import StagedTail
 from tests import tiny
@@ -85,7 +85,7 @@ def test_coefficients_give_the_activation_of_the_head(quantised):
     frame, defq = tiny.frames()[0], DefQ(steps)
     table = steps_of(steps)
     feed = {"coefficients": packed_coefficients(defq.levels(frame), 3, table), "steps": table}
-    found = session(from_coefficients(quantised, 2, tiny.SHAPE)).run(None, feed)[0]
+    found = session(coefficients.graph(quantised, 2, tiny.SHAPE)).run(None, feed)[0]
     image = defq.planes(frame)[None] / np.float32(255)
     head = session(graphs.flat_head(quantised, 2, tiny.SHAPE))
     expected = head.run(["activation"], {"image": image, "threshold": np.full(1, 2, np.float32)})[0]
