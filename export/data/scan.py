@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from device.errors import EdgeError
-from device.pictures import SUFFIXES
+from device.pictures.formats import SUFFIXES
 from device.pictures.read import size_unwatched
 from export.data.decoding import Unreadable, read_all
 from export.data.folder import check_readable

@@ -15,7 +15,7 @@ from device.errors import DataError
 from device.payload.forms.coefficients import GREY, packed_coefficients, steps_of
 from export.onnx.forms.base import FLOAT, INT8, UINT8, Case, Restoration, Step, part
 from export.onnx.parity import compare_pixels, pixels_of, session
-from export.onnx.parts import ExportedBlocks, GraphPart, joined, model, renamed
+from export.onnx.parts import ExportedBlocks, GraphPart, joined, model
 
 ROUNDING = 1e-4  # relative to the largest value of an activation: graphs add in different orders; found: 1e-6
 
@@ -25,7 +25,7 @@ def graph(exported: ExportedBlocks, split: int, input_shape: tuple[int, ...]) ->
     float32 (n, c, h, w) in [0, 1], those of DefQ, and the blocks 1..split without their exits."""
     channels, height, width = input_shape
     blocks = channels * -(-height // BLOCK) * -(-width // BLOCK)
-    network = renamed(joined(*exported.blocks[:split]), {f"features{split - 1}": "activation"})
+    network = exported.giving(joined(*exported.blocks[:split]), split - 1, "activation")
     whole = joined(rebuilt_pixels(input_shape), network)
     made = helper.make_graph(
         whole.nodes,
