@@ -4,7 +4,7 @@ from export.data.cifar10 import NAME as CIFAR10
 from export.data.images import Dataset
 from export.networks.spec import NetworkSpec, Recipe
 
-VIEWS = 24_000
+VIEWS = 16_000
 """Photographs that a network sees during its training, each photograph many times, in other crops and other light."""
 EPOCHS = (10, 60)
 FEW, MANY = 400, 4000
