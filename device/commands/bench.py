@@ -27,6 +27,7 @@ from device.commands.options import POWER_HELP, add_debug_option, add_decision_o
 from device.commands.session import Session, open_session, stop_on_signals
 from device.errors import UsageError
 from device.loop.sinks import Decision, Sink
+from device.planning.costs import measure_costs
 from device.power.base import Meter
 from device.power.open import open_sensor
 from device.system.board import board_model, temperature_c, throttling
@@ -170,6 +171,9 @@ def measure(session: Session, arguments: argparse.Namespace) -> Dict[str, Any]:
             temperature_c=[started_c, temperature_c()], throttling=throttling().names(),
         )  # fmt: skip
         report["conditions"][condition.name] = figures
+    if not session.bundle.has_tail and not stop.is_set():
+        print("costs of the exits", file=sys.stderr, flush=True)
+        report["costs"] = measure_costs(session.bundle, session.engine, frames).to_json()
     return report
 
 

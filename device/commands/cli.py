@@ -15,6 +15,7 @@ from device.system.version import version_text
 COMMANDS: Commands = {
     "run": ("device.commands.run", "Decide on the frames of a camera or of files."),
     "bench": ("device.commands.bench", "Measure latency, exits, traffic and energy: clean, attacked and defended."),
+    "plan": ("device.commands.plan", "Say where to run a network: on the device, split, or at the host."),
     "preview": ("device.commands.preview", "Show frames, exits and traffic in a browser, with an attack to switch on."),
     "doctor": ("device.commands.doctor", "Check the board, its wheels, cameras and sensors, the bundle and the host."),
     "jpeg": ("device.commands.jpeg", "Write frames as JPEG files that carry Q_def, and compare them with DefQ."),

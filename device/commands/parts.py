@@ -55,7 +55,7 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("device", "on the device", "device.commands.cli", ("run", "bench", "preview", "doctor", "jpeg"),
+    Part("device", "on the device", "device.commands.cli", ("run", "bench", "plan", "preview", "doctor", "jpeg"),
          ("numpy", "cv2", "onnxruntime"), (3, 6)),
     Part("export", "on a workstation", "export.commands.cli",
          ("scan", "train", "calibrate", "table", "gate", "monitor", "search", "attack", "bundle", "evaluate", "triton", "kit", "demo"),

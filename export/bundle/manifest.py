@@ -1,8 +1,9 @@
 """manifest.json of a bundle: everything that a reader would otherwise have to be told (device/bundle/reader.py reads it)."""
 
 import hashlib
+import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -32,6 +33,7 @@ def manifest(
     frames: Mapping[str, Any] | None,
     comparison: Int8Comparison | None,
     contents: Mapping[str, bytes],
+    shapes: Sequence[tuple[int, ...]],
 ) -> dict[str, Any]:
     """The manifest, JSON-ready.
 
@@ -42,6 +44,7 @@ def manifest(
         frames: how the frame set was made, where there is one.
         comparison: of 8 bits with float32, where head and tail compute in 8 bits.
         contents: of all other files of the bundle, by their names.
+        shapes: of the features behind each block, without the batch axis.
     """
     files: dict[str, Any] = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
@@ -63,7 +66,8 @@ def manifest(
         **({} if fit == STRETCH else {"requires": ["fit"]}),  # releases that do not know it would stretch
         **({"activation": _activation(graphs["tail"], levels)} if "tail" in graphs else {}),
         "exits": [
-            {"exit": number, "relative_cost": cost, "side": "device" if number <= split else "host"}
+            {"exit": number, "relative_cost": cost, "side": "device" if number <= split else "host",
+             **({"values": math.prod(shapes[number - 1])} if number <= len(shapes) else {})}
             for number, cost in enumerate(card.relative_costs, start=1)
         ],
         "thresholds": {str(rad): float(point.threshold) for rad, point in card.thresholds.items()},

@@ -137,7 +137,9 @@ def write_bundle(
     about_frames = None
     if frame_set is not None:
         contents[FILE], about_frames = pack_frames(frame_set, network.input_shape, len(card.classes))
-    about = manifest(model, network, fit, card, table, settings, graphs, levels, about_frames, comparison, contents)
+    about = manifest(
+        model, network, fit, card, table, settings, graphs, levels, about_frames, comparison, contents, exported.shapes
+    )
     contents["manifest.json"] = (json.dumps(about, indent=1) + "\n").encode()
     replace_folder(out, contents)
     print(f"wrote {about['id']} to {out} ({sum(len(each) for each in contents.values()) / 1e6:.1f} MB)")

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import time
 
 import numpy as np
@@ -11,8 +12,11 @@ import pytest
 
 from device.commands import bench
 from device.commands.cli import main
+from device.commands.compare import read_report
 from device.loop.pipeline import Pipeline
+from device.planning.costs import read_costs
 from device.power.base import PowerSensor
+from tests.device.conftest import DATA
 
 
 @pytest.fixture
@@ -31,6 +35,22 @@ def framed_bundle(bundle_folder, frames):
     with open(os.path.join(bundle_folder, "manifest.json"), "w") as file:
         json.dump(manifest, file)
     return bundle_folder
+
+
+@pytest.fixture
+def framed_whole_bundle(framed_bundle, tmp_path):
+    """As ``framed_bundle``, with all exits on the device."""
+    folder = str(tmp_path / "whole")
+    shutil.copytree(os.path.join(DATA, "whole_bundle"), folder)
+    shutil.copy(os.path.join(framed_bundle, "frames.npz"), folder)
+    with open(os.path.join(framed_bundle, "manifest.json")) as file:
+        framed = json.load(file)
+    with open(os.path.join(folder, "manifest.json")) as file:
+        manifest = json.load(file)
+    manifest["frames"], manifest["files"]["frames.npz"] = framed["frames"], framed["files"]["frames.npz"]
+    with open(os.path.join(folder, "manifest.json"), "w") as file:
+        json.dump(manifest, file)
+    return folder
 
 
 @pytest.fixture
@@ -75,6 +95,18 @@ def test_every_condition_is_measured(run, framed_bundle, tmp_path, capsys):
     assert re.fullmatch(r"\d\.\d{3}", rows[1][rows[0].index("accuracy")])
     assert main(["bench", "--compare", files["json"], files["json"]]) == 0
     assert "1.00" in capsys.readouterr().out
+
+
+def test_with_all_exits_on_the_device_the_costs_for_the_plan_are_measured(run, framed_whole_bundle, tmp_path, expected):
+    name = str(tmp_path / "report.json")
+    assert run("--bundle", framed_whole_bundle, *QUICK, "--power", "none", "--json", name) == 0
+    costs = read_costs(read_report(name), name)
+    assert len(costs.head_ms) == 5
+    assert costs.values == [4 * 16 * 16, 6 * 8 * 8, 6 * 8 * 8, 6 * 8 * 8]
+    assert costs.leaving[5]["clean"].shares == pytest.approx(np.bincount(expected["exit"] - 1, minlength=5) / 60)
+    assert costs.coefficients.bytes > 100
+    assert main(["plan", "--bench", name, "--link", "10", "--rtt", "25"]) == 0
+    assert main(["bench", "--compare", name, name]) == 0
 
 
 def test_a_bundle_with_a_gate_has_gated_rows(run, framed_bundle, write_gate, tmp_path):

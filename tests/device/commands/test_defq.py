@@ -73,7 +73,7 @@ def test_the_commit_of_a_folder_that_is_no_repository_is_not_known(tmp_path, mon
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "error: found no command; expected one of run, bench, preview"),
+        ([], "error: found no command; expected one of run, bench, plan, preview"),
         (["trian"], "did you mean train?"),
         (["Preview", "--help"], "did you mean preview?"),
         (["zzz"], "see: defq --help"),
@@ -98,7 +98,7 @@ def test_a_command_gets_its_options(capsys):
 
 def test_every_command_has_one_part():
     names = [name for part in PARTS for name in part.names]
-    assert len(names) == len(set(names)) == 20
+    assert len(names) == len(set(names)) == 21
     assert part_of("keys").name == "host"
     assert part_of("preview").name == "device"
     assert part_of("nothing") is None
