@@ -18,6 +18,7 @@ from device.cameras.live_source import Patience
 from device.cameras.open import open_camera
 from device.cameras.rtsp import RtspCamera, masked
 from device.errors import CameraError
+from tests.device.fake_server import FakeServer, read_head
 
 QUICK = Patience(open_s=3.0, stall_s=0.5, pause_s=0.02, longest_pause_s=0.1, give_up_s=0.8)
 
@@ -27,7 +28,7 @@ SDP = (
 )
 
 
-class RtspServer:
+class RtspServer(FakeServer):
     """RTSP 1.0 with Basic authentication; MJPEG (RFC 2435) interleaved on the same TCP connection.
 
     mode: plays | silent (after 3 frames) | hangs_up (after 3 frames) | mute (never answers)
@@ -42,51 +43,15 @@ class RtspServer:
         pixels = np.zeros((48, 64, 3), np.uint8)
         pixels[:] = colour[::-1]
         self._jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()
-        self._stopped = threading.Event()
-        self._connections = []
-        self._listener = socket.socket()
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(8)
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def stop(self):
-        self._stopped.set()
-        for connection in [self._listener, *self._connections]:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            connection.close()
-
-    def _accept(self):
-        while not self._stopped.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
-        stream = connection.makefile("rb")
-        try:
-            while self._answer(connection, stream):
-                pass
-        except (OSError, ValueError):
-            pass
-        connection.close()
-
-    def _answer(self, connection, stream):
+    def answer(self, connection, stream):
         if self.mode == "mute":
-            return not self._stopped.wait(10)
-        method, _, target = stream.readline().decode().partition(" ")
+            return not self.stopped.wait(10)
+        first, headers = read_head(stream)
+        method, _, target = first.partition(" ")
         if not target:
             return False
-        headers = {}
-        for line in iter(stream.readline, b"\r\n"):
-            name, _, value = line.decode().partition(":")
-            headers[name.lower()] = value.strip()
         lines = ["CSeq: " + headers["cseq"], "Session: 1"]
         body = ""
         if method == "DESCRIBE":
@@ -132,7 +97,7 @@ class RtspServer:
                 connection.sendall(struct.pack(">2BH", 0x24, 0, len(packet)) + packet)
             except OSError:
                 return
-            if self._stopped.wait(0.02):
+            if self.stopped.wait(0.02):
                 return
 
 

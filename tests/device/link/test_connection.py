@@ -15,6 +15,7 @@ from device.link.connection import Connection
 from device.link.credentials import Credentials
 from device.link.deadline import Deadline
 from device.link.endpoint import Endpoint, endpoint_of
+from tests.device.fake_server import FakeServer
 
 TLS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "tls")
 CA = os.path.join(TLS, "authority.pem")
@@ -41,42 +42,18 @@ def limit(context, version):
         context.options |= ssl.OP_NO_TLSv1_2 if version == "TLSv1_1" else 0
 
 
-class Server:
+class Server(FakeServer):
     """Answers every request with 200 and the head that it got, or does what ``serve`` says with a connection."""
 
     def __init__(self, context=None, serve=None):
-        self.context = context
-        self.serve = serve or self.echo
-        self.connections = []
-        self.reused = []
-        self.done = threading.Event()
-        self.listener = socket.socket()
-        self.listener.bind(("127.0.0.1", 0))
-        self.listener.listen(8)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.reused = []  # for each connection with TLS, whether it went on with an earlier session
+        self._serve_with = serve or self.echo
+        super().__init__(context=context)
 
-    def accept(self):
-        while not self.done.is_set():
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            connection.settimeout(10)
-            self.connections.append(connection)
-            threading.Thread(target=self.one, args=(connection,), daemon=True).start()
-
-    def one(self, connection):
-        try:
-            if self.context is not None:
-                connection = self.context.wrap_socket(connection, server_side=True)
-                self.connections.append(connection)
-                self.reused.append(connection.session_reused)
-            self.serve(connection)
-        except (OSError, ValueError):
-            pass
-        finally:
-            connection.close()
+    def serve(self, connection):
+        if isinstance(connection, ssl.SSLSocket):
+            self.reused.append(connection.session_reused)
+        self._serve_with(connection)
 
     def echo(self, connection):
         stream = connection.makefile("rb")
@@ -90,16 +67,7 @@ class Server:
             connection.sendall("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n".format(len(head)).encode() + head)
 
     def hold(self, _connection):
-        self.done.wait(10)
-
-    def stop(self):
-        self.done.set()
-        for connection in [self.listener, *self.connections]:
-            try:
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
-            except OSError:
-                pass
-            connection.close()
+        self.stopped.wait(10)
 
 
 @pytest.fixture
@@ -301,7 +269,7 @@ def test_every_wait_ends_at_the_deadline(server, connect, what):
 def test_a_host_that_reads_slowly_is_given_up_at_the_deadline(server, connect, tls):
     def serve(connection):
         read = 0
-        while read < 8 << 20 and not running.done.wait(0.05):
+        while read < 8 << 20 and not running.stopped.wait(0.05):
             read += len(connection.recv(1 << 17))
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
@@ -331,7 +299,7 @@ def test_an_idle_connection_is_kept_only_while_it_is_good(server, connect, tls, 
         elif end == "reset":
             there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if end in ("more bytes", "silent"):
-            running.done.wait(10)
+            running.stopped.wait(10)
 
     running = server(context_of("host.pem") if tls else None, serve)
     connection = connect(running, "https" if tls else "http")

@@ -16,6 +16,7 @@ from device.link.tls import Tls
 from device.payload.base import Sendable
 from device.protocol.messages import error_body
 from tests.device.fake_host import FakeHost
+from tests.device.fake_server import send_answer
 from tests.device.link.test_connection import CA, DEVICE, OTHER_CA, OTHER_DEVICE, TLS, context_of
 
 TOKEN = "a-token-of-some-length"
@@ -110,27 +111,17 @@ class SafeHost(FakeHost):
     """A host with TLS, which asks for certificates of its authority and for a token, if given some."""
 
     def __init__(self, bundle, client_ca=None, tokens=None):
-        self.context = context_of("host.pem", client_ca)
         self.tokens = tokens
-        super().__init__(bundle)
+        super().__init__(bundle, context=context_of("host.pem", client_ca))
         self.url = self.url.replace("http://127.0.0.1", "https://localhost")
 
-    def _serve(self, connection):
-        try:
-            connection = self.context.wrap_socket(connection, server_side=True)
-        except (OSError, ValueError):
-            connection.close()
-            return
-        self.connections.append(connection)
-        super()._serve(connection)
-
-    def _one(self, connection, stream):
+    def answer(self, connection, stream):
         head = stream.peek(1 << 14)
         if self.tokens and head and not any("Bearer {}\r\n".format(each).encode() in head for each in self.tokens):
             stream.read(1)
-            self._send(connection, "401 Unauthorized", error_body("found a token that is unknown"), None)
+            send_answer(connection, "401 Unauthorized", error_body("found a token that is unknown"))
             return False
-        return super()._one(connection, stream)
+        return super().answer(connection, stream)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 import json
 import socket
-import threading
 import time
 
 import numpy as np
@@ -11,6 +10,7 @@ from device.cameras.base import Frame
 from device.errors import UsageError
 from device.preview.attackers import FIRST_PAUSE_S, RemoteAttack, TwinAttack, UniversalAttack, choose_attacker
 from device.protocol.messages import HEADER_LENGTH, decode_request, encode_response, error_body
+from tests.device.fake_server import FakeServer, read_head, send_answer
 
 SHAPE = (16, 16, 3)
 PIXELS = np.random.RandomState(0).randint(0, 256, SHAPE).astype(np.uint8)
@@ -20,7 +20,7 @@ def frame(twin=None):
     return Frame(0, PIXELS, None, 0.0, twin)
 
 
-class FakeAttacker:
+class FakeAttacker(FakeServer):
     """Inverts frames, or misbehaves.
 
     mode: right | silent | drip | garbage | not_http | status_500 | wrong_shape | no_rate | close_after
@@ -34,90 +34,44 @@ class FakeAttacker:
             "model": bundle.model, "split": bundle.split, "steps": 20,
             "weights_sha256": bundle.manifest["provenance"]["weights_sha256"],
         }  # fmt: skip
-        self._stopped = threading.Event()
-        self._connections = []
-        self._listener = socket.socket()
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(8)
-        self.url = "http://127.0.0.1:{}".format(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def stop(self):
-        self._stopped.set()
-        for each in [self._listener, *self._connections]:
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            each.close()
-
-    def _accept(self):
-        while not self._stopped.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
-        stream = connection.makefile("rb")
-        try:
-            while self._one(connection, stream):
-                pass
-        except (OSError, ValueError):
-            pass
-        finally:
-            stream.close()
-            connection.close()
-
-    def _one(self, connection, stream):
-        first = stream.readline().decode()
+    def answer(self, connection, stream):
+        first, headers = read_head(stream)
         if not first:
             return False
-        headers = {}
-        for line in iter(stream.readline, b"\r\n"):
-            name, _, value = line.decode().partition(":")
-            headers[name.lower()] = value.strip()
         body = stream.read(int(headers.get("content-length", 0)))
         if self.token and headers.get("authorization") != "Bearer " + self.token:
-            self._send(connection, "401 Unauthorized", error_body("found no valid token"))
+            send_answer(connection, "401 Unauthorized", error_body("found no valid token"))
             return True
         if first.startswith("GET"):
-            self._send(connection, "200 OK", json.dumps({"parameters": self.facts}).encode())
+            send_answer(connection, "200 OK", json.dumps({"parameters": self.facts}).encode())
             return True
         self.requests += 1
         sent = decode_request(body, int(headers[HEADER_LENGTH.lower()])).tensors["frame"]
         assert sent.dtype == np.uint8
         answer = {"frame": 255 - sent, "frames_per_second": np.array([7.25], np.float32)}
         if self.mode == "silent":
-            return not self._stopped.wait(5)
+            return not self.stopped.wait(5)
         if self.mode == "drip":
-            while not self._stopped.wait(0.02):
+            while not self.stopped.wait(0.02):
                 connection.sendall(b"H")
         if self.mode == "not_http":
             connection.sendall(b"\x00\x01\x02\r\n\r\n")
             return False
         if self.mode == "garbage":
-            self._send(connection, "200 OK", b"\xff" * 40, 20)
+            send_answer(connection, "200 OK", b"\xff" * 40, 20)
             return True
         if self.mode == "status_500":
-            self._send(connection, "500 Internal Server Error", error_body("the network is gone"))
+            send_answer(connection, "500 Internal Server Error", error_body("the network is gone"))
             return True
         if self.mode == "wrong_shape":
             answer["frame"] = answer["frame"][:, :8]
         if self.mode == "no_rate":
             answer["frames_per_second"] = np.array([np.nan], np.float32)
         encoded = encode_response("deepsloth", "1", answer)
-        self._send(connection, "200 OK", encoded.body, encoded.header_length)
+        send_answer(connection, "200 OK", encoded.body, encoded.header_length)
         return self.mode != "close_after"
-
-    @staticmethod
-    def _send(connection, status, body, header_length=None):
-        head = "HTTP/1.1 {}\r\nContent-Length: {}\r\n".format(status, len(body))
-        if header_length is not None:
-            head += "{}: {}\r\n".format(HEADER_LENGTH, header_length)
-        connection.sendall(head.encode() + b"\r\n" + body)
 
 
 @pytest.fixture
