@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from device.pictures import decode_picture, jpeg
-from device.pictures.read import damage, decode_unwatched, size_unwatched
+from device.pictures import jpeg
+from device.pictures.read import damage, decode_picture, decode_unwatched, size_unwatched
 from device.pictures.stderr import with_messages
 
 ENDS = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
