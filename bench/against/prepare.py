@@ -10,8 +10,8 @@ from export.bundle.comparison_frames import comparison_frames
 from export.bundle.frame_set import frames_of
 from export.calibration.card import read_card
 from export.calibration.table_reader import own_table
+from export.networks.loading import load_network
 from export.networks.model_files import find
-from export.networks.weights import load_network
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,9 +30,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     files = find(arguments.model, None)
-    network, card, table = load_network(files.model, files.weights), read_card(files), own_table(files)
-    made = frames_of(network, card, 5, arguments.data, arguments.frames, files.fit, files.group)
-    frames, _ = comparison_frames(arguments.data, network.input_shape[1:], fit=files.fit, group=files.group)
+    network, card, table = load_network(files), read_card(files), own_table(files)
+    made = frames_of(network, card, 5, arguments.data, arguments.frames, files.description.fit, files.description.group)
+    frames, _ = comparison_frames(
+        arguments.data, network.input_shape[1:], fit=files.description.fit, group=files.description.group
+    )
     write_contenders(files.model, network, card, table, arguments.split, frames, made, arguments.out)
     return 0
 
