@@ -37,7 +37,7 @@ def test_a_folder_in_order(tmp_path, capsys):
     assert ["width", "200", "200", "200"] in rows
     assert ["height", "100", "106", "111"] in rows
     assert ["width", "/", "height", "1.80", "1.90", "2.00"] in rows
-    assert "crop to 96 x 96 leaves out 47% of a photograph (median), 50% at most" in said
+    assert "crop to 96 x 96 leaves out 48% of a photograph (median), 50% at most" in said
     assert "see --group" in said
     assert "ignored: nothing" in said
 
