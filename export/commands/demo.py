@@ -24,6 +24,7 @@ from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
 from export.calibration.card import read_card
 from export.calibration.cost import score
+from export.commands.inputs import check_data_named
 from export.commands.options import add_data, add_debug, add_model
 from export.data import datasets
 from export.data.classes import check_classes
@@ -130,6 +131,7 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
     try:
         files = demo_files(model)
         network = load_network(files)
+        check_data_named(data, files)
         found = datasets.load(
             data,
             network.input_shape[1:],

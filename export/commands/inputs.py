@@ -8,6 +8,8 @@ from pathlib import Path
 from device.errors import DataError
 from export.calibration.model import CalibratedModel, calibrated_model
 from export.data import datasets
+from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
+from export.data.classes import named as class_names
 from export.data.images import PHOTOGRAPHS, Dataset
 from export.data.output import check_writable
 from export.networks.model_files import ModelFiles, destination, find, shown
@@ -31,6 +33,7 @@ def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
     description = files.description
     photographs = description.photographs
     if photographs is None:
+        check_data_named(arguments.data, files)
         return datasets.load(arguments.data, description.input_size, description.fit)
     if arguments.data:
         data = datasets.load(arguments.data, description.input_size, description.fit, photographs.group)
@@ -47,6 +50,23 @@ def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
             + shlex.quote(photographs.folder)
         )
     return data
+
+
+def check_data_named(data: str | None, files: ModelFiles) -> None:
+    """Check that a data set is named for a model that was not trained on CIFAR-10, which is what commands take by default.
+
+    Args:
+        data: the folder of ``--data``.
+
+    Raises:
+        DataError: there is none.
+    """
+    classes = files.description.classes
+    if not datasets.named(data) and classes and classes != CIFAR10_CLASSES:
+        raise DataError(
+            f"found no --data for {files.model}, whose classes are not those of CIFAR-10 ({class_names(classes)}); expected a "
+            "folder of images of its classes; name it with --data DIR"
+        )
 
 
 def _remember(description: ModelDescription, files: ModelFiles) -> None:

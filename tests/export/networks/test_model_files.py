@@ -54,6 +54,7 @@ def commands(tmp_path, monkeypatch, data):
     monkeypatch.setenv("DEFQ_ATTACKS", str(tmp_path / "attacks"))
     monkeypatch.setattr(mobilenet, "SPEC", tiny.SPEC)
     monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
+    monkeypatch.setattr(inputs, "check_data_named", lambda *_: None)
     for module in (table_command, attacked_images, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
     monkeypatch.setattr(attack_command, "DeepSlothLinf", lambda: QUICK["linf"])
