@@ -77,6 +77,13 @@ class Fields:
             raise self._refusal(name, "a list of texts")
         return tuple(value)
 
+    def flag(self, name: str) -> bool:
+        """True or false. Raises ValueError for anything else."""
+        value = self._get(name)
+        if not isinstance(value, bool):
+            raise self._refusal(name, "true or false")
+        return value
+
     def number(self, name: str, low: float = -math.inf, high: float = math.inf) -> float:
         """A finite number from ``low`` to ``high``. Raises ValueError for anything else."""
         value: float = self._get(name)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from device.commands.cli import dispatch
 
 COMMANDS = {
+    "fit": ("export.commands.fit", "From a folder of photographs to a defended bundle and a report, in one command."),
     "scan": ("export.commands.scan", "Show what a folder of photographs holds, and what of it is in the way."),
     "train": ("export.commands.train", "Train a network; goes on from its checkpoint after a kill."),
     "calibrate": ("export.commands.calibrate", "Measure costs, accuracies and thresholds; write the model card."),

@@ -1,16 +1,16 @@
 """defq train: a network from images. Writes its weights and its card."""
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from device.errors import UsageError
 from device.pictures.fit import CROP, FITS
 from device.system.options import decimal, whole, whole_number
 from export.calibration.calibrate import calibrate
-from export.calibration.calibrated_exits import with_calibrated_exits
 from export.calibration.card import write_card
 from export.calibration.card_page import write_card_page
+from export.calibration.trained_network import trained_network, write_trained
 from export.commands.inputs import photographs_named, photographs_to_train
 from export.commands.options import add_data, add_debug, add_group, add_model
 from export.data import datasets
@@ -19,12 +19,10 @@ from export.data.output import check_writable
 from export.networks.find import model_names, network_spec
 from export.networks.loading import load_network, planned
 from export.networks.model_files import ModelFiles, beside, family_of, in_folder, made_here, shipped
-from export.networks.model_folder import ModelDescription, Photographs, described, write_description
+from export.networks.model_folder import ModelDescription, Photographs
 from export.networks.pretrained import installed
 from export.networks.recipes import recipe_for
 from export.networks.spec import Recipe
-from export.networks.training import train
-from export.networks.weights import save_network
 
 MAX_SIDE = 4096
 
@@ -124,21 +122,16 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         data = datasets.load(arguments.data, description.input_size, description.fit, arguments.group)
         photographs = photographs_named(arguments, data)
-    package = None if arguments.random or start else installed(description.family)
-    recipe = _recipe(arguments, data, description, trained=bool(package or start))
+    trained_before = bool(start or (not arguments.random and installed(description.family)))
+    recipe = _recipe(arguments, data, description, trained_before)
     print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
     for file in (out, checkpoint):
         check_writable(file)
-    network = train(description, data, recipe, checkpoint, start, arguments.random)
-    begun = f"weights {start.sha256[:12]}" if start else package.told() if package else "random weights"
-    recipe_text = ", ".join([f"from {begun}", *(f"{name} {value}" for name, value in asdict(recipe).items())])
-    if recipe.photographs:
-        network, temperatures = with_calibrated_exits(network, data.calibration, choose=not arguments.exits)
-        description = replace(description, exits=network.exit_numbers)
-        recipe_text += f", temperatures {' '.join(f'{each:.2f}' for each in temperatures)}"
-    save_network(network, out, recipe_text, data.sha256(), data.classes)
+    trained = trained_network(
+        description, data, recipe, checkpoint, start, arguments.random, choose=not arguments.exits
+    )
     files = beside(files.model, out)
-    write_description(described(description, data, photographs), files.described_in)
+    write_trained(trained, files, data, photographs)
     card = calibrate(files, load_network(files), data)
     write_card(card, files.card)
     write_card_page(card, files.card.with_suffix(".md"), files)

@@ -1,0 +1,91 @@
+"""defq fit: from a folder of photographs to a defended bundle and a report."""
+
+import argparse
+from pathlib import Path
+
+from device.pictures.fit import CROP, FITS
+from device.system.options import decimal, whole
+from export.commands.options import add_debug, add_group
+from export.fit.bundle_step import FOLDER as BUNDLE
+from export.fit.report_step import FILE as REPORT
+from export.fit.runner import fit
+from export.fit.settings import SIZES, FitSettings
+from export.fit.steps import fit_steps
+from export.networks.find import network_names
+from export.networks.loading import planned
+from export.networks.model_files import shown
+
+EXAMPLES = (
+    "defq fit photographs/ --size 96 --out build/mine",
+    "defq fit photographs/ --size 128 --fit letterbox --group 'person[0-9]+' --out build/mine",
+)
+BACKBONE = "efficientnet_lite0"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "photographs", type=Path, metavar="PHOTOGRAPHS", help="a folder with one folder of photographs for each class"
+    )
+    parser.add_argument(
+        "--size", type=int, choices=SIZES, default=96, help="side of the network's square input in pixels (default 96)"
+    )
+    parser.add_argument(
+        "--backbone", choices=network_names(), default=BACKBONE, help=f"the network (default {BACKBONE})"
+    )
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        default=CROP,
+        help="how photographs, and later the camera's frames, are brought to this size (default crop)",
+    )
+    add_group(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="the model folder; a fit that was stopped goes on in it",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=whole(1, 100_000),
+        default=0,
+        help="passes over the photographs in training (default: the network's recipe)",
+    )
+    parser.add_argument(
+        "--freeze",
+        action="store_true",
+        help="train the internal classifiers alone; the network itself stays as it was before",
+    )
+    parser.add_argument(
+        "--no-flip",
+        action="store_true",
+        help="do not mirror photographs: letters, road signs and screws have a handedness",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=decimal(0.1, 100_000),
+        default=0.0,
+        help="about how long it may take: more photographs are attacked in more time (default: 4, and 1.6 seconds for each photograph)",
+    )
+    add_debug(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = FitSettings(
+        arguments.backbone,
+        arguments.size,
+        arguments.fit,
+        arguments.group,
+        arguments.epochs,
+        arguments.freeze,
+        not arguments.no_flip,
+        arguments.minutes,
+    )
+    planned(settings.backbone, (settings.size, settings.size), settings.fit)  # a network for other sizes says so now
+    job = fit(arguments.photographs, arguments.out, settings, fit_steps())
+    folder = shown(job.folder)
+    print(
+        f"wrote {folder}: the report is {folder}/{REPORT}, the bundle {folder}/{BUNDLE}; see it with: defq preview --bundle {folder}/{BUNDLE}"
+    )
+    return 0

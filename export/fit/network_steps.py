@@ -1,0 +1,171 @@
+"""The steps that make the network: scan, trial, training, calibration."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from device.errors import DataError
+from export.attacks.crafting import FOLDER as ATTACKS
+from export.calibration.calibrate import calibrate
+from export.calibration.card import write_card
+from export.calibration.card_page import write_card_page
+from export.calibration.trained_network import trained_network, write_trained
+from export.fit.effort import allowed_s, chosen_effort
+from export.fit.job import FitJob
+from export.fit.progress import duration
+from export.fit.settings import RAD, hash_of
+from export.fit.state import Hashes
+from export.fit.step import TRAINING, Done, Step, file_hash
+from export.networks.find import network_spec
+from export.networks.loading import build_network, load_network, planned
+from export.networks.model_folder import Photographs
+from export.networks.pretrained import installed
+from export.networks.recipes import recipe_for
+from export.networks.spec import Recipe
+
+CHECKPOINT = "training-{}.checkpoint"
+
+
+def recipe_of(job: FitJob) -> Recipe:
+    """How the network is trained."""
+    settings = job.settings
+    recipe = recipe_for(network_spec(settings.backbone), job.data, trained=bool(installed(settings.backbone)))
+    epochs = settings.epochs or recipe.epochs
+    return replace(recipe, epochs=epochs, frozen=settings.frozen, flips=settings.flips)
+
+
+class Scan(Step):
+    """Reads all photographs. They are in memory then, so that this step is done in every run."""
+
+    name = "scan"
+
+    def inputs(self, job: FitJob) -> Hashes:
+        return {"photographs": job.photographs_hash, "test photographs": job.test_hash}
+
+    def outputs(self, job: FitJob) -> Hashes:
+        return self.inputs(job)
+
+    def expected_s(self, job: FitJob) -> float:
+        return 0
+
+    def run(self, job: FitJob) -> Done:
+        data = job.data
+        parts = (("to train", data.train), ("to calibrate", data.calibration), ("to test", data.test))
+        counts = ", ".join(f"{len(part.labels)} {name}" for name, part in parts)
+        return Done(f"{len(data.classes)} classes; {counts}")
+
+
+class Trial(Step):
+    """Measures how fast this machine is, and chooses how many photographs are attacked."""
+
+    name = "trial"
+
+    def inputs(self, job: FitJob) -> Hashes:
+        data, settings = job.data, job.settings
+        counts = [len(part.labels) for part in (data.train, data.calibration, data.test)]
+        return {
+            "backbone": settings.backbone,
+            "size": str(settings.size),
+            "number of photographs": hash_of(counts),
+            "epochs": str(recipe_of(job).epochs),
+            "minutes": str(settings.minutes),
+        }
+
+    def outputs(self, job: FitJob) -> Hashes:
+        if job.state.effort is None:
+            raise DataError("found no trial; expected one")
+        return {"effort": hash_of(job.effort.as_json())}
+
+    def expected_s(self, job: FitJob) -> float:
+        return 0
+
+    def run(self, job: FitJob) -> Done:
+        planned_network = planned(job.settings.backbone, job.size, job.settings.fit)
+        network = build_network(planned_network, len(job.data.classes))
+        job.state.effort = effort = chosen_effort(network, job.data, recipe_of(job).epochs, job.settings.minutes)
+        photographs = sum(len(part.labels) for part in (job.data.train, job.data.calibration, job.data.test))
+        allowed = duration(allowed_s(photographs, job.settings.minutes))
+        return Done(
+            f"the fit may take about {allowed} here, in which {effort.linf} calibration and {effort.test} test photographs are attacked"
+        )
+
+
+class Train(Step):
+    """Trains the network. After a kill it goes on after the last whole epoch."""
+
+    name, kind = "train", TRAINING
+
+    def inputs(self, job: FitJob) -> Hashes:
+        settings, package = job.settings, installed(job.settings.backbone)
+        return {
+            "photographs": job.photographs_hash,
+            "backbone": settings.backbone,
+            "size": str(settings.size),
+            "first weights": package.sha256 if package else "random",
+            "recipe": hash_of(asdict(recipe_of(job))),
+        }
+
+    def outputs(self, job: FitJob) -> Hashes:
+        if job.files.folder is None:
+            raise DataError(f"found no model.json in {job.folder}; expected one")
+        return {"weights": job.files.sha256}
+
+    def expected_s(self, job: FitJob) -> float:
+        data, effort = job.data, job.effort
+        return recipe_of(job).epochs * (
+            len(data.train.labels) * effort.train_s + len(data.calibration.labels) * effort.score_s
+        )
+
+    def run(self, job: FitJob) -> Done:
+        checkpoint = job.folder / CHECKPOINT.format(hash_of(self.inputs(job))[:8])
+        for other in set(job.folder.glob(CHECKPOINT.format("*"))) - {checkpoint}:
+            other.unlink(missing_ok=True)
+        recipe = recipe_of(job)
+        wanted = planned(job.settings.backbone, job.size, job.settings.fit)
+        trained = trained_network(wanted, job.data, recipe, checkpoint)
+        _remove_attacks(job.folder)
+        photographs = Photographs(str(job.photographs.resolve()), job.settings.group)
+        write_trained(trained, job.files, job.data, photographs)
+        checkpoint.unlink(missing_ok=True)
+        kept = len(trained.description.exits)
+        return Done(f"{kept} of {len(wanted.exits)} exits are kept, and the final classifier")
+
+
+def _remove_attacks(folder: Path) -> None:
+    """Remove attacked images: they were crafted against earlier weights."""
+    for file in (folder / ATTACKS).glob("*.npy*"):
+        file.unlink(missing_ok=True)
+
+
+class Calibrate(Step):
+    """Measures costs, accuracies, thresholds and last exits."""
+
+    name = "calibrate"
+
+    def inputs(self, job: FitJob) -> Hashes:
+        return {
+            "weights": job.files.sha256,
+            "photographs": job.photographs_hash,
+            "test photographs": job.test_hash,
+        }
+
+    def outputs(self, job: FitJob) -> Hashes:
+        job.card()
+        return {"card": file_hash(job.files.card)}
+
+    def expected_s(self, job: FitJob) -> float:
+        data = job.data
+        return 1 + 1.5 * (len(data.calibration.labels) + len(data.test.labels)) * job.effort.score_s
+
+    def run(self, job: FitJob) -> Done:
+        files = job.files
+        card = calibrate(files, load_network(files), job.data)
+        write_card(card, files.card)
+        write_card_page(card, files.card.with_suffix(".md"), files)
+        point = card.thresholds[RAD]
+        best = int(np.argmax(card.accuracy_test)) + 1
+        return Done(
+            f"final accuracy {card.accuracy_test[-1]:.3f} on test photographs (best exit {best}: {max(card.accuracy_test):.3f}); RAD {RAD}: "
+            f"threshold {point.threshold:.2f}, mean cost {point.mean_cost:.2f}"
+        )
