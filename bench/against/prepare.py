@@ -31,10 +31,9 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     files = find(arguments.model, None)
     network, card, table = load_network(files), read_card(files), own_table(files)
-    made = frames_of(network, card, 5, arguments.data, arguments.frames, files.description.fit, files.description.group)
-    frames, _ = comparison_frames(
-        arguments.data, network.input_shape[1:], fit=files.description.fit, group=files.description.group
-    )
+    fit, group = files.description.fit, files.description.group
+    made = frames_of(network, card, 5, arguments.data, arguments.frames, fit, group)
+    frames, _ = comparison_frames(arguments.data, network.input_shape[1:], fit=fit, group=group)
     write_contenders(files.model, network, card, table, arguments.split, frames, made, arguments.out)
     return 0
 

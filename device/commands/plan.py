@@ -28,7 +28,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     groups = option_groups(parser)
     groups.source.add_argument("--bench", required=True, metavar="FILE",
-        help="report of the board: defq bench --json FILE with a bundle of --split all")  # fmt: skip
+        help="report of the board, from defq bench --json FILE with a bundle of --split all")  # fmt: skip
     add = groups.decision.add_argument
     add("--rad", type=whole(0, 100), metavar="PERCENT",
         help="largest relative accuracy drop that is allowed (default: that of the report)")  # fmt: skip
@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
                    "placements": [_json(each) for each in planner.placements(rads)]}  # fmt: skip
         write_file(arguments.json, (json.dumps(content, indent=1) + "\n").encode("ascii"), "--json")
     if arguments.json != "-":
-        print(text(costs, link, host_ms, planner.placements(rads), best, attacked))
+        model = str(report["bundle"]).split("-split")[0]
+        print(text(model, costs, link, host_ms, planner.placements(rads), best, attacked))
     return 0
 
 
@@ -103,6 +104,7 @@ def _host_ms(arguments: argparse.Namespace, costs: Costs) -> Optional[float]:
 
 
 def text(
+    model: str,
     costs: Costs,
     link: Optional[Link],
     host_ms: Optional[float],
@@ -126,7 +128,7 @@ def text(
         lines.append("link: {:.3g} Mbit/s, {:.3g} ms there and back; host: {}".format(link.rate_bit_s / 1e6, 1e3 * link.rtt_s,
             "as slow as this board, because neither --host-ms nor --host-bench says otherwise" if host_ms is None
             else "{:.3g} ms for the whole network".format(host_ms)))  # fmt: skip
-    lines.append("best: " + _told(best))
+    lines.append("best: " + _told(best, model))
     if best.where == DEVICE and link is not None:
         lines.append("no host is needed: sending a frame takes longer than it saves")
     if name_of(attacked) != name_of(best):
@@ -143,16 +145,19 @@ def name_of(placement: Placement) -> str:
     return "split {}, {}".format(placement.split, placement.payload)
 
 
-def _told(best: Placement) -> str:
-    command = {
-        DEVICE: "defq bundle --split all",
-        SPLIT: "defq bundle --split {}".format(best.split),
-        JPEG: "this project does not serve it",
-    }
-    options = " --rad {}".format(best.rad) if best.rad else ""
-    payload = ", then defq run --host URL --payload {} --defq auto".format(best.payload) if best.where == SPLIT else ""
-    return "{}, {:.1f} ms a frame ({}{}{})".format(
-        name_of(best), best.expected(CLEAN).mean_ms, command[best.where], options, payload
+def _told(best: Placement, model: str) -> str:
+    """The placement with its mean, and how to get there."""
+    told = "{}, {:.1f} ms a frame".format(name_of(best), best.expected(CLEAN).mean_ms)
+    if best.where == JPEG:
+        return told + " (this project has no server for that)"
+    split = "all" if best.where == DEVICE else str(best.split)
+    told += "; export it with: defq bundle --model {} --split {} --rad {} --out build/{}".format(
+        model, split, best.rad, model
+    )
+    return (
+        told
+        if best.where == DEVICE
+        else told + ", and run it with --host, --payload {} and --defq auto".format(best.payload)
     )
 
 

@@ -198,8 +198,8 @@ def read_costs(report: Dict[str, Any], name: str) -> Costs:
     """
     content = report.get("costs")
     if content is None:
-        raise DataError("found no costs of the exits in {}; expected a report of a bundle with all exits on the device; make one with: "
-                        "defq bundle --model {} --split all --frames 60 --out DIR, then on the board: defq bench --bundle DIR --json FILE".format(
+        raise DataError("found no costs of the exits in {}; expected a report of a bundle with all exits on the device; make one on the board, after: "
+                        "defq bundle --model {} --split all --frames 60 --out build/all; run there: defq bench --bundle build/all --json FILE".format(
                             name, str(report.get("bundle", "mobilenet")).split("-split")[0]))  # fmt: skip
     try:
         costs = Costs(

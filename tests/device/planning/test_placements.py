@@ -93,7 +93,10 @@ def report(tmp_path):
 def test_the_command_names_a_placement(report, capsys, tmp_path):
     assert main(["plan", "--bench", report, "--link", "10", "--rtt", "25", "--host-ms", "2"]) == 0
     told = capsys.readouterr().out
-    assert "best: all on the device, 2.4 ms a frame (defq bundle --split all --rad 5)" in told
+    assert (
+        "best: all on the device, 2.4 ms a frame; export it with: defq bundle --model tiny --split all --rad 5 --out build/tiny"
+        in told
+    )
     assert "no host is needed" in told
     name = str(tmp_path / "plan.json")
     assert main(["plan", "--bench", report, "--link", "10", "--rtt", "25", "--json", name]) == 0

@@ -14,7 +14,7 @@ from export.commands import cli
 from export.commands import table as table_command
 
 CLASSES = ("bolt", "gear", "nut")
-NETWORK = '''
+NETWORK = """
 from torch import nn
 from export.networks.sdn import SDN, InternalClassifier, conv_batch_norm
 from export.networks.spec import NetworkSpec
@@ -30,7 +30,7 @@ def build(classes, input_size):
     return SDN(stem, blocks, exits, end, (3, *input_size))
 
 SPEC = NetworkSpec("small", build, input_size=(96, 96), exits=5)
-'''
+"""
 OPTIONS = ("--size", "96", "--backbone", "small", "--epochs", "4")
 QUICK = {"linf": DeepSlothLinf(iterations=2), "l2": DeepSlothL2(iterations=2)}
 

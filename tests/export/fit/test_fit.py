@@ -1,5 +1,3 @@
-import importlib
-
 import pytest
 
 from tests.export.fit import small
