@@ -29,7 +29,7 @@ from export.defences import table_defence
 from export.networks.efficientnet_lite0 import SPEC
 from export.networks.exits import with_exits
 from export.networks.pretrained import begin
-from export.networks.sdn import SDN, InternalClassifier
+from export.networks.sdn import SDN
 from export.networks.weights import to_tensor
 
 EXITS = (3, 5, 8, 10, 12, 14)
@@ -77,35 +77,32 @@ def fit_classifiers(network: SDN, data: Dataset, images: int) -> None:
     """Replace the last layer of every classifier."""
     train, held = data.train.take(images), data.calibration.take(images)
     features = [features_of(network, each.pixels) for each in (train, held)]
-    for number in range(len(network.ics) + 1):
-        one, other = features[0][number], features[1][number]
+    for layer, one, other in zip(last_layers(network), *features, strict=True):
         weight, bias = ridge(one, train.labels, len(data.classes))
         scale = best_scale(other @ weight.T + bias, held.labels)
-        layer = (
-            list(network.ics[number].modules())[-1] if number < len(network.ics) else list(network.end.modules())[-1]
-        )
-        assert isinstance(layer, nn.Linear)
         layer.weight.copy_(torch.from_numpy(weight * scale))
         layer.bias.copy_(torch.from_numpy(bias * scale))
 
 
 def features_of(network: SDN, pixels: np.ndarray) -> list[np.ndarray]:
     """What goes into the last layer of every classifier, float32 (n, values)."""
-    rows: list[list[Tensor]] = [[] for _ in range(len(network.ics) + 1)]
+    layers = last_layers(network)
+    rows: list[list[Tensor]] = [[] for _ in layers]
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, inputs, kept=kept: kept.append(inputs[0]))
+        for layer, kept in zip(layers, rows, strict=True)
+    ]
     for batch in torch.split(to_tensor(pixels), 25):
-        features = network.stem(batch)
-        for number, (block, classifier) in enumerate(zip(network.blocks, network.ics, strict=True)):
-            features = block(features)
-            assert isinstance(classifier, InternalClassifier)
-            pooled = features
-            if classifier.pools:
-                pooled = classifier.alpha * classifier.max_pool(features) + (
-                    1 - classifier.alpha
-                ) * classifier.mean_pool(features)
-            rows[number].append(pooled.flatten(1))
-        assert isinstance(network.end, nn.Sequential)
-        rows[-1].append(network.end[:-1](features))
+        network(batch)
+    for hook in hooks:
+        hook.remove()
     return [torch.cat(each).numpy() for each in rows]
+
+
+def last_layers(network: SDN) -> list[nn.Linear]:
+    """Of every internal classifier and of the final one."""
+    found = [[each for each in part.modules() if isinstance(each, nn.Linear)] for part in (*network.ics, network.end)]
+    return [layers[-1] for layers in found]
 
 
 def ridge(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
