@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export.evaluation.paper import TITLES
-from export.evaluation.report import read_csv
+from export.evaluation.rows import read_csv
 
 ROOT = Path(__file__).parents[1]
 RESTORED, LOST, TIMES = 0.85, 0.02, 3.0

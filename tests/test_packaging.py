@@ -77,7 +77,7 @@ def built(tmp_path_factory):
     for _ in range(2):  # a second build has no remains of the first
         done = subprocess.run([sys.executable, "-c", program], cwd=copy, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-        removed = copy / "device" / "jpeg" / "file.py"
+        removed = copy / "device" / "jpeg" / "encoder.py"
         removed.unlink(missing_ok=True)
     return copy / "built" / done.stdout.split()[-1]
 
@@ -95,7 +95,7 @@ def test_a_wheel_holds_every_file_of_the_packages_and_nothing_else(built):
     names = set(zipfile.ZipFile(built).namelist())
     information = {name for name in names if ".dist-info/" in name}
     expected = {file for name in PACKAGES for file in files_under(name)}
-    expected -= {"device/jpeg/file.py", "host/README.md"}  # taken away above, and read by nobody but people
+    expected -= {"device/jpeg/encoder.py", "host/README.md"}  # taken away above, and read by nobody but people
     prefix = f"sdn_edge_defq-{device.__version__}.data/data/share/defq/"
     expected |= {prefix + file for name in ("models", "tables") for file in files_under(name)}
     assert names - information == expected

@@ -19,7 +19,7 @@ from device.defence.undefended import Undefended
 from device.engines.base import Engine
 from device.engines.open import open_engine
 from device.errors import DataError, OutputError, UsageError
-from device.jpeg.file import DC_RULES, JpegEncoder
+from device.jpeg.encoder import DC_RULES, JpegEncoder
 from device.loop.preprocess import Preprocessor
 from device.pictures.read import decode_picture
 from device.system.console import aligned

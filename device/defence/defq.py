@@ -4,7 +4,7 @@ For each channel and each 8 x 8 block of pixels in 0..255: F = orthonormal DCT-I
 to even, pixels = clip(round(inverse DCT), 0, 255). There is no colour transform and no level shift. A height or width that
 is not a multiple of 8 is padded by repeating the edge, and the padding is cropped afterwards.
 
-device/defence/block_transform.py computes this in float32, and says how. The ONNX graphs (export/onnx/defq.py, export/onnx/payload.py)
+device/defence/block_transform.py computes this in float32, and says how. The ONNX graphs (export/onnx/defq.py, export/onnx/forms/coefficients.py)
 and PyTorch (export/defences/quantiser.py) compute the same with products that are put together otherwise. All of them agree on
 every pixel, except where rounding is undecided for float32:
 

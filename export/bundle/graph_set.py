@@ -6,8 +6,9 @@ import onnx
 from device.payload.forms.uint8 import Uint8, quantised
 from export.bundle.settings import BundleSettings
 from export.networks.weights import to_tensor
-from export.onnx import graphs, payload
+from export.onnx import graphs
 from export.onnx.cuts import cheapest_handover
+from export.onnx.forms.find import form_graphs
 from export.onnx.parity import session
 from export.onnx.parts import ExportedBlocks
 
@@ -40,7 +41,7 @@ def bundle_graphs(
     }
     if split == len(exported.exits):  # nothing is left for a host
         return heads
-    return {**heads, "tail": graphs.tail(exported, split), **payload.form_graphs(exported, split, shape)}
+    return {**heads, "tail": graphs.tail(exported, split), **form_graphs(exported, split, shape)}
 
 
 def activation_levels(head: onnx.ModelProto, frames: np.ndarray) -> int:

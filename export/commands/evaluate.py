@@ -17,8 +17,8 @@ from export.data.shipped import shipped_names
 from export.defences import FORMS as DEFENCES
 from export.evaluation import paper
 from export.evaluation.conditions import LAST, LOOP, evaluate
-from export.evaluation.report import facts, markdown_table, write_json
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
+from export.evaluation.rows import facts, markdown_table, write_json
 from export.networks.find import model_names
 from export.networks.loading import load_network
 from export.networks.model_files import find, shipped

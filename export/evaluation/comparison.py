@@ -11,8 +11,8 @@ from export.calibration.table_reader import shipped_table
 from export.data.images import Dataset
 from export.defences import defence_named
 from export.evaluation.conditions import LAST, LOOP, evaluate
-from export.evaluation.report import Rows, markdown_table, reference
-from export.evaluation.tables import ycbcr_defence, ycbcr_tables
+from export.evaluation.learned_tables import ycbcr_defence, ycbcr_tables
+from export.evaluation.rows import Rows, markdown_table, reference
 from export.evaluation.timing import interleaved
 
 CONTENDERS = (

@@ -17,7 +17,7 @@ from export.calibration.model import shipped_model
 from export.calibration.monitor import exits_of, monitor_of
 from export.data.images import Dataset
 from export.defences import defence_named
-from export.evaluation.report import Rows, markdown_table
+from export.evaluation.rows import Rows, markdown_table
 from export.networks.weights import to_tensor
 
 SPLIT = 3

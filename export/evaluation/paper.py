@@ -7,7 +7,7 @@ from export.calibration.cost import RADS
 from export.calibration.model import shipped_model
 from export.data.images import Dataset
 from export.evaluation.conditions import evaluate
-from export.evaluation.report import Rows, markdown_table, reference
+from export.evaluation.rows import Rows, markdown_table, reference
 
 MODELS = ("vgg16", "resnet56", "mobilenet")
 TITLES = {"vgg16": "VGG-16", "resnet56": "ResNet-56", "mobilenet": "MobileNet"}

@@ -13,7 +13,7 @@ from export.calibration.model import shipped_model
 from export.data.images import Dataset
 from export.data.output import check_writable, write_output
 from export.evaluation import comparison, monitor, paper, transfer
-from export.evaluation.report import Rows, facts, in_order, others, write_csv, write_json
+from export.evaluation.rows import Rows, facts, in_order, others, write_csv, write_json
 
 
 class Size(NamedTuple):

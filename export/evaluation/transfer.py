@@ -7,8 +7,8 @@ from export.calibration.table_reader import shipped_table
 from export.data.images import Dataset
 from export.defences import defence_named
 from export.evaluation.conditions import evaluate, measure
-from export.evaluation.report import Rows, markdown_table
-from export.evaluation.tables import defq_learned_from
+from export.evaluation.learned_tables import defq_learned_from
+from export.evaluation.rows import Rows, markdown_table
 
 NORMS_OF = "mobilenet"  # attacks on it take the least time; a table from L2 takes 27,500 gradients
 

@@ -12,8 +12,8 @@ import onnxruntime
 
 from device.errors import DataError
 from export.onnx.forms.base import Case, Restoration
+from export.onnx.forms.find import form_modules
 from export.onnx.parity import session
-from export.onnx.payload import form_modules
 
 TIE_MARGIN = 4
 DRAWS = 8  # of random errors, each added and subtracted

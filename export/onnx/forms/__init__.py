@@ -1,1 +1,1 @@
-"""The payload forms as ONNX graphs, which a host runs before the tail: one file a form, named as the form, with its check."""
+"""The payload forms as ONNX graphs, which a host runs before the tail: one file a form, with its check. `find.py` finds them."""

@@ -1,6 +1,6 @@
 """What the graph of a payload form and its check are made of.
 
-The file of a form has two functions, which export/onnx/payload.py and export/onnx/parity_forms.py call:
+The file of a form has two functions, which export/onnx/forms/find.py and export/onnx/parity_forms.py call:
 
 * ``graph(exported, split, input_shape) -> ModelProto``: from the tensors of the form to ``activation``.
 * ``restorations(case) -> Iterator[Restoration]``: what that graph makes of some frames, checked.

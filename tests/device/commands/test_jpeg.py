@@ -13,7 +13,7 @@ import pytest
 from device.commands import jpeg as jpeg_command
 from device.commands.jpeg import decode
 from device.defence.defq import DefQ
-from device.jpeg.file import JpegEncoder
+from device.jpeg.encoder import JpegEncoder
 from device.system import files
 from device.system.console import run_command
 from device.system.options import Parser

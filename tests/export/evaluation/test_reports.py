@@ -15,7 +15,7 @@ from export.data import datasets
 from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from export.evaluation import comparison, paper, reports, transfer
 from export.evaluation.conditions import evaluate
-from export.evaluation.report import markdown_table, write_json
+from export.evaluation.rows import markdown_table, write_json
 from tests import tiny
 
 

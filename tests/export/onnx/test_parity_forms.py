@@ -11,10 +11,10 @@ from export.networks.weights import to_tensor
 from export.onnx import graphs, parts
 from export.onnx.forms import uint8
 from export.onnx.forms.base import Restoration
+from export.onnx.forms.find import form_graphs, form_modules
 from export.onnx.forms.uint8 import check_restored
 from export.onnx.parity import session
 from export.onnx.parity_forms import TailAnswers, check_forms
-from export.onnx.payload import form_graphs, form_modules
 from tests import tiny
 
 THRESHOLD = 0.62

@@ -1,4 +1,4 @@
-"""Finds the graph and the check of each payload form: a file of export/onnx/forms for each of device/payload/forms but fp32."""
+"""Finds the graph and the check of each payload form: a file of this folder for each of device/payload/forms but fp32."""
 
 import importlib
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ from device.commands.jpeg import decode
 from device.defence.block_transform import block_dct_matrix
 from device.defence.defq import ZIGZAG, DefQ
 from device.errors import DataError, FrameError, UsageError
-from device.jpeg.file import AC_COUNTS, AC_SYMBOLS, DC_COUNTS, DC_RULES, DC_SYMBOLS, JpegEncoder, huffman_codes
+from device.jpeg.encoder import AC_COUNTS, AC_SYMBOLS, DC_COUNTS, DC_RULES, DC_SYMBOLS, JpegEncoder, huffman_codes
 
 try:
     import PIL.Image as pillow
