@@ -107,14 +107,14 @@ def times(names: tuple[str, ...] = CONTENDERS, model: str = "vgg16") -> dict[str
     return found
 
 
-def comparison_report(rows: Rows, took: dict[str, dict[str, float]], rad: int = 5) -> str:
+def comparison_report(rows: Rows, title: str, took: dict[str, dict[str, float]], rad: int = 5) -> str:
     """Markdown: per network T3-ER / EFCY / accuracy of every contender under every attack at one RAD."""
     parts = [
         f"# Side by side, RAD {rad} %",
         "",
         "T3-ER / EFCY / accuracy; times in µs on one frame, one thread.",
         "",
-        reference(rows),
+        reference(rows, title),
     ]
     for model in dict.fromkeys(row["model"] for row in rows):
         lines = [["defence", "clean", "linf", "l2", "l1", "µs 32x32", "µs 640x480"]]
@@ -132,10 +132,10 @@ def comparison_report(rows: Rows, took: dict[str, dict[str, float]], rad: int = 
     return "\n".join(parts) + "\n"
 
 
-def adaptive_report(rows: Rows, rad: int = 5) -> str:
+def adaptive_report(rows: Rows, title: str, rad: int = 5) -> str:
     """Markdown: EFCY / accuracy of each defence under attackers who know more and more of it."""
     attacks = list(dict.fromkeys(row["attack"] for row in rows))
-    parts = [f"# Attackers by what they know, RAD {rad} %", "", "EFCY / accuracy.", "", reference(rows)]
+    parts = [f"# Attackers by what they know, RAD {rad} %", "", "EFCY / accuracy.", "", reference(rows, title)]
     for model in dict.fromkeys(row["model"] for row in rows):
         lines = [["defence", *attacks]]
         for name in ADAPTIVE:
@@ -168,7 +168,7 @@ def frontier_points(rows: Rows, model: str, rad: int) -> dict[str, list[dict[str
     return points
 
 
-def frontier_report(rows: Rows) -> str:
+def frontier_report(rows: Rows, title: str) -> str:
     """Markdown: every point of the frontiers."""
     parts = [
         "# Frontiers: what a defence restores under L-inf for what it costs clean frames",
@@ -176,7 +176,7 @@ def frontier_report(rows: Rows) -> str:
         "Clean loss: accuracy lost on clean frames. The others are shares of what clean frames have without a defence: "
         "EFCY kept on clean frames, EFCY and accuracy restored on attacked ones. Weak to strong in each family.",
         "",
-        reference(rows),
+        reference(rows, title),
     ]
     for model in dict.fromkeys(row["model"] for row in rows):
         for rad in dict.fromkeys(row["rad"] for row in rows):

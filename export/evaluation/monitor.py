@@ -154,13 +154,13 @@ def _closed_loop(monitor: Monitor, streams: Streams, mix: float, runs: int) -> d
     }
 
 
-def monitor_report(rows: Rows) -> str:
+def monitor_report(rows: Rows, title: str) -> str:
     """Markdown: alarms, all-clears and the closed loop at every RAD."""
     first = rows[0]
     parts = [
         "# The attack monitor",
         "",
-        f"{first['clean_images']:,} clean CIFAR-10 test images, {first['attacked_images']:,} under L-inf in 8 bit, "
+        f"{first['clean_images']:,} clean {title}, {first['attacked_images']:,} under L-inf in 8 bit, "
         f"{first['split']} exits on the device; frames drawn at random with replacement. Waits in frames: mean / median / "
         f"95th percentile; for false alarms the mean and its standard error. Stated are {FALSE_ALARM_FRAMES:,} frames in the "
         "mean between two false alarms, and between two false all-clears under attack. These are sensitive to how often "

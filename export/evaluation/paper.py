@@ -66,7 +66,7 @@ def collect(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> R
     return rows
 
 
-def report(rows: Rows) -> str:
+def report(rows: Rows, title: str) -> str:
     """Tables I to IV as Markdown: in every cell the paper's figure, then ours."""
     models = [model for model in MODELS if any(row["model"] == model for row in rows)]
     parts = [
@@ -76,10 +76,10 @@ def report(rows: Rows) -> str:
         "Attacked images are rounded to 8 bits, as a camera or a file delivers them; float images, as in the papers, are at the end "
         "and in [paper.csv](paper.csv).",
         "",
-        reference(rows),
+        reference(rows, title),
     ]
-    for metric, title in TABLE_NAMES.items():
-        parts += ["", f"## {title}", "", _table(rows, metric, models)]
+    for metric, heading in TABLE_NAMES.items():
+        parts += ["", f"## {heading}", "", _table(rows, metric, models)]
     if "vgg16" in models:
         parts += ["", "## Table IV: ranges of the steps, VGG-16 under L-inf", "", _ranges(rows)]
     parts += ["", "## The same with float images", "", _float(rows, models)]

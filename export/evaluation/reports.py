@@ -83,7 +83,7 @@ def _paper(run: Run) -> None:
 
     images = run.size.by_attack()
     rows = run.rows("paper", lambda: paper.collect(run.data, run.models, images), images)
-    run.write("paper", paper.report(rows), rows)
+    run.write("paper", paper.report(rows, run.data.test_title()), rows)
     if paper.MODELS[0] in run.models:  # these two show one network, always the same
         first = shipped_model(paper.MODELS[0])
         figures.attacked_forms(first, run.data, min(run.size.l2, 50), run.out / "figure2.png")
@@ -96,7 +96,7 @@ def _compare(run: Run) -> None:
     images = run.size.by_attack()
     rows = run.rows("comparison", lambda: comparison.compare(run.data, run.models, images), images)
     took = comparison.times()
-    text = "\n".join(comparison.comparison_report(rows, took, rad) for rad in RADS)
+    text = "\n".join(comparison.comparison_report(rows, run.data.test_title(), took, rad) for rad in RADS)
     run.write("comparison", text, rows)
 
 
@@ -107,14 +107,14 @@ def _frontier(run: Run) -> None:
     rows = run.rows(
         "frontier", lambda: comparison.sweep(run.data, run.models, count), dict.fromkeys(("clean", "linf"), count)
     )
-    run.write("frontier", comparison.frontier_report(rows), rows)
+    run.write("frontier", comparison.frontier_report(rows, run.data.test_title()), rows)
     figures.frontier(rows, _models_of(rows), run.out / "frontier.png")
 
 
 def _adaptive(run: Run) -> None:
     images = comparison.attackers(run.size.adaptive)
     rows = run.rows("adaptive", lambda: comparison.adapt(run.data, run.models, images), images)
-    text = "\n".join(comparison.adaptive_report(rows, rad) for rad in RADS)
+    text = "\n".join(comparison.adaptive_report(rows, run.data.test_title(), rad) for rad in RADS)
     run.write("adaptive", text, rows)
 
 
@@ -138,7 +138,7 @@ def _monitor(run: Run) -> None:
         clean_images=clean,
         attacked_images=harmed,
     )
-    run.write("monitor", monitor.monitor_report(rows), rows)
+    run.write("monitor", monitor.monitor_report(rows, run.data.test_title()), rows)
 
 
 REPORTS: dict[str, Callable[[Run], None]] = {

@@ -101,8 +101,12 @@ def in_order(rows: Rows, models: Sequence[str]) -> Rows:
     return sorted(rows, key=place)
 
 
-def reference(rows: Sequence[dict[str, Any]]) -> str:
-    """A sentence on the number of images for each attack, and on the thresholds."""
+def reference(rows: Sequence[dict[str, Any]], title: str) -> str:
+    """A sentence on the number of images for each attack, and on the thresholds.
+
+    Args:
+        title: what the images are called (Dataset.test_title).
+    """
     images = {row["attack"]: row["images"] for row in rows}
     thresholds = {
         (row["model"], row["rad"]): row["threshold"]
@@ -110,7 +114,7 @@ def reference(rows: Sequence[dict[str, Any]]) -> str:
         if row["defence"] in ("none", "defq", "moving-grid")
     }
     return (
-        "CIFAR-10 test images: "
+        f"{title}: "
         + ", ".join(f"{attack} the first {count}" for attack, count in images.items())
         + ". Thresholds, chosen on calibration images without a defence: "
         + ", ".join(f"{model} RAD {rad} {value:.2f}" for (model, rad), value in thresholds.items())

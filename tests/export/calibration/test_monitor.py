@@ -237,4 +237,4 @@ def test_too_few_alarms_are_not_called_a_mean():
     about = {"model": "vgg16", "rad": 5, "clean_images": 100, "attacked_images": 100, "split": 3}
     rows = [{**about, **row} for row in simulate(Monitor(never, 3, 100), Streams(same, same), 2)]
     assert all(row["changes"] == 0 for row in rows if row["event"] != "auto")
-    assert "| 0 in 1,000 |" in monitor_report(rows)
+    assert "| 0 in 1,000 |" in monitor_report(rows, "made up test images")

@@ -71,6 +71,7 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_model, data, ca
         assert f"| {name} |" in (out / "comparison.md").read_text()
     known = (out / "adaptive.md").read_text()
     assert "| moving-grid |" in known
+    assert "patches test images: clean the first" in known
     assert "grey the first 3, adaptive:2 the first 3, adaptive:3 the first 2." in known
     assert "| vgg16 |" in (out / "transfer.md").read_text()
     assert "feature distillation" in (out / "frontier.md").read_text()
