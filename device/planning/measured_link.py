@@ -5,7 +5,7 @@ Padding in the head is used because every HTTP server takes it without an infere
 
 import http.client
 import statistics
-import time
+from time import perf_counter
 from typing import List
 
 from device.errors import HostError
@@ -37,13 +37,13 @@ def measured_link(url: str, credentials: Credentials) -> Link:
     try:
         for number in range(ROUNDS + 2):  # the first two open the connection and its window
             for kind, request in enumerate((small, large)):
-                started_s = time.perf_counter()
+                started_s = perf_counter()
                 answer = connection.exchange(request, Deadline.after(TIMEOUT_S))
                 if answer.status != 200:
                     raise HostError("found status {} from {} for a request with a head of {} bytes; expected 200; tell the link with "
                                     "--link and --rtt instead".format(answer.status, url, len(request)))  # fmt: skip
                 if number >= 2:
-                    spent[kind].append(time.perf_counter() - started_s)
+                    spent[kind].append(perf_counter() - started_s)
     except (OSError, http.client.HTTPException) as error:
         raise HostError("found no answer from {} ({}); expected a host; start it, or tell the link with --link and --rtt".format(
             url, error)) from error  # fmt: skip

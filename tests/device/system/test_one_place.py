@@ -14,7 +14,8 @@ PLACES = {
     r"cv2\.VideoCapture\(": ("device/cameras/capture.py",),
     r"np\.load\b|numpy\.load\b(?!:)": (
         "export/attacks/crafting.py",
-    ),  # its own cache, in which damage is a missing entry
+        "export/data/photograph_cache.py",
+    ),  # their own caches, in which damage is a missing entry
     r"np\.fromfile": (),
     r"zipfile\.ZipFile\(": ("device/system/zip_file.py",),
     r"allow_pickle=True": (),

@@ -55,12 +55,12 @@ def check_numbers(parser, required=()):
 
 @pytest.mark.parametrize(("command", "required"), [
     ("run", ["--bundle", "b", "--source", "s"]), ("bench", []), ("preview", ["--bundle", "b", "--source", "s"]),
-    ("doctor", []), ("jpeg", ["--out", "o"]),
+    ("plan", ["--bench", "b"]), ("doctor", []), ("jpeg", ["--out", "o"]),
 ])  # fmt: skip
 def test_every_number_is_taken_or_refused_in_one_sentence(command, required):
-    assert set(COMMANDS) == {"run", "bench", "preview", "doctor", "jpeg"}  # none is left out
+    assert set(COMMANDS) == {"run", "bench", "plan", "preview", "doctor", "jpeg"}  # none is left out
     count = check_numbers(parser_of(command), required)
-    assert count == {"run": 6, "bench": 7, "preview": 8, "doctor": 0, "jpeg": 3}[command]
+    assert count == {"run": 6, "bench": 7, "plan": 4, "preview": 8, "doctor": 0, "jpeg": 3}[command]
 
 
 SOURCES = ("photos:?size={}x3", "photos:?size=3x{}", "photos:?seed={}", "photos:?rate={}",
