@@ -59,7 +59,8 @@ def placement_means(rows: dict[str, dict[str, Any]], attacked: bool) -> dict[str
         return means
     for plain, defended in PAIRS:
         pair = [means.pop(each) for each in (plain, defended) if each in means]
-        means[defended] = sum(pair) / len(pair)
+        if pair:
+            means[defended] = sum(pair) / len(pair)
     return means
 
 
