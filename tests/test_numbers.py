@@ -9,14 +9,14 @@ from export.commands.cli import COMMANDS as EXPORT
 from host.cli import COMMANDS as HOST
 from tests.device.system.test_options import check_numbers, numeric
 
-WANTED = {"bundle": "b", "model": "vgg16", "out": "o", "board": "pi-bookworm"}
+WANTED = {"bundle": "b", "photographs": "p", "model": "vgg16", "out": "o", "board": "pi-bookworm"}
 
 
 def required(parser):
     words = []
     for action in parser._actions:
         if action.required:
-            words += [action.option_strings[-1], WANTED[action.dest]]
+            words += [*action.option_strings[-1:], WANTED[action.dest]]
     return words
 
 

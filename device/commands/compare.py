@@ -32,7 +32,7 @@ def read_report(name: str) -> Dict[str, Any]:
             name, error.strerror)) from error  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError("found no bench report in {} ({}: {}); expected what this release writes; make one with: python -m "
-                        "device bench --bundle DIR --json FILE".format(name, type(error).__name__, error)) from error  # fmt: skip
+                        "defq bench --bundle DIR --json FILE".format(name, type(error).__name__, error)) from error  # fmt: skip
     return dict(report)
 
 

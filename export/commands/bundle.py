@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames",
         type=whole(1),
         metavar="N",
-        help="put the first N test images, of all classes, into it, clean and attacked, for device bench and preview",
+        help="put the first N test images, of all classes, into it, clean and attacked, for defq bench and defq preview",
     )
     parser.add_argument("--archive", action="store_true", help="also write DIR.tar.gz")
     parser.add_argument(

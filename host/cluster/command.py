@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     for option in ONLY_FOR_SERVE:
         if getattr(arguments, option[2:].replace("-", "_")) is not None:
             raise UsageError(
-                f"found {option} with host cluster; expected it with host serve alone; put a proxy that does this before the cluster (docs/host/cluster.md)"
+                f"found {option} with defq cluster; expected it with defq serve alone; put a proxy that does this before the cluster (docs/host/cluster.md)"
             )
     host = options.settings_of(arguments)
     threads = arguments.threads or 1

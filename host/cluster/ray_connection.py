@@ -51,7 +51,7 @@ def connected(options: RayOptions, bundle: Bundle) -> Iterator[tuple[Any, str]]:
     """
     if importlib.util.find_spec("ray") is None:
         raise EngineError(
-            "found no Ray in this environment; expected it for host cluster; pip install -r host/cluster/requirements.txt, or use host serve, which needs none"
+            "found no Ray in this environment; expected it for defq cluster; pip install -r host/cluster/requirements.txt, or use defq serve, which needs none"
         )
     environment = {**FOR_RAY, **CALLBACK, MAX_BODY: str(options.max_body_bytes)}
     os.environ.update(FOR_RAY)

@@ -70,7 +70,7 @@ def test_options_out_of_range(capsys, options):
 def test_options_of_serve_alone(capsys, option):
     code, error = refused(capsys, option, "1")
     assert code == 2
-    assert f"found {option} with host cluster; expected it with host serve alone" in error
+    assert f"found {option} with defq cluster; expected it with defq serve alone" in error
     assert "docs/host/cluster.md" in error
 
 
