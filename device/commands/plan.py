@@ -19,6 +19,9 @@ from device.system.console import aligned
 from device.system.files import write_file
 from device.system.options import decimal, whole
 
+NOTABLE = 1.1
+"""Times the mean of the best under attack, from which on the plan speaks of it."""
+
 EXAMPLES = (
     "defq plan --bench board.json --link 10 --rtt 25",
     "defq plan --bench board.json --host http://192.168.1.20:8000 --host-bench server.json",
@@ -125,16 +128,21 @@ def text(
             "no link was told, so that only the device was looked at; tell one with --link and --rtt, or --host"
         )
     else:
-        lines.append("link: {:.3g} Mbit/s, {:.3g} ms there and back; host: {}".format(link.rate_bit_s / 1e6, 1e3 * link.rtt_s,
+        lines.append("link: {} Mbit/s, {:.3g} ms there and back; host: {}".format(_mbit(link), 1e3 * link.rtt_s,
             "as slow as this board, because neither --host-ms nor --host-bench says otherwise" if host_ms is None
             else "{:.3g} ms for the whole network".format(host_ms)))  # fmt: skip
     lines.append("best: " + _told(best, model))
     if best.where == DEVICE and link is not None:
         lines.append("no host is needed: sending a frame takes longer than it saves")
-    if name_of(attacked) != name_of(best):
+    if best.expected(ATTACKED).mean_ms > NOTABLE * attacked.expected(ATTACKED).mean_ms:
         lines.append("under attack, behind DefQ, {} would be faster: {:.1f} ms instead of {:.1f}".format(
             name_of(attacked), attacked.expected(ATTACKED).mean_ms, best.expected(ATTACKED).mean_ms))  # fmt: skip
     return "\n".join(lines)
+
+
+def _mbit(link: Link) -> str:
+    mbit = link.rate_bit_s / 1e6
+    return "more than 1000" if mbit > 1000 else "{:.3g}".format(mbit)
 
 
 def name_of(placement: Placement) -> str:
