@@ -1,6 +1,6 @@
 # make demo   sets up and runs the main job           make bench  the measurements behind README's tables
 # make test   sets up and passes the tests            make lint   ruff and mypy
-# make test-data CIFAR10_DIR=DIR  the tests that need CIFAR-10: nothing is downloaded for them
+# make test-data CIFAR10_DIR=DIR SIGNS_DIR=DIR  the tests that need CIFAR-10, the hand-sign digits, or one of them: nothing is downloaded
 # make paper  the tables and figures under reports/, over hours; goes on where it was stopped (QUICK=1: on a few images)
 # make flash-kit BUNDLE=build/vgg16 BOARD=pi-bookworm|pi-trixie|jetson-nano|orin-jp6 [OUT=FILE]  one archive to install on a board
 # make test-aarch64  installs such a kit in an emulated board (Linux, root)    make test-kit36 PYTHON36=...  the same for Python 3.6
@@ -30,10 +30,10 @@ ifndef CIFAR10_DIR
 endif
 
 test-data: $(VENV)/.tests
-ifdef CIFAR10_DIR
+ifneq ($(CIFAR10_DIR)$(SIGNS_DIR),)
 	$(RUN) -m pytest -m data -rs
 else
-	@echo "found no CIFAR10_DIR; expected the folder of CIFAR-10: make test-data CIFAR10_DIR=DIR"; exit 2
+	@echo "found neither CIFAR10_DIR nor SIGNS_DIR; expected the folder of CIFAR-10, of the hand-sign digits, or both: make test-data CIFAR10_DIR=DIR SIGNS_DIR=DIR"; exit 2
 endif
 
 test36:

@@ -20,7 +20,7 @@ from export.attacks.linf import DeepSlothLinf
 from export.attacks.universal import UniversalLinf
 from export.calibration.card import ModelCard
 from export.calibration.cost import early_exit, score
-from export.data import datasets
+from export.data import cifar10, datasets
 from export.data.classes import check_classes
 from export.data.frames import to_pixels
 from export.data.images import Dataset, Images
@@ -50,6 +50,7 @@ def frames_of(
     count: int,
     fit: str = STRETCH,
     group: str = "",
+    source: str = cifar10.NAME,
     cache: Path | None = None,
 ) -> MadeFrames:
     """Make a frame set from the first ``count`` test images of a data set, or from all of them where it has fewer.
@@ -58,13 +59,14 @@ def frames_of(
         card: with the SHA-256 of the weights.
         rad: relative accuracy drop in percent; it names the threshold.
         data: a data set, the folder of one, or None for the places that datasets.load knows.
-        fit, group: how images are brought to the size of the network and split, as in datasets.load.
+        fit, group, source: how images are brought to the size of the network and split, and which they are, as in
+            datasets.load.
         cache: the folder that keeps attacked images (export/attacks/crafting.py).
 
     Raises:
         DataError: there are no data, or they are of other classes than the network.
     """
-    found = datasets.given(data, network.input_shape[1:], fit, group)
+    found = datasets.given(data, network.input_shape[1:], fit, group, source=source)
     check_classes(network, found, card.classes)
     images = found.test.take(count)
     print(f"frame set: {len(images.labels)} of {len(found.test.labels)} test images; {found.order}", flush=True)
@@ -72,8 +74,7 @@ def frames_of(
     made = make_frames(network, images, found.calibration, threshold, card.weights_sha256, cache)
     rates = ", ".join(f"{name} {rate:.2f}" for name, rate in made.about["t3_er"].items())
     print(f"frame set: T3-ER without a defence: {rates}", flush=True)
-    source = found.test_title()
-    return made._replace(about={"source": source, "order": found.order, "rad": rad, **made.about})
+    return made._replace(about={"source": found.test_title(), "order": found.order, "rad": rad, **made.about})
 
 
 def make_frames(

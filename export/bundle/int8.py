@@ -13,7 +13,7 @@ from export.bundle.settings import BundleSettings
 from export.calibration.card import ModelCard
 from export.calibration.cost import score
 from export.calibration.int8 import Int8Comparison, recalibrated
-from export.data import datasets
+from export.data import cifar10, datasets
 from export.data.classes import check_classes
 from export.data.images import Dataset, Images
 from export.networks.sdn import SDN
@@ -46,21 +46,26 @@ class Int8Parts(NamedTuple):
 
 
 def calibration_images(
-    data: Dataset | str | Path | None, network: SDN, classes: tuple[str, ...], fit: str, group: str = ""
+    data: Dataset | str | Path | None,
+    network: SDN,
+    classes: tuple[str, ...],
+    fit: str,
+    group: str = "",
+    source: str = cifar10.NAME,
 ) -> Images:
     """The calibration images of the data set.
 
     Args:
         data: a data set, the folder of one, or None for the places that datasets.load knows; nothing is downloaded.
-        fit, group: how images are brought to the network's size and split, as in datasets.load.
+        fit, group, source: how images are brought to the network's size and split, and which they are, as in datasets.load.
 
     Raises:
         DataError: there are none, they cannot be read, or they are not of the network's classes.
     """
     try:
-        found = datasets.given(data, network.input_shape[1:], fit, group, download=False)
+        found = datasets.given(data, network.input_shape[1:], fit, group, source=source, download=False)
     except DataError:
-        if isinstance(data, (str, Path)) or datasets.named(None):
+        if isinstance(data, (str, Path)) or datasets.named(None, source):
             raise
         raise DataError(
             "found no calibration images for --int8; expected those of the data set that the network was trained on, because "

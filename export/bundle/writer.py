@@ -56,8 +56,8 @@ def export_bundle(
     if settings.last_exit:
         network, card, table = shortened(network, card, table, settings.rad)
     check_settings(model, card, table, out, settings)
-    fit, group = files.description.fit, files.description.group
-    calibration = calibration_images(data, network, card.classes, fit, group) if settings.int8 else None
+    fit, group, source = files.description.fit, files.description.group, files.description.data_source
+    calibration = calibration_images(data, network, card.classes, fit, group, source) if settings.int8 else None
     # The whole network is attacked, so that a frame set that was made for a bundle without a last exit serves here too.
     frame_set = (
         frames_of(
@@ -68,12 +68,13 @@ def export_bundle(
             frame_count,
             fit,
             group,
+            source,
             files.attacks,
         )
         if frame_count
         else None
     )
-    frames, origin = comparison_frames(data, network.input_shape[1:], fit=fit, group=group)
+    frames, origin = comparison_frames(data, network.input_shape[1:], fit=fit, group=group, source=source)
     return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set, fit, calibration)
 
 

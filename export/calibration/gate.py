@@ -22,7 +22,7 @@ from export.calibration.gate_file import GateFile, GateStage
 from export.calibration.model import CalibratedModel
 from export.calibration.scored_frames import LEVELS, ScoredFrames
 from export.data.frames import to_pixels
-from export.data.images import PHOTOGRAPHS, Dataset, Images
+from export.data.images import Dataset, Images
 from export.defences import defence_named, table_defence
 
 LEAST_STRONG = 0.5
@@ -114,7 +114,7 @@ class _Trial:
         self, model: CalibratedModel, data: Dataset, blind: bool, ending: int | None, samples: Samples
     ) -> None:
         self.model, self.data, self.blind, self.samples = model, data, blind, samples
-        self.photographs = data.name == PHOTOGRAPHS
+        self.photographs = data.of_camera
         self.last = None if ending is None else model.last_exit(ending)
         self.rads = tuple(model.thresholds) if ending is None else (ending,)
         self.enough = RESTORED if ending is None else ENOUGH

@@ -126,24 +126,26 @@ def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, n
     """Frames uint8 (n, h, w, 3), their labels where they are known, and what they are, in words.
 
     Raises:
-        DataError: ``data`` or $CIFAR10_DIR names a data set that cannot be read.
+        DataError: ``data``, $CIFAR10_DIR or $SIGNS_DIR names a data set that cannot be read.
     """
+    files = demo_files(model)
+    description = files.description
     try:
-        files = demo_files(model)
         network = load_network(files)
         check_data_named(data, files)
         found = datasets.load(
             data,
             network.input_shape[1:],
-            files.description.fit,
-            files.description.group,
+            description.fit,
+            description.group,
+            source=description.data_source,
             download_limit_s=DOWNLOAD_LIMIT_S,
         )
         check_classes(network, found, read_card(files).classes)
         images = found.test.take(count)
         return images.pixels, images.labels, found.test_title()
     except DataError as error:
-        if datasets.named(data):
+        if datasets.named(data, description.data_source):
             raise
         print(f"    no data set: {error}", flush=True)
     with open_camera(PHOTO_SOURCE) as camera:

@@ -10,7 +10,7 @@ from export.calibration.model import CalibratedModel, calibrated_model
 from export.data import datasets
 from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from export.data.classes import named as class_names
-from export.data.images import PHOTOGRAPHS, Dataset
+from export.data.images import PHOTOGRAPHS, SIGNS, Dataset
 from export.data.output import check_writable
 from export.networks.model_files import ModelFiles, destination, find, shown
 from export.networks.model_folder import ModelDescription, Photographs, write_description
@@ -34,7 +34,7 @@ def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
     photographs = description.photographs
     if photographs is None:
         check_data_named(arguments.data, files)
-        return datasets.load(arguments.data, description.input_size, description.fit)
+        return datasets.load(arguments.data, description.input_size, description.fit, source=description.data_source)
     if arguments.data:
         data = datasets.load(arguments.data, description.input_size, description.fit, photographs.group)
         if data.sha256() == description.data_sha256:
@@ -53,7 +53,8 @@ def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
 
 
 def check_data_named(data: str | None, files: ModelFiles) -> None:
-    """Check that a data set is named for a model that was not trained on CIFAR-10, which is what commands take by default.
+    """Check that a data set is named for a model that was trained neither on CIFAR-10, which is what commands take by default,
+    nor on the hand-sign digits, which are found as well.
 
     Args:
         data: the folder of ``--data``.
@@ -62,6 +63,8 @@ def check_data_named(data: str | None, files: ModelFiles) -> None:
         DataError: there is none.
     """
     classes = files.description.classes
+    if files.description.data_source == SIGNS:
+        return
     if not datasets.named(data) and classes and classes != CIFAR10_CLASSES:
         raise DataError(
             f"found no --data for {files.model}, whose classes are not those of CIFAR-10 ({class_names(classes)}); expected a "

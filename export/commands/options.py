@@ -7,7 +7,10 @@ from device.system.options import whole
 from export.networks.find import model_names
 
 WEIGHTS_HELP = "ours, or of the public SDN code (default: build/models/MODEL, if it was trained here, else models/)"
-DATA_HELP = "CIFAR-10 or class folders of images (default: the photographs that the model folder was made from, else $CIFAR10_DIR, else a download)"
+DATA_HELP = (
+    "CIFAR-10 or class folders of images, or signs: the public hand-sign digits (default: the photographs that the model folder "
+    "was made from, else $CIFAR10_DIR or, for signs, $SIGNS_DIR, else a download)"
+)
 BESIDE = "default: {}.json beside the weights; for shipped weights in build/models/MODEL"
 
 

@@ -11,7 +11,7 @@ from device.system.options import whole
 from export.commands.options import add_debug, add_group
 from export.data.listing import LEAST, SPLITS, named, shown
 from export.data.output import check_writable, write_output
-from export.data.scan import Range, Scan, scan_folder
+from export.data.scan import BY_CONTENT, BY_FOLDERS, BY_GROUP, BY_PARTICIPANT, Range, Scan, scan_folder
 
 NARROW = 0.5
 """Share of a photograph that a crop leaves out, from which it is worth a word."""
@@ -93,11 +93,12 @@ def _splits(counts: dict[str, int] | None) -> list[str]:
 
 
 def _how_split(scan: Scan) -> str:
-    if scan.has_splits:
-        return "split: the folders as they are"
-    if scan.group:
-        return f"split: by the groups of --group '{scan.group}', which stay together"
-    return "split: by the content of each photograph; photographs of one person or one video should stay together: see --group"
+    return {
+        BY_FOLDERS: "split: the folders as they are",
+        BY_GROUP: f"split: by the groups of --group '{scan.group}', which stay together",
+        BY_CONTENT: "split: by the content of each photograph; photographs of one person or one video should stay together: see --group",
+        BY_PARTICIPANT: "split: by participants; these are the public hand-sign digits",
+    }[scan.how_split]
 
 
 def _numbers(found: Range) -> list[str]:

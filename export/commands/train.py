@@ -13,7 +13,7 @@ from export.calibration.card_page import write_card_page
 from export.calibration.trained_network import trained_network, write_trained
 from export.commands.inputs import photographs_named, photographs_to_train
 from export.commands.options import add_data, add_debug, add_group, add_model
-from export.data import datasets
+from export.data import cifar10, datasets
 from export.data.images import Dataset
 from export.data.output import check_writable
 from export.networks.find import model_names, network_spec
@@ -115,12 +115,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"found --out {out}; expected a file that ends in .safetensors")
     checkpoint = arguments.checkpoint or Path("build/train") / f"{files.model}.checkpoint"
     start = beside(description.family, arguments.start) if arguments.start else None
-    before = files.description.photographs if files.described_in.is_file() else None
+    known = files.description if files.described_in.is_file() else None
+    before = known.photographs if known else None
     if arguments.data is None and before is not None:
         photographs: Photographs | None = before
         data = photographs_to_train(before, files, description.input_size, description.fit)
     else:
-        data = datasets.load(arguments.data, description.input_size, description.fit, arguments.group)
+        source = known.data_source if known else cifar10.NAME
+        data = datasets.load(arguments.data, description.input_size, description.fit, arguments.group, source=source)
         photographs = photographs_named(arguments, data)
     trained_before = bool(start or (not arguments.random and installed(description.family)))
     recipe = _recipe(arguments, data, description, trained_before)

@@ -1,7 +1,7 @@
 """A folder of photographs as a data set: one sub-folder for each class."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,16 +42,37 @@ def read_folder(folder: Path, size: tuple[int, int], fit: str, group: str = "") 
     check_classes(listing)
     if listing.ignored.told():
         print(f"passed over in {folder}: {'; '.join(listing.ignored.told())}", file=sys.stderr)
+    return read_listing(listing, size, fit, group)
+
+
+def read_listing(
+    listing: Listing,
+    size: tuple[int, int],
+    fit: str,
+    group: str = "",
+    check: Callable[[Listing, Mapping[str, str]], None] = lambda _listing, _hashes: None,
+) -> Dataset:
+    """The photographs of a listing, from the cache where they were decoded before.
+
+    Args:
+        size, fit, group: as for ``read_folder``.
+        check: raises a DataError where the SHA-256 of a file's content, in hex by file, is wrong.
+
+    Raises:
+        DataError, UsageError: as ``read_folder``, but for the layout.
+    """
     _check_memory(listing, size)
     cache = PhotographCache(listing, size, fit, group)
     kept = cache.load()
     if kept is None:
-        kept = _decoded(listing, size, fit, group)
+        kept = _decoded(listing, size, fit, group, check)
         cache.save(kept)
     for warning in kept.warnings:
         warn(warning)
     train, calibration, test = kept.parts
-    return Dataset(train, calibration, test, listing.classes, f"images in {folder}", ORDER, fit=fit, group=group)
+    return Dataset(
+        train, calibration, test, listing.classes, f"images in {listing.folder}", ORDER, fit=fit, group=group
+    )
 
 
 def _check_memory(listing: Listing, size: tuple[int, int]) -> None:
@@ -67,8 +88,15 @@ def _check_memory(listing: Listing, size: tuple[int, int]) -> None:
         print(f"{count} photographs take {needed / 1e9:.1f} GB of memory at {width} x {height} pixels", file=sys.stderr)
 
 
-def _decoded(listing: Listing, size: tuple[int, int], fit: str, group: str) -> Kept:
+def _decoded(
+    listing: Listing,
+    size: tuple[int, int],
+    fit: str,
+    group: str,
+    check: Callable[[Listing, Mapping[str, str]], None],
+) -> Kept:
     hashes, bad = content_hashes(listing.folder, [each.file for each in listing.photographs])
+    check(listing, hashes)
     readable = replace(listing, photographs=[each for each in listing.photographs if each.file in hashes])
     split = split_photographs(readable, hashes, group)
     wanted = [each for part in split.parts for each in part]

@@ -7,7 +7,7 @@ import numpy as np
 
 from device.pictures.fit import STRETCH
 
-PHOTOGRAPHS = "images of a folder"
+PHOTOGRAPHS, SIGNS = "images of a folder", "signs"
 
 
 class Images(NamedTuple):
@@ -49,6 +49,11 @@ class Dataset(NamedTuple):
     name: str = PHOTOGRAPHS
     fit: str = STRETCH
     group: str = ""
+
+    @property
+    def of_camera(self) -> bool:
+        """Whether they are photographs as a camera takes them."""
+        return self.name in (PHOTOGRAPHS, SIGNS)
 
     def test_title(self) -> str:
         """What figures and pictures call the images of the test split."""

@@ -29,7 +29,7 @@ from export.data.listing import Listing
 from export.data.splits import RULE
 
 FORMAT = 1
-LEAST_SOURCE_BYTES = 16 << 20
+LEAST_SOURCE_BYTES = 8 << 20
 """Smaller sets are decoded in a second or two."""
 MOST_BYTES = 20 << 30
 FREE_BYTES = 1 << 30

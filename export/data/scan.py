@@ -13,7 +13,10 @@ from device.pictures.read import size_unwatched
 from export.data.decoding import Unreadable, read_all
 from export.data.folder import check_readable
 from export.data.listing import LEAST, SPLITS, Ignored, Listing, Photograph, check_classes, list_photographs
+from export.data.signs import find_signs, listed
 from export.data.splits import Split, split_photographs
+
+BY_FOLDERS, BY_GROUP, BY_CONTENT, BY_PARTICIPANT = "folders", "by group", "by content", "by participant"
 
 
 class Range(NamedTuple):
@@ -58,6 +61,7 @@ class Scan:
     """What was found.
 
     Args:
+        how_split: one of BY_FOLDERS, BY_GROUP, BY_CONTENT and BY_PARTICIPANT.
         classes: their photographs, by name.
         width, height: in pixels, as a viewer shows the photographs. aspect: width / height. Absent where none can be read.
         cut_off: share of a photograph that a crop to the network's proportions leaves out.
@@ -69,7 +73,7 @@ class Scan:
     """
 
     folder: Path
-    has_splits: bool
+    how_split: str
     classes: dict[str, Counts]
     width: Range | None
     height: Range | None
@@ -89,7 +93,7 @@ class Scan:
         ranges = {name: getattr(self, name) for name in ("width", "height", "aspect", "cut_off")}
         return {
             "folder": str(self.folder),
-            "splits": "folders" if self.has_splits else "by group" if self.group else "by content",
+            "splits": self.how_split,
             "group": self.group,
             "classes": {
                 name: {"readable": each.readable, "different": each.different, "few": each.few, **(each.splits or {})}
@@ -122,7 +126,8 @@ def scan_folder(folder: Path, size: tuple[int, int], group: str = "") -> Scan:
     Raises:
         DataError: the folder cannot be looked into, has no classes, or not all of the splits.
     """
-    listing = list_photographs(folder, SUFFIXES)
+    place = find_signs(folder)
+    listing = listed(place) if place else list_photographs(folder, SUFFIXES)
     hashes, sizes, corrupt = _read(listing)
     readable = replace(listing, photographs=[each for each in listing.photographs if each.file in hashes])
     split: Split | None = None
@@ -142,7 +147,7 @@ def scan_folder(folder: Path, size: tuple[int, int], group: str = "") -> Scan:
     shapes = list(sizes.values())
     return Scan(
         folder=folder,
-        has_splits=listing.has_splits,
+        how_split=BY_PARTICIPANT if place else BY_FOLDERS if listing.has_splits else BY_GROUP if group else BY_CONTENT,
         classes=_classes(readable, hashes, split.parts if split else None),
         width=_range([width for _, width in shapes]),
         height=_range([height for height, _ in shapes]),

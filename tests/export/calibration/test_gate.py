@@ -97,7 +97,7 @@ def test_gate_writes_a_table_of_its_own_and_keeps_the_rest(tmp_path, monkeypatch
     monkeypatch.setattr(
         inputs, "calibrated_model", lambda files, data, without: replace(tiny_model, table=own_table(files, without))
     )
-    monkeypatch.setattr(datasets, "load", lambda *_: data)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
     monkeypatch.setattr(attacked_images, "PER_SAMPLE", tiny.QUICK_ATTACKS)
     shipped_text = VGG16.file.read_text()
     assert cli.main(["gate", "--model", "vgg16"]) == 0

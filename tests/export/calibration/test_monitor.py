@@ -57,7 +57,7 @@ def table(tmp_path, monkeypatch, tiny_model, data):
     for module in (table_command, attacked_images, monitor_shares):
         monkeypatch.setattr(module, "PER_SAMPLE", QUICK)
     monkeypatch.setattr(evaluation_cli, "check_classes", lambda *_: None)  # three classes, under the name of one of ten
-    monkeypatch.setattr(datasets, "load", lambda *_: data)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
     return files.table
 
 

@@ -24,7 +24,7 @@ from tests import tiny
     ],
 )
 def test_usage_is_checked_before_data_is_looked_for(options, monkeypatch):
-    monkeypatch.setattr(datasets, "load", lambda *_: pytest.fail("looked for data"))
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: pytest.fail("looked for data"))
     assert cli.main(["evaluate", *options]) == UsageError.exit_code
 
 
@@ -44,7 +44,7 @@ def test_usage_is_checked_before_data_is_looked_for(options, monkeypatch):
     ],
 )
 def test_usage_errors_are_one_sentence(options, message, data, monkeypatch, capsys):
-    monkeypatch.setattr(datasets, "load", lambda *_: data._replace(classes=CIFAR10_CLASSES))
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: data._replace(classes=CIFAR10_CLASSES))
     assert cli.main(["evaluate", *options]) == 2
     assert re.search(message, capsys.readouterr().err)
 
@@ -54,7 +54,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_crafted(
     options, tmp_path, data, monkeypatch, capsys
 ):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(datasets, "load", lambda *_: data)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
     monkeypatch.setattr(evaluation_cli, "check_classes", lambda *_: None)  # the data are not those of the network
     for module in (evaluation_cli, comparison):
         monkeypatch.setattr(module, "evaluate", lambda *_: pytest.fail("crafted"))
@@ -63,7 +63,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_crafted(
 
 
 def test_absent_and_foreign_weights_are_one_sentence(tmp_path, data, monkeypatch, capsys):
-    monkeypatch.setattr(datasets, "load", lambda *_: data)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
     assert cli.main(["evaluate", "--model", "vgg16", "--weights", str(tmp_path / "last")]) == 3
     assert "could not" in capsys.readouterr().err
     save_network(tiny.network(), tmp_path / "tiny.safetensors")

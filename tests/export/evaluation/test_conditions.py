@@ -95,7 +95,7 @@ def test_what_cannot_be_combined_is_refused_before_anything_is_crafted(
     knows = tiny.calibrated(tiny_model.network, {5: 3} if "without" in message else {5: 3, 10: 3}, VGG16)
     monkeypatch.setattr(evaluation_cli, "model_to_evaluate", lambda *_: knows)
     monkeypatch.setitem(named_defences._FORMS, "gated", lambda name, _table: gated(name, one_rad))
-    monkeypatch.setattr(datasets, "load", lambda *_: data)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
     monkeypatch.setattr(conditions, "attacked", lambda *_: pytest.fail("crafted"))
     monkeypatch.setattr(conditions, "scores_of", lambda *_: pytest.fail("scored"))
     arguments = ["evaluate", "--model", "vgg16", "--attacks", attacks, "--defenses", defences_]

@@ -36,7 +36,7 @@ def patched(monkeypatch, tiny_model, gate=True):
 def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_model, data, capsys):
     patched(monkeypatch, tiny_model)
     ten = data._replace(classes=CIFAR10_CLASSES)
-    monkeypatch.setattr(datasets, "load", lambda *_: ten)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: ten)
     monkeypatch.setattr(comparison, "ADAPTIVE", ("none", "defq", "moving-grid"))
     monkeypatch.setattr(comparison, "times", lambda: {"defq": {"32x32": 20.0, "640x480": 3000.0}})
     out = tmp_path / "reports"
