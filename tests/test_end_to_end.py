@@ -66,7 +66,7 @@ def test_demo_tells_the_story_on_test_images(cifar10, tmp_path):
 
 
 def tells_the_story(out):
-    assert run_demo("mobilenet", 40, out, None) == 0
+    assert run_demo(shipped("mobilenet"), 40, out, None) == 0
     report = json.loads((out / "report.json").read_text())
     assert (report["model"], report["split"]) == ("mobilenet", 3)
     assert list(report["conditions"]) == list(CONDITIONS)

@@ -12,6 +12,7 @@ from export.networks.pretrained import installed
 from export.networks.sdn import SDN
 from export.networks.spec import Recipe
 from export.networks.training import train
+from export.networks.user_code import keep
 from export.networks.weights import save_network
 
 
@@ -55,7 +56,7 @@ def trained_network(
 
 
 def write_trained(trained: TrainedNetwork, files: ModelFiles, data: Dataset, photographs: Photographs | None) -> None:
-    """Write its weights and model.json.
+    """Write its weights and model.json, and the code of a network of the user's own.
 
     Args:
         data: that it was trained on.
@@ -65,4 +66,7 @@ def write_trained(trained: TrainedNetwork, files: ModelFiles, data: Dataset, pho
         OutputError: a file cannot be written.
     """
     save_network(trained.network, files.weights, trained.recipe, data.sha256(), data.classes)
-    write_description(described(trained.description, data, photographs), files.described_in)
+    description = trained.description
+    if description.code:
+        description = replace(description, code=keep(description.code, files.code_file))
+    write_description(described(description, data, photographs), files.described_in)

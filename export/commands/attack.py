@@ -9,12 +9,12 @@ from export.attacks.linf import DeepSlothLinf
 from export.attacks.server import serve
 from export.attacks.universal import UniversalLinf
 from export.calibration.card import known_classes
-from export.commands.inputs import data_for
+from export.commands.inputs import data_for, find_files
 from export.commands.options import add_data, add_debug, add_model, add_split, add_weights
 from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
 from export.networks.loading import load_network
-from export.networks.model_files import find, shown
+from export.networks.model_files import shown
 from export.networks.weights import to_tensor
 
 EXAMPLES = (
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    files = find(arguments.model, arguments.weights)
+    files = find_files(arguments)
     network = load_network(files)
     print(f"reads weights {shown(files.weights)}", flush=True)
     if arguments.serve:

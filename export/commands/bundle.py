@@ -8,9 +8,8 @@ from device.system.options import whole
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
 from export.calibration.cost import RADS
-from export.commands.inputs import data_for
+from export.commands.inputs import data_for, find_files
 from export.commands.options import add_data, add_debug, add_model, add_split, add_weights
-from export.networks.model_files import find
 
 EXAMPLES = (
     "defq bundle --model vgg16 --out build/vgg16",
@@ -57,11 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     settings = BundleSettings(
         arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive, arguments.last_exit, arguments.int8
     )
-    files = find(arguments.model, arguments.weights)
+    files = find_files(arguments)
     files = replace(files, table=arguments.table or files.table)
     print(files.told(), flush=True)
-    description = files.description
-    own = arguments.data is None and description is not None and description.photographs is not None
+    own = arguments.data is None and files.description.photographs is not None
     data = data_for(arguments, files) if own else arguments.data
     export_bundle(files.model, arguments.out, settings, data, arguments.frames or 0, files)
     return 0

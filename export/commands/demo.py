@@ -33,8 +33,9 @@ from export.data.output import make_folder, write_output
 from export.evaluation.histograms import exit_histograms
 from export.networks.find import model_names
 from export.networks.loading import load_network
-from export.networks.model_files import ModelFiles, in_folder, shipped
+from export.networks.model_files import ModelFiles, find_own, in_folder, shipped
 from export.networks.sdn import folded
+from export.networks.user_code import named
 from export.networks.weights import to_tensor
 
 CONDITIONS = {
@@ -67,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return run_demo(arguments.model, arguments.frames, arguments.out, arguments.data)
+    files = find_own(named(arguments.network)) if arguments.network else demo_files(arguments.model)
+    return run_demo(files, arguments.frames, arguments.out, arguments.data)
 
 
 def demo_files(model: str) -> ModelFiles:
@@ -75,18 +77,16 @@ def demo_files(model: str) -> ModelFiles:
     return shipped(model) if model in model_names() else in_folder(Path(model))
 
 
-def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
+def run_demo(files: ModelFiles, frames: int, out: Path, data: str | None) -> int:
     """Write report.json and exit_histograms.png to ``out`` and print the table.
 
     Args:
-        model: the name of a shipped network, or a model folder.
         frames: how many test images, or frames of the virtual camera where there is no data set.
     """
-    files = demo_files(model)
     make_folder(out)
     (out / "report.json").unlink(missing_ok=True)  # a run that fails must not leave the figures of an older run
     print("1/4 frames", flush=True)
-    clean, labels, source = demo_frames(model, frames, data)
+    clean, labels, source = demo_frames(files, frames, data)
     print(f"    {len(clean)} frames: {source}", flush=True)
     print("2/4 bundle", flush=True)
     rad, measure = (PHOTO_RAD, "agreement") if labels is None else (5, "accuracy")
@@ -122,7 +122,7 @@ def run_demo(model: str, frames: int, out: Path, data: str | None) -> int:
     return 0
 
 
-def demo_frames(model: str, count: int, data: str | None) -> tuple[np.ndarray, np.ndarray | None, str]:
+def demo_frames(files: ModelFiles, count: int, data: str | None) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Frames uint8 (n, h, w, 3), their labels where they are known, and what they are, in words.
 
     Raises:

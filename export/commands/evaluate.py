@@ -9,8 +9,8 @@ from export.calibration.attacked_images import FORMS as ATTACKS
 from export.calibration.card import read_card
 from export.calibration.model import CalibratedModel, model_to_evaluate
 from export.calibration.table_reader import shipped_table
-from export.commands.inputs import data_for
-from export.commands.options import add_data, add_debug, add_weights
+from export.commands.inputs import data_for, find_files
+from export.commands.options import add_data, add_debug, add_network, add_weights
 from export.data.classes import check_classes
 from export.data.output import check_writable
 from export.data.shipped import shipped_names
@@ -21,7 +21,7 @@ from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
 from export.evaluation.rows import facts, markdown_table, write_json
 from export.networks.find import model_names
 from export.networks.loading import load_network
-from export.networks.model_files import find, shipped
+from export.networks.model_files import shipped
 
 QUICK_CALIBRATION = 20  # images that universal perturbations, tables and thresholds behind a defence are learned on
 
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a model or network ({', '.join(model_names())}), or the folder of a trained one; reports: only this shipped network, "
         "the rows of the others stay (default: all)",
     )
+    add_network(parser)
     add_weights(parser)
     add_data(parser)
     parser.add_argument(
@@ -75,18 +76,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     names = [name for name in REPORTS if getattr(arguments, name)]
     if names:
-        if arguments.weights or arguments.json:
+        if arguments.weights or arguments.json or arguments.network:
             raise UsageError(
-                "found --weights or --json beside a report; expected neither: reports are about the networks of models/ "
+                "found --weights, --network or --json beside a report; expected none of them: reports are about the networks of models/ "
                 "and write CSV; leave them out, or name --attacks and --defenses instead of a report"
             )
         return _reports(arguments, names)
-    if arguments.model is None:
-        raise UsageError(f"found no --model; expected one, or a report: {', '.join('--' + name for name in REPORTS)}")
+    if (arguments.model is None) == (arguments.network is None):
+        raise UsageError(
+            f"found {'neither' if arguments.model is None else 'both'} of --model and --network; expected one of them, or a report: {', '.join('--' + name for name in REPORTS)}"
+        )
     _numbers(arguments.rad, "--rad")
     if arguments.json:
         check_writable(arguments.json)
-    files = find(arguments.model, arguments.weights)
+    files = find_files(arguments)
     print(files.told(), flush=True)
     data = data_for(arguments, files)
     model = model_to_evaluate(files, data)

@@ -12,13 +12,20 @@ from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from export.data.classes import named as class_names
 from export.data.images import PHOTOGRAPHS, SIGNS, Dataset
 from export.data.output import check_writable
-from export.networks.model_files import ModelFiles, destination, find, shown
+from export.networks.model_files import ModelFiles, destination, find, find_own, shown
 from export.networks.model_folder import ModelDescription, Photographs, write_description
+from export.networks.user_code import named
+
+
+def find_files(arguments: argparse.Namespace) -> ModelFiles:
+    """The files of the model that ``--model`` or ``--network``, and ``--weights`` name."""
+    weights: Path | None = getattr(arguments, "weights", None)
+    return find_own(named(arguments.network), weights) if arguments.network else find(arguments.model, weights)
 
 
 def model_files(arguments: argparse.Namespace) -> ModelFiles:
-    """The files of the model that a command is about. Prints which they are."""
-    files = find(arguments.model, arguments.weights)
+    """The same; prints which they are."""
+    files = find_files(arguments)
     print(files.told(), flush=True)
     return files
 

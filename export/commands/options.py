@@ -14,14 +14,24 @@ DATA_HELP = (
 BESIDE = "default: {}.json beside the weights; for shipped weights in build/models/MODEL"
 
 
-def add_model(parser: argparse.ArgumentParser, required: bool = True, default: str | None = None) -> None:
+def add_network(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:
     parser.add_argument(
+        "--network",
+        metavar="FILE.py:build",
+        help="instead of --model a network of your own: a function in a Python file, which is run",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser, required: bool = True, default: str | None = None) -> None:
+    """``--model`` and ``--network``, of which one is taken."""
+    either = parser.add_mutually_exclusive_group(required=required)
+    either.add_argument(
         "--model",
-        required=required,
         default=default,
         metavar="NAME|FOLDER",
         help=f"a model or network ({', '.join(model_names())}), or the folder of a trained one",
     )
+    add_network(either)
 
 
 def add_split(parser: argparse.ArgumentParser, text: str) -> None:

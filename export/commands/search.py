@@ -5,9 +5,8 @@ from dataclasses import replace
 
 from export.calibration.search import search_table
 from export.calibration.table_file import write_table
-from export.commands.inputs import calibrated
+from export.commands.inputs import calibrated, find_files
 from export.commands.options import add_calibration
-from export.networks.model_files import find
 
 EXAMPLES = ("defq search --model vgg16", "defq evaluate --model vgg16 --defenses defq,searched")
 
@@ -20,5 +19,5 @@ def run(arguments: argparse.Namespace) -> int:
     model, data, out = calibrated(arguments, "searched")
     write_table(replace(model.own_table(), searched=search_table(model, data)), out)
     print(f"wrote {out}; try it with: defq evaluate "
-          f"{find(arguments.model, arguments.weights).option} --defenses defq,searched")  # fmt: skip
+          f"{find_files(arguments).option} --defenses defq,searched")  # fmt: skip
     return 0

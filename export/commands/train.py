@@ -16,13 +16,15 @@ from export.commands.options import add_data, add_debug, add_group, add_model
 from export.data import cifar10, datasets
 from export.data.images import Dataset
 from export.data.output import check_writable
-from export.networks.find import model_names, network_spec
+from export.networks.find import model_names
 from export.networks.loading import load_network, planned
 from export.networks.model_files import ModelFiles, beside, family_of, in_folder, made_here, shipped
+from export.networks.model_folder import FILE as DESCRIPTION
 from export.networks.model_folder import ModelDescription, Photographs
 from export.networks.pretrained import installed
 from export.networks.recipes import recipe_for
 from export.networks.spec import Recipe
+from export.networks.user_code import UserCode, named, spec_of
 
 MAX_SIDE = 4096
 
@@ -114,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     if out.suffix != ".safetensors":
         raise UsageError(f"found --out {out}; expected a file that ends in .safetensors")
     checkpoint = arguments.checkpoint or Path("build/train") / f"{files.model}.checkpoint"
-    start = beside(description.family, arguments.start) if arguments.start else None
+    start = beside(description.family, arguments.start, description.code) if arguments.start else None
     known = files.description if files.described_in.is_file() else None
     before = known.photographs if known else None
     if arguments.data is None and before is not None:
@@ -147,7 +149,7 @@ def _recipe(arguments: argparse.Namespace, data: Dataset, description: ModelDesc
     Args:
         trained: whether the training begins from trained weights.
     """
-    recipe = recipe_for(network_spec(description.family), data, trained)
+    recipe = recipe_for(spec_of(description.family, description.code), data, trained)
     if arguments.no_flip and not recipe.photographs:
         raise UsageError(f"found --no-flip with {data.name}; expected photographs; leave it out")
     return replace(
@@ -165,13 +167,31 @@ def _recipe(arguments: argparse.Namespace, data: Dataset, description: ModelDesc
 def _plan(arguments: argparse.Namespace) -> tuple[ModelFiles, ModelDescription]:
     """The files that are written, and the network that is trained: what the options say, else what the model folder or the
     shipped model was, else what the network is made for."""
-    given: str = arguments.model
-    files = made_here(given) if given in model_names() else in_folder(Path(given))
+    code = named(arguments.network) if arguments.network else None
+    files, before = _own(code) if code else _given(arguments.model)
+    family = family_of(files.model) if files.model in model_names() else files.model
     if arguments.out:
-        files = beside(files.model, arguments.out)
-    before = in_folder(Path(given)) if given not in model_names() else shipped(given)
+        files = beside(files.model, arguments.out, code)
     size, fit, exits = (arguments.size,) * 2 if arguments.size else None, arguments.fit or CROP, arguments.exits or ()
-    if before.described_in.is_file():
-        was = before.description
-        size, fit, exits = size or was.input_size, arguments.fit or was.fit, exits or was.exits
-    return files, planned(family_of(files.model), size, fit, exits)
+    if before is not None:
+        size, fit, exits = size or before.input_size, arguments.fit or before.fit, exits or before.exits
+        code = code or before.code
+    return files, planned(family, size, fit, exits, code)
+
+
+def _given(model: str) -> tuple[ModelFiles, ModelDescription | None]:
+    """The files of ``--model``, and what the model was before."""
+    if model not in model_names():
+        files = in_folder(Path(model))
+        return files, files.description if files.described_in.is_file() else None
+    came = shipped(model)
+    return made_here(model), came.description if came.described_in.is_file() else None
+
+
+def _own(code: UserCode) -> tuple[ModelFiles, ModelDescription | None]:
+    """The files of ``--network``, and what the model was before, where the file lies in a model folder."""
+    folder = code.file.parent
+    if not (folder / DESCRIPTION).is_file():
+        return made_here(code.name), None
+    files = in_folder(folder)
+    return files, files.description

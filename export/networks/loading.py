@@ -10,11 +10,11 @@ from torch import Tensor
 from device.errors import DataError, UsageError
 from export.data.classes import named
 from export.networks.exits import file_names, kept_in, with_exits
-from export.networks.find import network_spec
 from export.networks.model_files import ModelFiles
 from export.networks.model_folder import ModelDescription
 from export.networks.sdn import SDN
 from export.networks.upstream import load_upstream
+from export.networks.user_code import UserCode, spec_of
 from export.networks.weights import trained_size
 
 SHOWN = 3  # names in a message
@@ -47,20 +47,27 @@ def load_network(files: ModelFiles) -> SDN:
     return network.eval()
 
 
-def planned(family: str, input_size: tuple[int, int] | None, fit: str, exits: Sequence[int] = ()) -> ModelDescription:
+def planned(
+    family: str,
+    input_size: tuple[int, int] | None,
+    fit: str,
+    exits: Sequence[int] = (),
+    code: UserCode | None = None,
+) -> ModelDescription:
     """The description of a network that is to be trained.
 
     Args:
         input_size: height and width of the images; None: what the network is made for.
         exits: numbers of the blocks, from 1, that keep an internal classifier; none: all.
+        code: of a network of the user's own.
 
     Raises:
         UsageError: the network cannot take this size, or does not have these exits.
     """
-    spec = network_spec(family)
+    spec = spec_of(family, code)
     whole = spec.build(2, input_size or spec.input_size)
     kept = with_exits(whole, exits or whole.exit_numbers)
-    return ModelDescription(family, whole.input_shape[1:], fit, (), kept.exit_numbers)
+    return ModelDescription(family, whole.input_shape[1:], fit, (), kept.exit_numbers, code=code)
 
 
 def build_network(description: ModelDescription, classes: int) -> SDN:
@@ -69,7 +76,8 @@ def build_network(description: ModelDescription, classes: int) -> SDN:
     Raises:
         UsageError: the network cannot take this size, or does not have these exits.
     """
-    return with_exits(network_spec(description.family).build(classes, description.input_size), description.exits)
+    spec = spec_of(description.family, description.code)
+    return with_exits(spec.build(classes, description.input_size), description.exits)
 
 
 def read_tensors(file: Path, family: str) -> dict[str, Tensor]:

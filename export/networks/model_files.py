@@ -18,11 +18,13 @@ from export.data import shipped as package
 from export.networks.find import model_names, network_names
 from export.networks.model_folder import FILE as DESCRIPTION
 from export.networks.model_folder import ModelDescription, derived, family_in, read_description
+from export.networks.user_code import UserCode
 from export.networks.weights import file_sha256, weights_file
 
 MADE_HERE = Path("build/models")
 """Relative to the folder that a command is run in."""
 TRAINED = "weights.safetensors"
+CODE = "network.py"
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class ModelFiles:
         weights: .safetensors of ours, or a checkpoint of the public SDN code.
         card: JSON with costs, accuracies and thresholds. The same as a page for people is beside it as .md.
         table: JSON with Q_def and what was calibrated with it.
+        code: of a network of the user's own, for weights without a model.json, which names it otherwise.
     """
 
     model: str
     weights: Path
     card: Path
     table: Path
+    code: UserCode | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -54,6 +58,11 @@ class ModelFiles:
     def folder(self) -> Path | None:
         """The model folder that the files lie in; None for weights in another place."""
         return self.weights.parent if self.weights.name == TRAINED and self.described_in.is_file() else None
+
+    @property
+    def code_file(self) -> Path:
+        """Where the code of a network of the user's own is kept, if it is one."""
+        return self.weights.with_name(CODE) if self.weights.name == TRAINED else self.weights.with_suffix(f".{CODE}")
 
     @property
     def described_in(self) -> Path:
@@ -72,7 +81,8 @@ class ModelFiles:
             DataError: the file model.json is damaged, or of another network than this model.
         """
         if not self.described_in.is_file():
-            return derived(family_of(self.model), self.weights, self.card)
+            family = family_of(self.model) if self.code is None else self.code.name
+            return derived(family, self.weights, self.card, self.code)
         found = read_description(self.described_in)
         if self.model in network_names() and found.family != self.model:
             raise DataError(
@@ -96,11 +106,12 @@ class ModelFiles:
         """What names this model on the command line."""
         made = made_here(self.model).weights
         default = made if made.is_file() else weights_file(self.model)
-        if self.weights.resolve() == default.resolve():
+        if self.model in model_names() and self.weights.resolve() == default.resolve():
             return f"--model {self.model}"
         if self.folder is not None:
             return f"--model {shlex.quote(shown(self.folder))}"
-        return f"--model {self.model} --weights {shlex.quote(shown(self.weights))}"
+        network = f"--model {self.model}" if self.code is None else f"--network {shlex.quote(self.code.reference)}"
+        return f"{network} --weights {shlex.quote(shown(self.weights))}"
 
     def told(self) -> str:
         """One line for the console: which files a command reads."""
@@ -123,14 +134,14 @@ def shipped(model: str) -> ModelFiles:
     return ModelFiles(model, weights, weights.with_suffix(".json"), package.TABLES / f"{model}.json")
 
 
-def beside(model: str, weights: Path) -> ModelFiles:
+def beside(model: str, weights: Path, code: UserCode | None = None) -> ModelFiles:
     """The files of any weights: card and table are in the same folder. Their names begin with the name of the weights, unless
     that is TRAINED, as in a model folder."""
     if weights.resolve() == weights_file(model).resolve():
         return shipped(model)
     if weights.name == TRAINED:
-        return ModelFiles(model, weights, weights.with_name("card.json"), weights.with_name("table.json"))
-    return ModelFiles(model, weights, weights.with_suffix(".json"), weights.with_suffix(".table.json"))
+        return ModelFiles(model, weights, weights.with_name("card.json"), weights.with_name("table.json"), code)
+    return ModelFiles(model, weights, weights.with_suffix(".json"), weights.with_suffix(".table.json"), code)
 
 
 def made_here(model: str) -> ModelFiles:
@@ -189,6 +200,29 @@ def find(model: str, weights: Path | None = None) -> ModelFiles:
         return files
     card, table = (own if _of(own) == files.sha256 else came for own, came in ((made.card, files.card), (made.table, files.table)))  # fmt: skip
     return ModelFiles(model, files.weights, card, table)
+
+
+def find_own(code: UserCode, weights: Path | None = None) -> ModelFiles:
+    """The files that a command reads of a network of the user's own: the model folder that the file lies in, the given weights, or
+    the model folder that training with this file made here.
+
+    Raises:
+        UsageError: there are no weights yet.
+        DataError: the model folder was trained with another content of the file.
+    """
+    if weights is not None:
+        return beside(code.name, weights, code)
+    lies_in = code.file.parent
+    files = in_folder(lies_in) if (lies_in / DESCRIPTION).is_file() else made_here(code.name)
+    if not files.weights.is_file():
+        raise UsageError(f"found no weights of {code.reference}; expected those of a training; train it with: defq train --network {code.reference}")  # fmt: skip
+    trained = files.description.code
+    if trained is None or trained.sha256 != code.sha256:
+        raise DataError(
+            f"found {shown(files.weights.parent)}, which was not trained with {code.file} as it is now; expected a model of this "
+            f"file; train it anew, or name the folder, which has a copy of what it was trained with: --model {shown(files.weights.parent)}"
+        )
+    return files
 
 
 def destination(files: ModelFiles) -> ModelFiles:

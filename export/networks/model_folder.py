@@ -5,6 +5,7 @@ table.json. ``train`` writes one, and ``--model`` takes its path in every comman
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from export.calibration.json_fields import Fields
 from export.data.images import Dataset
 from export.data.output import write_output
 from export.networks.find import network_names, network_spec
+from export.networks.user_code import INPUT_SIZE, UserCode, kept
 from export.networks.weights import kept_exits, trained_classes, trained_size
 
 FILE = "model.json"
@@ -52,6 +54,7 @@ class ModelDescription:
         data_sha256: of its images to train and to calibrate.
         train, calibration, test: number of images in each split.
         photographs: where they lie; None for CIFAR-10 and for folders of early releases.
+        code: where the network is defined, if it is one of the user's own; it lies beside model.json.
     """
 
     family: str
@@ -65,6 +68,7 @@ class ModelDescription:
     calibration: int = 0
     test: int = 0
     photographs: Photographs | None = None
+    code: UserCode | None = None
 
     @property
     def group(self) -> str:
@@ -74,7 +78,8 @@ class ModelDescription:
     def told(self) -> str:
         """Network, input size and exits in words."""
         height, width = self.input_size
-        return f"{self.family} for {width} x {height} pixels with exits {', '.join(map(str, self.exits))}"
+        name = self.family if self.code is None else f"{self.family} ({self.code.sha256[:12]})"
+        return f"{name} for {width} x {height} pixels with exits {', '.join(map(str, self.exits))}"
 
     def as_json(self) -> dict[str, Any]:
         height, width = self.input_size
@@ -82,6 +87,7 @@ class ModelDescription:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "family": self.family,
+            **({} if self.code is None else {"network": _network(self.code)}),
             "input": {"height": height, "width": width, "fit": self.fit},
             "classes": list(self.classes),
             "exits": list(self.exits),
@@ -110,14 +116,16 @@ def described(description: ModelDescription, data: Dataset, photographs: Photogr
     )
 
 
-def derived(family: str, weights: Path, card: Path) -> ModelDescription:
+def derived(family: str, weights: Path, card: Path, code: UserCode | None = None) -> ModelDescription:
     """The description of weights without a model.json, such as those of CIFAR-10 that come with this repository: from what the
     network is made for, what the file of the weights says, and the card beside them.
+
+    Args:
+        code: of a network of the user's own.
 
     Raises:
         UsageError: there is no such network.
     """
-    spec = network_spec(family)
     try:
         fields = Fields.of(read_json(read_bounded(str(card), MAX_FILE_BYTES)))
         classes = fields.texts("classes")
@@ -125,10 +133,14 @@ def derived(family: str, weights: Path, card: Path) -> ModelDescription:
         source, sha256 = (data.text("source"), data.text("sha256")) if data else ("", "")
     except (OSError, ValueError):
         classes, source, sha256 = (), "", ""
-    every = range(1, spec.exits)
-    exits = tuple(each for each in kept_exits(weights) if each in every) or tuple(every)
-    size = trained_size(weights) or spec.input_size
-    return ModelDescription(family, size, STRETCH, classes or tuple(trained_classes(weights)), exits, source, sha256)
+    size, exits = trained_size(weights) or INPUT_SIZE, kept_exits(weights)
+    if code is None:
+        spec = network_spec(family)
+        every = range(1, spec.exits)
+        exits = tuple(each for each in exits if each in every) or tuple(every)
+        size = trained_size(weights) or spec.input_size
+    classes = classes or tuple(trained_classes(weights))
+    return ModelDescription(family, size, STRETCH, classes, exits, source, sha256, code=code)
 
 
 def write_description(description: ModelDescription, file: Path) -> None:
@@ -161,12 +173,13 @@ def read_description(file: Path) -> ModelDescription:
         )
     try:
         family = fields.text("family")
-        if family not in network_names():
+        code = _code(fields, file)
+        if family not in network_names() and code is None:
             raise DataError(
                 f"found a model of the family {family!r} in {file}; expected one of {', '.join(network_names())}; "
                 "add its module to export/networks, or name another folder"
             )
-        return _from_json(fields)
+        return replace(_from_json(fields), code=code)
     except ValueError as error:
         raise DataError(
             f"could not read {file} ({error}); expected it as defq train writes it; train the network anew"
@@ -188,6 +201,23 @@ def _from_json(fields: Fields) -> ModelDescription:
         split.whole("test"),
         _photographs(data),
     )
+
+
+def _network(code: UserCode) -> dict[str, str]:
+    return {"file": code.file.name, "function": code.function, "sha256": code.sha256, "origin": code.origin}
+
+
+def _code(fields: Fields, file: Path) -> UserCode | None:
+    if "network" not in fields:
+        return None
+    network = fields.section("network")
+    name, function, sha256 = network.text("file"), network.text("function"), network.text("sha256")
+    family = fields.text("family")
+    if Path(name).name != name or not function.isidentifier() or not re.fullmatch(r"[\w.-]*\w", family):
+        raise ValueError(
+            f"found {family!r}, {name!r} and {function!r}; expected the names of a network, of a file beside it and of a function"
+        )
+    return kept(file.with_name(name), function, sha256, network.text("origin"))
 
 
 def _photographs(data: Fields) -> Photographs | None:

@@ -181,7 +181,7 @@ def test_its_data_are_not_those_of_cifar_10(root, monkeypatch, capsys):
     assert said.startswith(
         "error: found no --data for signs, whose classes are not those of CIFAR-10 (circle, square, star);"
     )
-    frames, labels, _ = demo.demo_frames(NAME, 2, None)  # of the virtual camera
+    frames, labels, _ = demo.demo_frames(shipped(NAME), 2, None)  # of the virtual camera
     assert len(frames) == 2
     assert labels is None
 
