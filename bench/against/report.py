@@ -104,3 +104,22 @@ def plot(results: dict[str, Any], file: Path) -> None:
     figure.tight_layout(rect=(0, 0.06 + 0.1 / len(networks), 1, 0.99))
     figure.savefig(file, dpi=110)
     print(f"wrote {file}")
+
+
+def short_table(results: dict[str, Any], mbit: int = 10) -> str:
+    """One table of all networks at one link: mean milliseconds, clean > attacked; the best of each in bold."""
+    names = [each.name for each in CONTENDERS]
+    rows = [["network", "speed", *names]]
+    for name, network in results["networks"].items():
+        for share in sorted({row["share"] for row in network["rows"]}, reverse=True):
+            both = [cell_of(network, share, mbit, attacked) for attacked in (False, True)]
+            best = [min(each["mean_ms"] for each in found.values()) for found in both]
+            shown = []
+            for contender in names:
+                means = [found[contender]["mean_ms"] for found in both]
+                cells_ = [
+                    f"**{ms:.1f}**" if ms == least else f"{ms:.1f}" for ms, least in zip(means, best, strict=True)
+                ]
+                shown.append(" > ".join(cells_))
+            rows.append([name, f"1/{round(1 / share)}", *shown])
+    return markdown(rows)
