@@ -15,8 +15,12 @@ DEVICE, SPLIT, JPEG = "device", "split", "JPEG"
 CLEAN, ATTACKED = "clean", "attacked"
 ANSWER_BYTES = 350
 """Of the host's answer, its HTTP head included; measured: 310 to 360."""
-REQUEST_MS = 1.2
-"""Of a request beside its encoding, on the machine that REFERENCE_MS belongs to: HTTP on both sides and the host's queue."""
+REQUEST_MS, JPEG_REQUEST_MS = 1.4, 0.5
+"""Processor time of a request on the device beside its encoding, as measured on a machine with REFERENCE_MS_PER_VALUE: with the
+device's HostClient, and a bare one for a JPEG. It grows with the board's ``ms_per_value``, which is Python, NumPy and zlib too."""
+REFERENCE_MS_PER_VALUE = 6.4e-6
+HOST_REQUEST_MS = 1.5
+"""What a request takes at the host and in its queue beside the network's layers."""
 SMALL = 1 / 7
 """Of the bytes of an activation in float32: what it takes as uint8. The export chooses the number of levels for it."""
 
@@ -74,16 +78,13 @@ class Planner:
         costs: of the board.
         link: between it and the host; None where there is no host.
         host_ms: that the host takes for the whole network; None: as many as the board.
-        request_ms: of a request beside its encoding, the link and the network's layers: on both sides together.
     """
 
-    def __init__(
-        self, costs: Costs, link: Optional[Link], host_ms: Optional[float] = None, request_ms: float = REQUEST_MS
-    ) -> None:
+    def __init__(self, costs: Costs, link: Optional[Link], host_ms: Optional[float] = None) -> None:
         self._costs = costs
         self._link = link
         self._host = 1.0 if host_ms is None else host_ms / costs.head_ms[-1]
-        self._request_ms = request_ms
+        self._slowness = costs.ms_per_value / REFERENCE_MS_PER_VALUE
 
     def placements(self, rads: List[int], splits: Optional[List[int]] = None) -> List[Placement]:
         """All placements at the given relative accuracy drops; ``splits``: the splits to look at, by default all."""
@@ -137,16 +138,17 @@ class Planner:
         if quantised and costs.coefficients is not None:  # the host computes the layers of the head again
             again = costs.head_ms[split - 1] * self._host
             forms.append(("coefficients", costs.coefficients.ms + again, costs.coefficients.bytes))
+        request_ms = HOST_REQUEST_MS + self._slowness * REQUEST_MS
         timed = [
-            (name, ms + link.ms(size + HEADER_BYTES) + self._request_ms, size + HEADER_BYTES)
-            for name, ms, size in forms
+            (name, ms + link.ms(size + HEADER_BYTES) + request_ms, size + HEADER_BYTES) for name, ms, size in forms
         ]
         return min(timed, key=lambda each: each[1])
 
     def _jpeg(self, link: Link) -> Placement:
         costs = self._costs
         size = costs.jpeg.bytes + HEADER_BYTES
-        ms = costs.jpeg.ms + link.ms(size) + self._request_ms + costs.head_ms[-1] * self._host
+        request_ms = HOST_REQUEST_MS + self._slowness * JPEG_REQUEST_MS
+        ms = costs.jpeg.ms + link.ms(size) + request_ms + costs.head_ms[-1] * self._host
         each = Expected(ms, ms, size, None)
         return Placement(JPEG, 0, "JPEG", 0, each, each, each)
 

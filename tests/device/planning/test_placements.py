@@ -8,7 +8,18 @@ import pytest
 from device.commands.cli import main
 from device.errors import DataError
 from device.planning.costs import CONDITIONS, Costs, Form, Leaving, read_costs
-from device.planning.placements import ATTACKED, CLEAN, DEVICE, JPEG, REQUEST_MS, SPLIT, Link, Planner
+from device.planning.placements import (
+    ATTACKED,
+    CLEAN,
+    DEVICE,
+    HOST_REQUEST_MS,
+    JPEG,
+    REFERENCE_MS_PER_VALUE,
+    REQUEST_MS,
+    SPLIT,
+    Link,
+    Planner,
+)
 
 SHARES = {
     "clean": [0.5, 0.4, 0.1],
@@ -20,7 +31,9 @@ SHARES = {
 
 def costs(head_ms=(1.0, 2.0, 10.0), values=(1000, 500)):
     leaving = {name: Leaving(SHARES[name], 0.9) for name in CONDITIONS}
-    return Costs(list(head_ms), 0.5, 0.1, list(values), 1e-5, Form(0.2, 900.0), Form(0.3, 600.0), {5: leaving})
+    return Costs(
+        list(head_ms), 0.5, 0.1, list(values), REFERENCE_MS_PER_VALUE, Form(0.2, 900.0), Form(0.3, 600.0), {5: leaving}
+    )
 
 
 def test_the_device_alone_is_a_weighed_sum():
@@ -44,7 +57,9 @@ def test_a_heavy_network_on_a_slow_board_is_split_or_sent():
     split = next(each for each in planner.placements([5]) if each.where == SPLIT and each.split == 1)
     stay = 0.5
     host_ms = 5.0 / 200 * (0.4 / 0.5 * 20 + 0.1 / 0.5 * 180)
-    assert split.clean.mean_ms == pytest.approx(2 + 20 + stay * (25 + REQUEST_MS + host_ms), abs=1)
+    assert split.clean.mean_ms == pytest.approx(
+        2 + 20 + stay * (25 + HOST_REQUEST_MS + 20 * REQUEST_MS + host_ms), abs=1
+    )
     assert split.clean.bytes > 0
 
 
