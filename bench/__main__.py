@@ -13,9 +13,8 @@ from pathlib import Path
 import cv2
 
 from bench.measure import machine
+from bench.subject import subject
 from device.system.console import run_command
-from export.bundle.settings import BundleSettings
-from export.bundle.writer import export_bundle
 from export.data.shipped import shipped_names
 
 BUNDLES = Path("build/bundles")
@@ -27,7 +26,7 @@ PARTS = {
     "board": "bench.board",
     "preview": "bench.preview",
 }
-"""Modules with run(bundles, models) -> JSON-ready results, and report(results) -> a table. Each is imported when it is
+"""Modules with run(subjects) -> JSON-ready results, and report(results) -> a table. Each is imported when it is
 asked for: it may need what bench/requirements.txt names."""
 
 
@@ -35,7 +34,15 @@ def main(argv: list[str] | None = None) -> int:
     shipped = shipped_names()
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure how fast the parts are.")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
-    parser.add_argument("--models", nargs="*", choices=shipped, default=shipped, help="the networks (default: all)")
+    parser.add_argument(
+        "--models",
+        nargs="*",
+        metavar="MODEL",
+        default=shipped,
+        help="shipped models, model folders, or NETWORK@SIDE for a network with random weights, such as "
+        "efficientnet_lite0@96 (default: what is shipped)",
+    )
+    parser.add_argument("--split", type=int, default=3, metavar="N", help="exits on the device (default 3); 0 for all")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"), help="default build/bench.json")
     parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
     arguments = parser.parse_args(argv)
@@ -44,12 +51,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
-    for model in arguments.models:
-        export_bundle(model, BUNDLES / model, BundleSettings())
+    subjects = [subject(model, BUNDLES, arguments.split or None) for model in arguments.models]
     results = {"machine": machine()}
     for name in arguments.only:
         part = importlib.import_module(PARTS[name])
-        results[name] = part.run(BUNDLES, arguments.models)
+        results[name] = part.run(subjects)
         print("\n" + part.report(results[name]), flush=True)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")

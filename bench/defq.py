@@ -4,7 +4,6 @@ import importlib
 import importlib.util
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,7 +12,7 @@ from PIL import Image
 from scipy import fft
 
 from bench.measure import table
-from device.bundle.reader import load_bundle
+from bench.subject import Subject
 from device.defence.defq import DefQ
 from export.evaluation.timing import interleaved
 
@@ -71,9 +70,9 @@ def contenders(frame: np.ndarray, steps: np.ndarray) -> dict[str, Callable[[], A
     return calls
 
 
-def run(bundles: Path, models: list[str]) -> dict[str, Any]:
+def run(subjects: list[Subject]) -> dict[str, Any]:
     """Microseconds of every contender at three sizes, one thread, with the table of the last of ``models``."""
-    steps = load_bundle(str(bundles / models[-1])).table
+    steps = subjects[-1].bundle.table
     results: dict[str, Any] = {}
     for height, width in SIZES:
         y, x = np.mgrid[:height, :width]

@@ -3,14 +3,14 @@
 import socket
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import tail as stages
 from bench.measure import table
-from device.bundle.reader import Bundle, load_bundle
+from bench.subject import Subject
+from device.bundle.reader import Bundle
 from device.protocol.messages import HEADER_LENGTH, encode_request
 from export.commands.demo import host_process
 from host.app.tail import Tail
@@ -21,25 +21,25 @@ ROUNDS = 5
 NOBODY_LEAVES = 1.01  # a threshold with which every frame takes the whole tail
 
 
-def run(bundles: Path, models: list[str]) -> dict[str, Any]:
+def run(subjects: list[Subject]) -> dict[str, Any]:
     """Frames a second: the bare tail at a batch of 4, and the host with 4 connections that ask without a pause.
 
     Both have all cores and take turns. The work of the clients is included in the figure of the host.
     """
     results = {}
-    for model in models:
-        bundle = load_bundle(str(bundles / model))
+    for subject in subjects:
+        bundle = subject.bundle
         tail = Tail(bundle)
         activation = np.random.default_rng(0).random((CONNECTIONS, *bundle.activation_shape), np.float32)
         threshold = np.full((CONNECTIONS, 1), NOBODY_LEAVES, np.float32)
         bare, served = [], []
-        with host_process(bundles / model) as url:
+        with host_process(subject.folder) as url:
             for _ in range(ROUNDS):
                 bare.append(_bare(tail, activation, threshold))
                 served.append(_served(bundle, url, activation[:1], threshold[:1]))
-        results[model] = {"bare": float(np.median(bare)), "host": float(np.median(served))}
-        results[model]["ratio"] = float(np.median([a / b for a, b in zip(served, bare, strict=True)]))
-    return {"saturated": results, "stages": stages.run(bundles, models)}
+        results[subject.name] = {"bare": float(np.median(bare)), "host": float(np.median(served))}
+        results[subject.name]["ratio"] = float(np.median([a / b for a, b in zip(served, bare, strict=True)]))
+    return {"saturated": results, "stages": stages.run(subjects)}
 
 
 def _bare(tail: Tail, activation: np.ndarray, threshold: np.ndarray) -> float:

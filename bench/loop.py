@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.measure import table
-from device.bundle.reader import load_bundle
+from bench.subject import Subject
 from device.cameras.base import Camera, Frame
 from device.defence.controller import Controller
 from device.engines.onnx_runtime import OnnxRuntimeEngine
@@ -33,13 +33,13 @@ class _Repeat(Camera):
         return Frame(index, self._frames[index % 4], None, 0.0)
 
 
-def run(bundles: Path, models: list[str]) -> dict[str, Any]:
+def run(subjects: list[Subject]) -> dict[str, Any]:
     """Microseconds for a frame that leaves at exit 1: of the three stages, and of everything else in the loop, JSON line
     included."""
 
     results = {}
-    for model in models:
-        bundle = load_bundle(str(bundles / model))
+    for subject in subjects:
+        bundle = subject.bundle
         with tempfile.TemporaryDirectory() as folder:
             sink = JsonLinesSink(str(Path(folder) / "out.jsonl"))
             pipeline = Pipeline(bundle, OnnxRuntimeEngine(bundle, 1), Controller(bundle, threshold=0.0), None, sink)
@@ -55,7 +55,7 @@ def run(bundles: Path, models: list[str]) -> dict[str, Any]:
                 overheads.append((whole - spent) / (FRAMES // 10))
                 stages.append(spent / (FRAMES // 10))
             sink.close()
-        results[model] = {"stages_us": float(np.median(stages)), "overhead_us": float(np.median(overheads))}
+        results[subject.name] = {"stages_us": float(np.median(stages)), "overhead_us": float(np.median(overheads))}
     return results
 
 

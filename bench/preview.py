@@ -6,14 +6,14 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
 from bench.measure import table
-from device.bundle.reader import Bundle, load_bundle
+from bench.subject import Subject
+from device.bundle.reader import Bundle
 from device.cameras.arrays import ArrayCamera
 from device.defence.controller import Controller
 from device.engines.onnx_runtime import OnnxRuntimeEngine
@@ -49,14 +49,14 @@ while answer.read(1 << 16):
 """
 
 
-def run(bundles: Path, models: list[str]) -> dict[str, Any]:
+def run(subjects: list[Subject]) -> dict[str, Any]:
     """For every network and frames of 640 x 480: frames a second that the loop manages with one viewer (15 pictures a
     second), as a share of those without, on one core and on all; and what the viewer adds to the share of a core that a
     source of 15 frames a second takes. The viewer's own work is not on that core."""
     results: dict[str, Any] = {}
-    for model in models:
-        bundle = load_bundle(str(bundles / model))
-        results[model] = {
+    for subject in subjects:
+        bundle = subject.bundle
+        results[subject.name] = {
             "one_core": _in_thread(bundle, {0}, None),
             "all_cores": _in_thread(bundle, set(range(os.cpu_count() or 1)), None),
             "at_15_a_second": _in_thread(bundle, {0}, RATE),

@@ -1,20 +1,18 @@
 """The tail as the host runs it, in stages that frames leave, compared to the flat graph."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from bench.measure import table
-from device.bundle.reader import Bundle, load_bundle
+from bench.subject import Subject
+from device.bundle.reader import Bundle
 from device.errors import DataError
 from export.attacks.linf import DeepSlothLinf
 from export.data import datasets
 from export.data.frames import to_pixels
-from export.networks.loading import load_network
-from export.networks.model_files import shipped
 from export.networks.sdn import folded
 from export.networks.weights import to_tensor
 from host.app.tail import Tail
@@ -26,28 +24,28 @@ CLEAN_IMAGES, ATTACKED_IMAGES = 400, 100
 ITERATIONS = 15  # of the attack; with so many no frame leaves early
 
 
-def run(bundles: Path, models: list[str]) -> dict[str, Any]:
+def run(subjects: list[Subject]) -> dict[str, Any]:
     """Frames a second of the flat tail and how many times as many the host's tail answers, for each traffic and batch.
 
     The traffic is what a device would send of the test images: the activations of those that do not leave there. Empty
     where there is no data set. Both tails get the same batches in turn.
     """
     results: dict[str, Any] = {}
-    for model in models:
-        bundle = load_bundle(str(bundles / model))
+    for subject in subjects:
+        bundle = subject.bundle
         try:
             pixels = datasets.load(None, bundle.input_shape[1:], download=False).test.pixels
         except DataError:
             return {}
         attacked = DeepSlothLinf(iterations=ITERATIONS)(
-            folded(load_network(shipped(model))), to_tensor(pixels[:ATTACKED_IMAGES]), progress=False
+            folded(subject.network), to_tensor(pixels[:ATTACKED_IMAGES]), progress=False
         )
         traffic = {
             "clean": activations(bundle, pixels[:CLEAN_IMAGES]),
             "attacked": activations(bundle, to_pixels(attacked)),
         }
         tails = Tail(bundle, stages=False), Tail(bundle)
-        results[model] = {
+        results[subject.name] = {
             name: {batch: compare(*tails, sent, bundle.threshold(bundle.default_rad), batch) for batch in BATCHES}
             for name, sent in traffic.items()
         }

@@ -21,7 +21,7 @@ def test_every_part_measures_and_reports(module):
 
 
 def test_only_what_is_asked_for_is_imported(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench_main, "export_bundle", lambda *_: None)
+    monkeypatch.setattr(bench_main, "subject", lambda name, *_: name)
     monkeypatch.setattr(bench_main, "PARTS", {"defq": "tests.bench.part", "other": "tests.bench.absent"})
     monkeypatch.setitem(sys.modules, "tests.bench.part", sys.modules[__name__])
     assert bench_main.main(["--only", "defq", "--models", "vgg16", "--out", str(tmp_path / "bench.json")]) == 0
@@ -29,8 +29,8 @@ def test_only_what_is_asked_for_is_imported(tmp_path, monkeypatch, capsys):
     assert '"defq"' in (tmp_path / "bench.json").read_text()
 
 
-def run(bundles, models):
-    return {"models": models}
+def run(subjects):
+    return {"models": subjects}
 
 
 def report(results):
