@@ -128,7 +128,6 @@ def demo_frames(files: ModelFiles, count: int, data: str | None) -> tuple[np.nda
     Raises:
         DataError: ``data``, $CIFAR10_DIR or $SIGNS_DIR names a data set that cannot be read.
     """
-    files = demo_files(model)
     description = files.description
     try:
         network = load_network(files)

@@ -9,7 +9,7 @@ from export.calibration.monitor import calibrate_monitor
 from export.calibration.table import Kept, TableSettings, learn_table
 from export.calibration.table_file import learned_file, write_table
 from export.evaluation.conditions import evaluate
-from export.evaluation.report import Rows, read_csv, write_csv
+from export.evaluation.rows import Rows, read_csv, write_csv
 from export.fit.effort import LINF, SLOW
 from export.fit.job import FitJob, learned_hash, part_hash
 from export.fit.settings import RAD

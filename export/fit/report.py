@@ -7,7 +7,7 @@ import numpy as np
 
 from export.calibration.model import CalibratedModel
 from export.data.images import Dataset
-from export.evaluation.report import Rows, markdown_table
+from export.evaluation.rows import Rows, markdown_table
 from export.fit.defence_steps import row_of
 from export.fit.effort import Effort
 from export.fit.pictures import Judged, confusion_counts
