@@ -214,7 +214,7 @@ def read_costs(report: Dict[str, Any], name: str) -> Costs:
         times = [*costs.head_ms, costs.defq_ms, costs.treat_ms, costs.ms_per_value]
         if len(costs.head_ms) < 2 or not shares or not all(0 < each < math.inf for each in times):
             raise ValueError("found no times of exits")
-        if any(len(each) != len(costs.head_ms) or abs(sum(each) - 1) > 1e-6 or min(each) < 0 for each in shares):
+        if any(len(each) != len(costs.head_ms) or abs(sum(each) - 1) > 1e-3 or min(each) < 0 for each in shares):
             raise ValueError("found shares that do not fit the exits")
         if costs.values and len(costs.values) != len(costs.head_ms) - 1:
             raise ValueError("found {} sizes for {} exits".format(len(costs.values), len(costs.head_ms)))
