@@ -22,17 +22,16 @@ def test_the_plan_names_the_best_placement_in_nine_of_ten_cells(results):
     found = verdicts(results)
     assert len(found) == sum(len(cells(network)) for network in results["networks"].values())
     assert sum(each.right for each in found) >= ENOUGH * len(found)
-    assert {each.named.where for each in found} > {"device"}, "in some cells the device is best, in others it is not"
 
 
 def test_a_wrong_plan_is_found(results):
-    """A plan that believes its board to be a thousand times as fast names the device everywhere."""
-    fast = json.loads(FILE.read_text())
-    for network in fast["networks"].values():
-        network["costs"]["head_ms"] = [each / 1000 for each in network["costs"]["head_ms"]]
-    found = verdicts(fast)
-    assert {each.named.where for each in found} == {"device"}
-    assert not all(each.right for each in found)
+    """A plan that takes the network for a thousand times as heavy as it is sends the frames of slow devices to the host."""
+    heavy = json.loads(FILE.read_text())
+    for network in heavy["networks"].values():
+        network["costs"]["head_ms"] = [1000 * each for each in network["costs"]["head_ms"]]
+    found = verdicts(heavy)
+    assert {each.named.where for each in found} > {"device"}
+    assert sum(each.right for each in found) < ENOUGH * len(found)
 
 
 def test_on_clean_frames_both_rows_of_a_placement_measure_the_same():
