@@ -220,7 +220,7 @@ def test_weights_say_what_they_were_trained_on(commands, data):
     ids=" ".join,
 )
 def test_what_cannot_be_written_is_refused_before_the_work(command, commands, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_command, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(train_command, "trained_network", lambda *_, **__: pytest.fail("trained"))
     for module in (train_command, calibrate_command, table_command):
         monkeypatch.setattr(module, "load_network", lambda *_: pytest.fail("worked"))
     monkeypatch.setattr(inputs, "calibrated_model", lambda *_: pytest.fail("worked"))
