@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from device.errors import DataError, UsageError
+from device.errors import OutputError, UsageError
 from export.attacks.adaptive import Defended
 from export.attacks.base import PerSampleAttack
 from export.data.download import cache_dir
@@ -56,7 +56,7 @@ def craft(
         cache: the folder that keeps them; None: ``attack_cache()``.
 
     Raises:
-        DataError: the cache cannot be written. UsageError: $DEFQ_GRADIENTS names no such type.
+        OutputError: the cache cannot be written. UsageError: $DEFQ_GRADIENTS names no such type.
     """
     network = folded(target.network if isinstance(target, Defended) else target)
     if gradients() == "bfloat16":
@@ -108,6 +108,6 @@ def _write(file: Path, array: np.ndarray) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise DataError(
+        raise OutputError(
             f"could not keep attacked images in {file.parent} ({error}); free some space or name another folder with DEFQ_ATTACKS"
         ) from error

@@ -86,6 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
     job = fit(arguments.photographs, arguments.out, settings, fit_steps())
     folder = shown(job.folder)
     print(
-        f"wrote {folder}: the report is {folder}/{REPORT}, the bundle {folder}/{BUNDLE}; see it with: defq preview --bundle {folder}/{BUNDLE}"
+        f"wrote {folder}: the report is {folder}/{REPORT}, the bundle {folder}/{BUNDLE}; see it with: defq preview --bundle {folder}/{BUNDLE} --source bundle:clean?loop=1"
     )
     return 0

@@ -51,20 +51,23 @@ def check_writable(file: Path) -> Path:
 
 
 def replace_folder(out: Path, contents: Mapping[str, bytes]) -> None:
-    """Replace a folder by one with these files. They are written beside it first, so that a run that is cut off leaves no
-    half of a folder under its name.
+    """Replace a folder by one with these files. They are written beside it first, and the earlier folder is moved away before it
+    is removed, so that a run that is cut off leaves no half of a folder under its name.
 
     Raises:
         UsageError: it cannot be written.
     """
-    partial = out.with_name(out.name + ".partial")
+    partial, earlier = (out.with_name(out.name + end) for end in (".partial", ".earlier"))
     try:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
         partial.mkdir(parents=True)
         for name, content in contents.items():
             (partial / name).write_bytes(content)
-        shutil.rmtree(out, ignore_errors=True)
+        if out.exists():
+            out.rename(earlier)
         partial.rename(out)
+        shutil.rmtree(earlier, ignore_errors=True)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise UsageError(

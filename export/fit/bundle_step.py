@@ -31,7 +31,9 @@ class Bundle(Step):
     def outputs(self, job: FitJob) -> Hashes:
         folder = job.folder / FOLDER
         try:
-            load_bundle(str(folder))
+            bundle = load_bundle(str(folder))
+            for name in bundle.manifest["files"]:
+                bundle.read_file(name)
         except InputError as error:
             raise DataError(str(error)) from error
         return {"bundle": file_hash(folder / "manifest.json")}

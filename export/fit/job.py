@@ -13,6 +13,7 @@ from export.fit.effort import Effort
 from export.fit.settings import FitSettings, hash_of
 from export.fit.state import FitState
 from export.networks.model_files import TRAINED, ModelFiles, beside
+from export.networks.model_folder import Photographs, write_description
 
 
 class FitJob:
@@ -91,6 +92,20 @@ class FitJob:
             DataError: one of them is absent, or belongs to other weights.
         """
         return calibrated_model(self.files, self.data, without)
+
+    def place(self) -> Photographs:
+        """Where the photographs lie."""
+        return Photographs(str(self.photographs.resolve()), self.settings.group)
+
+    def remember_photographs(self) -> None:
+        """Write into model.json where the photographs are, if they have moved since the network was trained.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        files = self.files
+        if files.description.photographs != self.place():
+            write_description(replace(files.description, photographs=self.place()), files.described_in)
 
 
 def learned_hash(table: TableFile) -> str:

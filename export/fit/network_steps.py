@@ -19,7 +19,6 @@ from export.fit.state import Hashes
 from export.fit.step import TRAINING, Done, Step, file_hash
 from export.networks.find import network_spec
 from export.networks.loading import build_network, load_network, planned
-from export.networks.model_folder import Photographs
 from export.networks.pretrained import installed
 from export.networks.recipes import recipe_for
 from export.networks.spec import Recipe
@@ -125,8 +124,7 @@ class Train(Step):
         wanted = planned(job.settings.backbone, job.size, job.settings.fit)
         trained = trained_network(wanted, job.data, recipe, checkpoint)
         _remove_attacks(job.folder)
-        photographs = Photographs(str(job.photographs.resolve()), job.settings.group)
-        write_trained(trained, job.files, job.data, photographs)
+        write_trained(trained, job.files, job.data, job.place())
         checkpoint.unlink(missing_ok=True)
         kept = len(trained.description.exits)
         return Done(f"{kept} of {len(wanted.exits)} exits are kept, and the final classifier")

@@ -195,7 +195,12 @@ def _defence(found: Findings) -> list[str]:
         "",
         markdown_table(rows),
         "",
-        f"DefQ always on takes {max(costs, 0):.1%} of the accuracy of clean frames; with `--defq auto` it is on only while the monitor sees an attack.",
+        f"DefQ always on takes {max(costs, 0):.1%} of the accuracy of clean frames"
+        + (
+            ". There is no monitor to switch it on only while an attack goes on."
+            if table.monitor is None
+            else "; with `--defq auto` it is on only while the monitor sees an attack."
+        ),
         "",
         "![Where photographs leave: clean, attacked and defended](report/leaving.png)",
         "",
@@ -230,14 +235,16 @@ def _limits(found: Findings) -> list[str]:
 
 def _next(found: Findings) -> list[str]:
     bundle, folder = shlex.quote(found.bundle), shlex.quote(found.model_folder)
+    mode = "on" if found.model.own_table().monitor is None else "auto"
     return [
         "## Go on",
         "",
         "```sh",
-        f"defq preview --bundle {bundle}                                   # the camera in a browser, with an attack to switch on",
-        f"defq bench --bundle {bundle}                                     # latency, exits and traffic: clean, attacked, defended",
-        f"defq serve --bundle {bundle} --port 8000                         # the host for frames that do not leave on the device",
-        f"defq run --bundle {bundle} --source v4l2:///dev/video0 --host http://HOST:8000 --defq auto --jsonl decisions.jsonl",
+        f'defq preview --bundle {bundle} --source "bundle:clean?loop=1&rate=15"  # test photographs in a browser, with an attack to switch on',
+        f"defq preview --bundle {bundle} --source v4l2:///dev/video0  # the same with a camera",
+        f"defq bench --bundle {bundle}  # latency, exits and traffic: clean, attacked and defended",
+        f"defq serve --bundle {bundle} --port 8000  # the host, for frames that do not leave on the device",
+        f"defq run --bundle {bundle} --source v4l2:///dev/video0 --host http://HOST:8000 --defq {mode} --jsonl decisions.jsonl",
         f"defq evaluate --model {folder} --attacks clean,linf,l2 --defenses none,defq,jpeg:75",
         "```",
         "",

@@ -43,7 +43,9 @@ class Report(Step):
             "bundle": file_hash(job.folder / BUNDLE / "manifest.json"),
             "photographs": job.photographs_hash,
             "test photographs": job.test_hash,
-            "parts that were left out": hash_of([record.left_out for record in job.state.steps.values()]),
+            "parts that were left out": hash_of(
+                {name: record.left_out for name, record in job.state.steps.items() if record.left_out}
+            ),
         }
 
     def outputs(self, job: FitJob) -> Hashes:

@@ -42,10 +42,11 @@ def fit(photographs: Path, folder: Path, settings: FitSettings, steps: Sequence[
         for step in steps:
             try:
                 _do(step, job, progress)
-            except (EdgeError, OSError, RuntimeError) as error:
+            except (EdgeError, OSError) as error:
                 if _is_full(error):
                     raise _full(folder, step) from error
                 raise
+        job.remember_photographs()
     return job
 
 
@@ -140,13 +141,14 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _is_full(error: BaseException | None) -> bool:
-    """Whether a full disk is behind an error."""
-    while error is not None:
-        if (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error):
-            return True
-        error = error.__cause__
-    return False
+def _is_full(error: BaseException) -> bool:
+    """Whether a full disk is behind an error. PyTorch and NumPy do not say why they could not write a file."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause.errno in FULL
+        cause = cause.__cause__
+    return isinstance(error, OutputError)
 
 
 def _full(folder: Path, step: Step) -> OutputError:

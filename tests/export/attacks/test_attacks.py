@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from device.errors import DataError, UsageError
+from device.errors import OutputError, UsageError
 from export.attacks import crafting
 from export.attacks.adaptive import Defended
 from export.attacks.base import slowdown_gradient, uniformity_loss, unit_noise
@@ -172,7 +172,7 @@ def test_a_damaged_file_of_the_cache_is_made_again(tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"could not keep attacked images in .*DEFQ_ATTACKS"):
+    with pytest.raises(OutputError, match=r"could not keep attacked images in .*DEFQ_ATTACKS"):
         craft(DeepSlothLinf(iterations=1), tiny.network(), "tiny", images(2), tmp_path / "file")
 
 

@@ -17,10 +17,10 @@ CLASSES = ("bolt", "gear", "nut")
 NETWORK = """
 from torch import nn
 from export.networks.sdn import SDN, InternalClassifier, conv_batch_norm
-from export.networks.spec import NetworkSpec
+from export.networks.spec import NetworkSpec, side_of
 
 def build(classes, input_size):
-    blocks, exits, inputs, side = [], [], 3, input_size[0] // 8
+    blocks, exits, inputs, side = [], [], 3, side_of(input_size, 32, 64, 128) // 8
     stem = nn.AvgPool2d(8)
     for channels in (8, 8, 12, 12):
         blocks.append(nn.Sequential(*conv_batch_norm(inputs, channels, 3), nn.ReLU()))
