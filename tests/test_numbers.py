@@ -17,6 +17,10 @@ def required(parser):
     for action in parser._actions:
         if action.required:
             words += [*action.option_strings[-1:], WANTED[action.dest]]
+    for group in parser._mutually_exclusive_groups:
+        if group.required:
+            first = group._group_actions[0]
+            words += [first.option_strings[-1], WANTED[first.dest]]
     return words
 
 

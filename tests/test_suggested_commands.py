@@ -68,7 +68,7 @@ def suggestions() -> list[tuple[str, str]]:
 
 
 def filled_in(command: str) -> list[str]:
-    words = shlex.split(command.replace("'{}'", "{}").partition(" && ")[0].partition(", and ")[0])
+    words = shlex.split(command.replace("'{}'", "{}").partition(" && ")[0].partition(", and ")[0], comments=True)
     given = ["", *words]
     return [
         word.replace("{}", VALUES.get(before, "vgg16"))

@@ -27,7 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "photographs", type=Path, metavar="PHOTOGRAPHS", help="a folder with one folder of photographs for each class"
     )
     parser.add_argument(
-        "--size", type=int, choices=SIZES, default=96, help="side of the network's square input in pixels (default 96)"
+        "--size",
+        type=whole(1, 4096),
+        choices=SIZES,
+        default=96,
+        help="side of the network's square input in pixels (default 96)",
     )
     parser.add_argument(
         "--backbone", choices=network_names(), default=BACKBONE, help=f"the network (default {BACKBONE})"
