@@ -21,6 +21,7 @@ COMMANDS = {name: module for part in PARTS for name, (module, _) in part.command
 PROGRAM = rf"(?:python3? -m (?:device|export|host)|defq(?= (?:{'|'.join(COMMANDS)}|\{{\}})(?!\w)))"
 SUGGESTED = re.compile(rf"(?:^|: |&& |, |\n\s*)({PROGRAM} (?:[^;,`()\n]|,(?=\S))*)")
 VALUES = {
+    "--defq": "on",
     "export": "gate",
     "defq": "gate",
     "--last-exit": "5",
