@@ -44,6 +44,13 @@ def card_page(card: ModelCard, files: ModelFiles) -> str:
             f"* **Data**: {_data(card)}",
             f"* **Recipe**: {recipe_of(files.weights)}.",
             "* **Classes**: " + ", ".join(card.classes) + ".",
+            *(
+                []
+                if _is_cifar10(card)
+                else [
+                    f"* **Exits**: behind blocks {', '.join(map(str, files.description.exits))}, and the final classifier."
+                ]
+            ),
             *([USE] if _is_cifar10(card) else []),
             "",
             "Thresholds for a relative accuracy drop (RAD), chosen and measured on the calibration images:",

@@ -18,6 +18,7 @@ from export.calibration.json_fields import Fields
 from export.data.images import Dataset
 from export.data.output import write_output
 from export.networks.find import network_names, network_spec
+from export.networks.upstream import upstream_exits
 from export.networks.user_code import INPUT_SIZE, UserCode, kept
 from export.networks.weights import kept_exits, trained_classes, trained_size
 
@@ -125,6 +126,7 @@ def derived(family: str, weights: Path, card: Path, code: UserCode | None = None
 
     Raises:
         UsageError: there is no such network.
+        DataError: weights of the public SDN code that cannot be read.
     """
     try:
         fields = Fields.of(read_json(read_bounded(str(card), MAX_FILE_BYTES)))
@@ -133,7 +135,8 @@ def derived(family: str, weights: Path, card: Path, code: UserCode | None = None
         source, sha256 = (data.text("source"), data.text("sha256")) if data else ("", "")
     except (OSError, ValueError):
         classes, source, sha256 = (), "", ""
-    size, exits = trained_size(weights) or INPUT_SIZE, kept_exits(weights)
+    size = trained_size(weights) or INPUT_SIZE
+    exits = kept_exits(weights) if weights.suffix == ".safetensors" else upstream_exits(weights)
     if code is None:
         spec = network_spec(family)
         every = range(1, spec.exits)

@@ -68,7 +68,7 @@ def load_upstream(model: str, file: Path, normalised: bool | None = None) -> SDN
     # the last linear layer tells how many classes the network was trained for
     last = max((name for name in state if name.startswith("end_layers.") and name.endswith(".weight")), default="")
     classes = state[last].shape[:1].numel() if last else 1  # without it _fill refuses the file
-    placed = {int(found[1]) for name in state if (found := re.match(r"layers\.(\d+)\.output\.", name))}
+    placed = _placed(state)
     if not placed:
         raise DataError(
             f"found a network without internal classifiers in {file}; expected those of an SDN (layers.N.output.*); "
@@ -82,6 +82,20 @@ def load_upstream(model: str, file: Path, normalised: bool | None = None) -> SDN
     if len(placed) < every if normalised is None else normalised:
         network.stem = nn.Sequential(Normalise(*(CIFAR100 if classes == 100 else IMAGENET)), network.stem)
     return network.eval()
+
+
+def upstream_exits(file: Path) -> tuple[int, ...]:
+    """The numbers of the blocks, from 1, that have a classifier in a checkpoint.
+
+    Raises:
+        DataError: the file is absent, or no such checkpoint.
+    """
+    return tuple(sorted(index + 1 for index in _placed(_read(file))))
+
+
+def _placed(state: Mapping[str, Any]) -> set[int]:
+    """The numbers of the blocks, from 0, that have a classifier."""
+    return {int(found[1]) for name in state if (found := re.match(r"layers\.(\d+)\.output\.", name))}
 
 
 def upstream_name(name: str) -> str:

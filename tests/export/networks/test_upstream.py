@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from device.errors import DataError
 from export.calibration.cost import relative_costs
 from export.networks.find import network_spec
+from export.networks.loading import load_network
+from export.networks.model_files import beside
 from export.networks.sdn import folded
 from export.networks.upstream import is_upstream, load_upstream
 from export.onnx import graphs, parts
@@ -190,6 +192,12 @@ def test_classifiers_after_some_blocks(model, save, images):
     assert costs == sorted(costs)
     if model != "mobilenet":  # which has five; the others have them near 15, 30, ... 90 % of the cost
         assert np.abs(np.array(costs[:-1]) - np.arange(15, 91, 15) / 100).max() < 0.05
+
+
+def test_its_description_names_the_exits_of_the_checkpoint(save):
+    files = beside("vgg16", save(checkpoint("vgg16", SOME["vgg16"])))
+    assert files.description.exits == tuple(index + 1 for index in SOME["vgg16"])
+    assert load_network(files).exit_numbers == files.description.exits
 
 
 def test_normalised_or_not_is_the_caller_s_word(save, images):
