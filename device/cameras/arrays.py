@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 
@@ -63,10 +63,10 @@ class ArrayCamera(Camera):
     def describe(self) -> str:
         return "{} frames{}".format(len(self._frames), " of " + printable(self._name) if self._name else "")
 
-    def check_classes(self, count: int) -> None:
-        if self._labels is not None and self._labels.max() >= count:
+    def check_classes(self, labels: Sequence[str]) -> None:
+        if self._labels is not None and self._labels.max() >= len(labels):
             raise DataError("found label {}{}; expected 0 to {}, the classes of the bundle; use frames of these classes, or "
-                            "leave the array labels out".format(self._labels.max(), self._where, count - 1))  # fmt: skip
+                            "leave the array labels out".format(self._labels.max(), self._where, len(labels) - 1))  # fmt: skip
 
     def read(self) -> Optional[Frame]:
         index, count = self._next, len(self._frames)

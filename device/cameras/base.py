@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -56,11 +56,11 @@ class Camera:
         """A few words for the console, without passwords."""
         return type(self).__name__
 
-    def check_classes(self, count: int) -> None:
-        """Refuse labels that are none of ``count`` classes, before the first frame.
+    def check_classes(self, labels: Sequence[str]) -> None:
+        """Learn the names of the bundle's classes, before the first frame, and refuse frames of other classes.
 
         Raises:
-            DataError: the source has such a label.
+            DataError: the source has a label that is none of them.
         """
 
     def close(self) -> None:

@@ -1,16 +1,14 @@
 """Frames from a folder of images."""
 
-import os
-import stat
 import time
-from typing import List, Optional
+from typing import Optional
 
 from device.cameras.base import FILE_OPTIONS, Camera, Frame, Pacer, file_options, rate_option, whole_option
+from device.cameras.image_files import image_files
 from device.errors import DataError
-from device.pictures.formats import NAMES, SUFFIXES
+from device.pictures.formats import NAMES
 from device.pictures.read import read_picture
 from device.system.console import warn
-from device.system.files import is_folder
 from device.system.printable import printable
 
 
@@ -31,19 +29,7 @@ class FolderCamera(Camera):
         self._path = path
         self._loop = bool(whole_option("loop", values["loop"], 0, 1))
         self._pacer = Pacer(rate_option(values["rate"]))
-        if not is_folder(path):
-            raise DataError(
-                "found no folder {}; expected images in it; name another with --source dir:PATH".format(path)
-            )
-        listing = _Listing(path)
-        self._files = listing.images
-        if not self._files:
-            raise DataError("found no image in {}{}; expected files whose names end with {}; name another folder with "
-                            "--source dir:PATH".format(path, listing.ignored(", but "), ", ".join(SUFFIXES)))  # fmt: skip
-        if listing.ignored():
-            warn(
-                "found in {}, beside {} images, {}; they are ignored".format(path, len(self._files), listing.ignored())
-            )
+        self._files = image_files(path, "dir:PATH")
         self._next = 0
 
     def describe(self) -> str:
@@ -68,41 +54,3 @@ class FolderCamera(Camera):
             raise DataError("could not read any of the {} image files in {}; expected whole {} files; copy them again".format(
                 count, self._path, NAMES))  # fmt: skip
         return None
-
-
-class _Listing:
-    """The files below a folder, sorted by name, and how many of each other kind there are."""
-
-    def __init__(self, path: str) -> None:
-        self.images: List[str] = []
-        self._other_files = self._linked_folders = self._unreadable = 0
-        for folder, folders, names in os.walk(path, onerror=self._count_unreadable):
-            folders.sort()
-            self._linked_folders += sum(os.path.islink(os.path.join(folder, name)) for name in folders)
-            for name in sorted(names):
-                file = os.path.join(folder, name)
-                if name.lower().endswith(SUFFIXES) and _may_be_read(file):
-                    self.images.append(file)
-                else:
-                    self._other_files += 1
-
-    def _count_unreadable(self, _error: OSError) -> None:
-        self._unreadable += 1
-
-    def ignored(self, before: str = "") -> str:
-        """What is not read, in words; empty where there is nothing."""
-        kinds = (
-            ("{} other files", self._other_files),
-            ("{} links to folders", self._linked_folders),
-            ("{} folders that this user may not read", self._unreadable),
-        )
-        found = ", ".join(words.format(count) for words, count in kinds if count)
-        return before + found if found else ""
-
-
-def _may_be_read(file: str) -> bool:
-    """Whether it is no FIFO, socket or device. What is gone or may not be read is found when its turn comes."""
-    try:
-        return stat.S_ISREG(os.stat(file).st_mode)
-    except OSError:
-        return True

@@ -36,7 +36,7 @@ SOURCES: Dict[str, SourceKind] = {
     "dir": SourceKind("dir:PATH", FolderCamera),
     "npz": SourceKind("npz:FILE", NpzCamera),
     "video": SourceKind("video:FILE", VideoCamera),
-    "photos": SourceKind("photos:", PhotosCamera),
+    "photos": SourceKind("photos:[DIR]", PhotosCamera),
 }
 
 

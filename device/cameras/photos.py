@@ -1,71 +1,133 @@
-"""A virtual camera for machines without one: it pans and zooms over photographs that scikit-image brings along."""
+"""A virtual camera for machines without one: it moves over photographs, the user's own or those that scikit-image brings along."""
 
 import importlib.util
-import math
 import os
 import time
-from typing import List, Optional
+from typing import List, NamedTuple, Optional, Sequence
 
-import cv2
 import numpy as np
 
-from device.cameras.base import Camera, Frame, Pacer, options, rate_option, size_option, whole_option
-from device.errors import DataError
+from device.cameras.base import Camera, Frame, Pacer, file_options, options, rate_option, size_option, whole_option
+from device.cameras.image_files import class_of, image_files
+from device.cameras.movement import in_a_hand, on_tour
+from device.errors import DataError, UsageError
+from device.pictures.formats import NAMES
 from device.pictures.read import read_picture
+from device.system.console import warn
+from device.system.options import decimal_number
+from device.system.printable import printable
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "color.png")
-FRAMES_A_PHOTO = 50
 MOST_SEEDS = 10**15
+MOST_FRAMES = 10**6
+MOST_MOVEMENT = 4.0
+TOUR, HAND = "tour", "hand"
+OPTIONS = {"size": "640x480", "seed": "0", "rate": "", "frames": "50", "move": "", "amount": "1"}
+
+
+class _Photo(NamedTuple):
+    pixels: np.ndarray
+    label: Optional[int]
 
 
 class PhotosCamera(Camera):
-    """``photos:?size=640x480&seed=0&rate=15``: an endless, repeatable tour of the photographs in scikit-image's wheel.
+    """``photos:DIR?size=640x480&seed=0&rate=15&frames=50&move=hand&amount=1``: an endless, repeatable film of photographs.
 
-    Every photograph is shown for 50 frames, on a smooth path of changing place and magnification. With ``rate`` frames a
-    second as from a camera, without it as fast as they are read.
+    Those of the folder DIR and its sub-folders, in an order that the seed mixes, or without DIR those in scikit-image's wheel. Each
+    is shown for ``frames`` frames. ``move=hand`` points at it like a camera in a hand, ``amount`` times as unsteady, and still
+    with ``amount=0``; this is what a folder gets. ``move=tour`` pans and zooms over it; this is what scikit-image's photographs
+    get. With ``rate`` frames a second as from a camera, without it as fast as they are read.
+
+    A photograph that lies in a folder with the name of one of the bundle's classes is of that class. One that cannot be read is named
+    and skipped.
 
     Raises:
-        DataError: scikit-image is not installed.
+        UsageError: an option that cannot work.
+        DataError: no folder, no image in it, or without a folder no scikit-image.
     """
 
     def __init__(self, rest: str = "") -> None:
         super().__init__()
-        _, values = options(rest, {"size": "640x480", "seed": "0", "rate": ""})
-        self._width, self._height = size_option(values["size"])
+        self._folder, values = file_options(rest, OPTIONS) if rest.partition("?")[0] else options(rest, OPTIONS)
+        self._size = size_option(values["size"])
         self._seed = whole_option("seed", values["seed"], 0, MOST_SEEDS)
+        self._frames = whole_option("frames", values["frames"], 1, MOST_FRAMES)
+        self._move = _move_option(values["move"] or (HAND if self._folder else TOUR))
+        self._amount = _amount_option(values["amount"])
         self._pacer = Pacer(rate_option(values["rate"]))
-        self._photos = _photographs()
-        self._next = 0
+        self._files = image_files(self._folder, "photos:DIR") if self._folder else _photographs()
+        if self._folder:
+            order = np.random.RandomState(self._seed % (1 << 32)).permutation(len(self._files))
+            self._files = [self._files[each] for each in order]
+        self._labels: Sequence[str] = ()
+        self._place = self._step = self._index = (
+            0  # of the photograph, of the frame in its time, and of the frame in all
+        )
+        self._photo: Optional[_Photo] = None
 
     def describe(self) -> str:
-        return "a virtual camera over {} photographs".format(len(self._photos))
+        of = " of " + printable(self._folder) if self._folder else ""
+        return "a virtual camera over {} photographs{}".format(len(self._files), of)
+
+    def check_classes(self, labels: Sequence[str]) -> None:
+        self._labels = labels
 
     def read(self) -> Optional[Frame]:
         if not self._pacer.wait(self.stop_event):
             return None
-        index = self._next
-        self._next += 1
-        tour, step = divmod(index, FRAMES_A_PHOTO)
-        photo = self._photos[tour % len(self._photos)]
-        phases = np.random.RandomState((self._seed * 7919 + tour) % (1 << 32)).uniform(0, 2 * math.pi, 3)
-        x, y, zoom = (0.5 + 0.5 * math.sin(phase + 2 * math.pi * step / FRAMES_A_PHOTO) for phase in phases)
-        height, width = photo.shape[:2]
-        # the largest window of the frame's proportions, shrunk by 1 to 2.5
-        scale = min(width / self._width, height / self._height) / (1 + 1.5 * zoom)
-        window_width, window_height = max(1, int(self._width * scale)), max(1, int(self._height * scale))
-        left, top = int(x * (width - window_width)), int(y * (height - window_height))
-        window = photo[top : top + window_height, left : left + window_width]
-        pixels = cv2.resize(window, (self._width, self._height), interpolation=cv2.INTER_LINEAR)
-        return Frame(index, pixels, None, time.monotonic())
+        if self._step == self._frames:
+            self._place, self._step, self._photo = self._place + 1, 0, None
+        photo = self._photo or self._next_photo()
+        seed, part = self._seed * 7919 + self._place, self._step / self._frames
+        if self._move == TOUR:
+            pixels = on_tour(photo.pixels, self._size, seed, part)
+        else:
+            pixels = in_a_hand(photo.pixels, self._size, seed, part, self._amount)
+        frame = Frame(self._index, pixels, photo.label, time.monotonic())
+        self._step += 1
+        self._index += 1
+        return frame
+
+    def _next_photo(self) -> _Photo:
+        count = len(self._files)
+        for _ in range(count):
+            name = self._files[self._place % count]
+            try:
+                label = class_of(name, self._folder, self._labels) if self._folder else None
+                self._photo = _Photo(read_picture(name), label)
+                return self._photo
+            except DataError as error:
+                if self._place < count:
+                    self.skipped += 1
+                    warn("{}; it is skipped".format(str(error).rpartition("; ")[0]))
+                self._place += 1
+        raise DataError("could not read any of the {} image files in {}; expected whole {} files; copy them again".format(
+            count, self._folder or "scikit-image", NAMES))  # fmt: skip
 
 
-def _photographs() -> List[np.ndarray]:
-    """RGB photographs, uint8 (h, w, 3), found without importing the package."""
+def _move_option(text: str) -> str:
+    if text not in (HAND, TOUR):
+        raise UsageError("found move={}; expected {} or {}".format(text, HAND, TOUR))
+    return text
+
+
+def _amount_option(text: str) -> float:
+    try:
+        return decimal_number(text, 0, MOST_MOVEMENT)
+    except ValueError:
+        raise UsageError(
+            "found amount={}; expected a number from 0 to {:g}, as in amount=0.5".format(text, MOST_MOVEMENT)
+        ) from None
+
+
+def _photographs() -> List[str]:
+    """The files of scikit-image's photographs, found without importing the package."""
     spec = importlib.util.find_spec("skimage")
     folders = [os.path.join(place, "data") for place in (spec.submodule_search_locations or [])] if spec else []
-    files = [os.path.join(folder, name) for folder in folders for name in PHOTOS]
-    photos = [read_picture(name) for name in files if os.path.isfile(name)]
-    if not photos:
+    files = [
+        name for name in (os.path.join(folder, photo) for folder in folders for photo in PHOTOS) if os.path.isfile(name)
+    ]
+    if not files:
         raise DataError("found no photographs for the source photos:; expected the package scikit-image; install it with: "
-                        "pip install scikit-image")  # fmt: skip
-    return photos
+                        "pip install scikit-image, or name a folder of photographs with --source photos:DIR")  # fmt: skip
+    return files

@@ -126,7 +126,7 @@ def open_source(uri: str, bundle: Bundle) -> Camera:
     scheme, _, rest = uri.partition(":")
     if scheme != "bundle":
         camera = open_camera(uri)
-        camera.check_classes(len(bundle.labels))
+        camera.check_classes(bundle.labels)
         return camera
     kind, values = options(rest, {"loop": "0", "rate": ""})
     if kind not in ("clean", "attacked"):

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from device.cameras import photos
 from device.cameras.arrays import ArrayCamera
 from device.cameras.base import Frame, Pacer
 from device.cameras.open import open_camera
@@ -189,34 +188,6 @@ def test_video_cut_off_gives_what_is_there(tmp_path):
     assert len(frames) < 10
 
 
-@pytest.fixture
-def photographs(monkeypatch):
-    monkeypatch.setattr(photos, "_photographs", lambda: [picture(1, 300, 400), picture(2, 500, 300)])
-
-
-def test_photos_are_a_repeatable_tour(photographs):
-    first, again = open_camera("photos:?size=64x48"), open_camera("photos:?size=64x48")
-    tour = [first.read().pixels for _ in range(120)]
-    assert tour[0].shape == (48, 64, 3)
-    assert all((again.read().pixels == frame).all() for frame in tour)
-    assert any((tour[0] != frame).any() for frame in tour[1:])
-    assert (open_camera("photos:?size=64x48&seed=1").read().pixels != tour[0]).any()
-
-
-def test_photos_at_the_rate_of_a_camera(photographs):
-    camera = open_camera("photos:?size=64x48&rate=50")
-    started_s = time.monotonic()
-    for _ in range(4):
-        camera.read()
-    assert time.monotonic() - started_s >= 0.06
-
-
-def test_photos_without_the_package(monkeypatch):
-    monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match="pip install scikit-image"):
-        open_camera("photos:")
-
-
 @pytest.mark.parametrize(
     "uri",
     [
@@ -231,6 +202,10 @@ def test_photos_without_the_package(monkeypatch):
         "photos:?size=99999x99999",
         "photos:?rate=0",
         "photos:?rate=nan",
+        "photos:?frames=0",
+        "photos:?move=away",
+        "photos:.?amount=5",
+        "photos:.?amount=nan",
         "dir:.?loop=yes",
         "dir:.?rate=fast",
         "v4l2:///dev/null?rate=0",
@@ -251,7 +226,7 @@ def test_photos_without_the_package(monkeypatch):
         "images",
     ],
 )
-def test_options_that_cannot_work(uri, photographs):
+def test_options_that_cannot_work(uri):
     with pytest.raises(UsageError, match="found .*expected") as caught:
         open_camera(uri)
     assert "s3cret" not in str(caught.value)
