@@ -1,11 +1,8 @@
 """Network cameras: OpenCV's own FFmpeg against a camera in little on this machine."""
 
-import base64
 import os
 import re
 import socket
-import struct
-import threading
 import time
 
 import cv2
@@ -18,92 +15,22 @@ from device.cameras.live_source import Patience
 from device.cameras.open import open_camera
 from device.cameras.rtsp import RtspCamera, masked
 from device.errors import CameraError
-from tests.device.fake_server import FakeServer, read_head
+from tests.device.cameras.rtsp_server import RtspServer
 
 QUICK = Patience(open_s=3.0, stall_s=0.5, pause_s=0.02, longest_pause_s=0.1, give_up_s=0.8)
 
-SDP = (
-    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=test\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
-    "m=video 0 RTP/AVP 26\r\na=control:track0\r\na=framerate:25\r\n"
-)
+RED = (200, 40, 20)
 
 
-class RtspServer(FakeServer):
-    """RTSP 1.0 with Basic authentication; MJPEG (RFC 2435) interleaved on the same TCP connection.
-
-    mode: plays | silent (after 3 frames) | hangs_up (after 3 frames) | mute (never answers)
-    """
-
-    def __init__(self, colour=(200, 40, 20), user="eve", password="s3cret"):
-        self.mode = "plays"
-        self.transports = []
-        self.targets = []
-        self.plays = 0
-        self._key = base64.b64encode("{}:{}".format(user, password).encode()).decode()
-        pixels = np.zeros((48, 64, 3), np.uint8)
-        pixels[:] = colour[::-1]
-        self._jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()
-        super().__init__()
-
-    def answer(self, connection, stream):
-        if self.mode == "mute":
-            return not self.stopped.wait(10)
-        first, headers = read_head(stream)
-        method, _, target = first.partition(" ")
-        if not target:
-            return False
-        lines = ["CSeq: " + headers["cseq"], "Session: 1"]
-        body = ""
-        if method == "DESCRIBE":
-            self.targets.append(target.split(" ")[0])
-        if method != "OPTIONS" and headers.get("authorization") != "Basic " + self._key:
-            self._refuse(connection, "401 Unauthorized", [lines[0], 'WWW-Authenticate: Basic realm="test"'])
-            return True
-        if method == "OPTIONS":
-            lines.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
-        elif method == "DESCRIBE":
-            body = SDP
-            lines += ["Content-Type: application/sdp", "Content-Length: {}".format(len(body))]
-        elif method == "SETUP":
-            self.transports.append(headers["transport"])
-            if "TCP" not in headers["transport"]:
-                self._refuse(connection, "461 Unsupported Transport", lines)
-                return True
-            lines.append("Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
-        connection.sendall(("\r\n".join(["RTSP/1.0 200 OK", *lines]) + "\r\n\r\n" + body).encode())
-        if method == "PLAY":
-            self.plays += 1
-            threading.Thread(target=self._play, args=(connection,), daemon=True).start()
-        return method != "TEARDOWN"
-
-    @staticmethod
-    def _refuse(connection, status, lines):
-        connection.sendall(("\r\n".join(["RTSP/1.0 " + status, *lines]) + "\r\n\r\n").encode())
-
-    def _play(self, connection):
-        quantisation = b"".join(re.findall(b"\xff\xdb\x00\x43.(.{64})", self._jpeg, re.DOTALL))
-        scan = self._jpeg.index(b"\xff\xda")
-        data = self._jpeg[scan + 2 + struct.unpack(">H", self._jpeg[scan + 2 : scan + 4])[0] : -2]
-        header = struct.pack(">I4B", 0, 1, 255, 64 // 8, 48 // 8) + struct.pack(">2BH", 0, 0, 128) + quantisation
-        assert len(quantisation) == 128
-        for number in range(100000):
-            if number >= 3 and self.mode == "silent":
-                return
-            if number >= 3 and self.mode == "hangs_up":
-                connection.shutdown(socket.SHUT_RDWR)
-                return
-            packet = struct.pack(">2BHII", 0x80, 0x80 | 26, number & 0xFFFF, number * 3600, 7) + header + data
-            try:
-                connection.sendall(struct.pack(">2BH", 0x24, 0, len(packet)) + packet)
-            except OSError:
-                return
-            if self.stopped.wait(0.02):
-                return
+def red_picture():
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:] = RED[::-1]
+    return cv2.imencode(".jpg", pixels)[1].tobytes()
 
 
 @pytest.fixture
 def server():
-    camera = RtspServer()
+    camera = RtspServer([red_picture()])
     yield camera
     camera.stop()
 
@@ -117,7 +44,7 @@ def test_frames_by_tcp(server, capfd):
         frame = camera.read()
         assert camera.live
         assert frame.pixels.shape == (48, 64, 3)
-        assert np.abs(frame.pixels[20, 20].astype(int) - (200, 40, 20)).max() < 8
+        assert np.abs(frame.pixels[20, 20].astype(int) - RED).max() < 8
         assert camera.describe() == "camera rtsp://eve:***@127.0.0.1:{}/cam?channel=1".format(server.port)
         assert "TCP" in server.transports[0]
         assert server.targets[0].endswith("/cam?channel=1")  # the camera's own option is left, ours is not
@@ -126,6 +53,33 @@ def test_frames_by_tcp(server, capfd):
         assert camera.dropped > 0
     assert FFMPEG_OPTIONS not in os.environ
     assert "s3cret" not in "".join(capfd.readouterr())
+
+
+def photographs():
+    """Five pictures of 640 x 480 pixels, as JPEG."""
+    coarse = np.random.RandomState(0).randint(0, 256, (5, 6, 8, 3)).astype(np.uint8)
+    return [
+        cv2.imencode(".jpg", cv2.resize(each, (640, 480), interpolation=cv2.INTER_CUBIC))[1].tobytes()
+        for each in coarse
+    ]
+
+
+def test_photographs_come_in_their_order_as_they_are(capfd):
+    pictures = photographs()
+    decoded = [
+        cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int) for each in pictures
+    ]
+    server = RtspServer(pictures, period_s=0.02)
+    try:
+        with RtspCamera("rtsp", at(server), QUICK) as camera:
+            frames = [camera.read() for _ in range(12)]
+    finally:
+        server.stop()
+    assert {frame.pixels.shape for frame in frames} == {(480, 640, 3)}
+    errors = [[np.abs(frame.pixels - each).mean() for each in decoded] for frame in frames]
+    assert max(min(each) for each in errors) < 2
+    shown = [int(np.argmin(each)) for each in errors]
+    assert len({(number - frame.index) % len(pictures) for number, frame in zip(shown, frames)}) == 1
 
 
 def test_frames_by_udp_when_asked_for(server, capfd):
