@@ -44,22 +44,22 @@ QUICK_ATTACKS = {
 """The attacks on single images, with few steps."""
 
 
-def network() -> SDN:
-    """Four blocks on 3 x 16 x 16 images, three classes; random weights, scaled so that frames leave at all exits."""
+def network(side: int = SHAPE[1]) -> SDN:
+    """Four blocks on square images of ``side`` pixels, three classes; random weights, scaled so that frames leave at all exits."""
     torch.manual_seed(5)
 
     def block(inputs: int, channels: int) -> nn.Sequential:
         return nn.Sequential(nn.Conv2d(inputs, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
 
     blocks = [block(3, 4), nn.Sequential(*block(4, 6), nn.MaxPool2d(2)), block(6, 6), block(6, 6)]
-    ics = [InternalClassifier(channels, size, 3) for channels, size in ((4, 16), (6, 8), (6, 8), (6, 8))]
-    end = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(6, 3))
-    tiny = SDN(nn.Identity(), blocks, ics, end, SHAPE)
+    ics = [InternalClassifier(channels, size, 3) for channels, size in ((4, side), *[(6, side // 2)] * 3)]
+    end = nn.Sequential(nn.AvgPool2d(side // 2), nn.Flatten(), nn.Linear(6, 3))
+    tiny = SDN(nn.Identity(), blocks, ics, end, (3, side, side))
     with torch.no_grad():
         for layer in tiny.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = None  # take the statistics of the frames as they are
-        tiny.train()(to_tensor(frames()))
+        tiny.train()(to_tensor(frames(side=side)))
         for parameter in tiny.ics.parameters():
             parameter.mul_(2)
     return tiny.eval()
@@ -69,10 +69,10 @@ SPEC = NetworkSpec("tiny", lambda classes, input_size: network(), input_size=SHA
 """In the place of a real network's spec: commands and training then build the tiny one."""
 
 
-def frames(count: int = 60) -> np.ndarray:
-    """uint8 (n, 16, 16, 3): patches of colour with noise."""
+def frames(count: int = 60, side: int = SHAPE[1]) -> np.ndarray:
+    """uint8 (n, side, side, 3): patches of colour with noise."""
     generator = np.random.default_rng(3)
-    coarse = generator.integers(0, 256, (count, 4, 4, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    coarse = generator.integers(0, 256, (count, 4, 4, 3)).repeat(side // 4, axis=1).repeat(side // 4, axis=2)
     return np.clip(coarse + generator.normal(0, 10, coarse.shape), 0, 255).astype(np.uint8)
 
 
