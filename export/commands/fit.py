@@ -5,7 +5,7 @@ from pathlib import Path
 
 from device.pictures.fit import CROP, FITS
 from device.system.options import decimal, whole
-from export.commands.options import add_debug, add_group
+from export.commands.options import add_debug, add_group, add_network
 from export.fit.bundle_step import FOLDER as BUNDLE
 from export.fit.report_step import FILE as REPORT
 from export.fit.runner import fit
@@ -14,6 +14,7 @@ from export.fit.steps import fit_steps
 from export.networks.find import network_names
 from export.networks.loading import planned
 from export.networks.model_files import shown
+from export.networks.user_code import named
 
 EXAMPLES = (
     "defq fit photographs/ --size 96 --out build/mine",
@@ -33,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=96,
         help="side of the network's square input in pixels (default 96)",
     )
-    parser.add_argument(
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
         "--backbone", choices=network_names(), default=BACKBONE, help=f"the network (default {BACKBONE})"
     )
+    add_network(either, "--backbone")
     parser.add_argument(
         "--fit",
         choices=FITS,
@@ -76,8 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    code = named(arguments.network) if arguments.network else None
     settings = FitSettings(
-        arguments.backbone,
+        code.name if code else arguments.backbone,
         arguments.size,
         arguments.fit,
         arguments.group,
@@ -85,8 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.freeze,
         not arguments.no_flip,
         arguments.minutes,
+        code.reference if code else "",
     )
-    planned(settings.backbone, (settings.size, settings.size), settings.fit)  # a network for other sizes says so now
+    planned(
+        settings.backbone, (settings.size, settings.size), settings.fit, code=code
+    )  # a network for other sizes says so now
     job = fit(arguments.photographs, arguments.out, settings, fit_steps())
     folder = shown(job.folder)
     print(

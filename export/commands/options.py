@@ -14,11 +14,11 @@ DATA_HELP = (
 BESIDE = "default: {}.json beside the weights; for shipped weights in build/models/MODEL"
 
 
-def add_network(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:
+def add_network(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup, instead: str = "--model") -> None:
     parser.add_argument(
         "--network",
         metavar="FILE.py:build",
-        help="instead of --model a network of your own: a function in a Python file, which is run",
+        help=f"instead of {instead} a network of your own: a function in a Python file, which is run",
     )
 
 

@@ -1,6 +1,7 @@
 """What the steps of one fit share: the folder, the photographs, and the model as far as it is made."""
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from export.calibration.card import ModelCard, read_card
@@ -12,8 +13,10 @@ from export.data.images import Dataset
 from export.fit.effort import Effort
 from export.fit.settings import FitSettings, hash_of
 from export.fit.state import FitState
+from export.networks.loading import planned
 from export.networks.model_files import TRAINED, ModelFiles, beside
-from export.networks.model_folder import Photographs, write_description
+from export.networks.model_folder import ModelDescription, Photographs, write_description
+from export.networks.user_code import UserCode, named
 
 
 class FitJob:
@@ -38,6 +41,29 @@ class FitJob:
     def size(self) -> tuple[int, int]:
         """Height and width of the network's input."""
         return self.settings.size, self.settings.size
+
+    @cached_property
+    def code(self) -> UserCode | None:
+        """The network of the user's own, as its file is when the fit begins.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return named(self.settings.network) if self.settings.network else None
+
+    @property
+    def planned(self) -> ModelDescription:
+        """The network that is trained, with all of its exits.
+
+        Raises:
+            UsageError: it cannot take this size.
+        """
+        return planned(self.settings.backbone, self.size, self.settings.fit, code=self.code)
+
+    @property
+    def network_hash(self) -> str:
+        """Which network it is: its name, and of one of the user's own the hash of its code."""
+        return self.settings.backbone if self.code is None else f"{self.settings.backbone} {self.code.sha256}"
 
     @property
     def files(self) -> ModelFiles:

@@ -17,11 +17,11 @@ from export.fit.progress import duration
 from export.fit.settings import RAD, hash_of
 from export.fit.state import Hashes
 from export.fit.step import TRAINING, Done, Step, file_hash
-from export.networks.find import network_spec
-from export.networks.loading import build_network, load_network, planned
+from export.networks.loading import build_network, load_network
 from export.networks.pretrained import installed
 from export.networks.recipes import recipe_for
 from export.networks.spec import Recipe
+from export.networks.user_code import spec_of
 
 CHECKPOINT = "training-{}.checkpoint"
 
@@ -29,7 +29,7 @@ CHECKPOINT = "training-{}.checkpoint"
 def recipe_of(job: FitJob) -> Recipe:
     """How the network is trained."""
     settings = job.settings
-    recipe = recipe_for(network_spec(settings.backbone), job.data, trained=bool(installed(settings.backbone)))
+    recipe = recipe_for(spec_of(settings.backbone, job.code), job.data, trained=bool(installed(settings.backbone)))
     epochs = settings.epochs or recipe.epochs
     return replace(recipe, epochs=epochs, frozen=settings.frozen, flips=settings.flips)
 
@@ -64,7 +64,7 @@ class Trial(Step):
         data, settings = job.data, job.settings
         counts = [len(part.labels) for part in (data.train, data.calibration, data.test)]
         return {
-            "backbone": settings.backbone,
+            "backbone": job.network_hash,
             "size": str(settings.size),
             "number of photographs": hash_of(counts),
             "epochs": str(recipe_of(job).epochs),
@@ -80,8 +80,7 @@ class Trial(Step):
         return 0
 
     def run(self, job: FitJob) -> Done:
-        planned_network = planned(job.settings.backbone, job.size, job.settings.fit)
-        network = build_network(planned_network, len(job.data.classes))
+        network = build_network(job.planned, len(job.data.classes))
         job.state.effort = effort = chosen_effort(network, job.data, recipe_of(job).epochs, job.settings.minutes)
         photographs = sum(len(part.labels) for part in (job.data.train, job.data.calibration, job.data.test))
         allowed = duration(allowed_s(photographs, job.settings.minutes))
@@ -99,7 +98,7 @@ class Train(Step):
         settings, package = job.settings, installed(job.settings.backbone)
         return {
             "photographs": job.photographs_hash,
-            "backbone": settings.backbone,
+            "backbone": job.network_hash,
             "size": str(settings.size),
             "first weights": package.sha256 if package else "random",
             "recipe": hash_of(asdict(recipe_of(job))),
@@ -108,7 +107,8 @@ class Train(Step):
     def outputs(self, job: FitJob) -> Hashes:
         if job.files.folder is None:
             raise DataError(f"found no model.json in {job.folder}; expected one")
-        return {"weights": job.files.sha256}
+        code = job.files.description.code
+        return {"weights": job.files.sha256, **({"code": code.sha256} if code else {})}
 
     def expected_s(self, job: FitJob) -> float:
         data, effort = job.data, job.effort
@@ -121,7 +121,7 @@ class Train(Step):
         for other in set(job.folder.glob(CHECKPOINT.format("*"))) - {checkpoint}:
             other.unlink(missing_ok=True)
         recipe = recipe_of(job)
-        wanted = planned(job.settings.backbone, job.size, job.settings.fit)
+        wanted = job.planned
         trained = trained_network(wanted, job.data, recipe, checkpoint)
         _remove_attacks(job.folder)
         write_trained(trained, job.files, job.data, job.place())

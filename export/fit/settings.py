@@ -26,6 +26,7 @@ class FitSettings:
         frozen: whether the internal classifiers alone are trained.
         flips: whether photographs are mirrored in training. Signs and text have a handedness.
         minutes: about how long the fit may take; 0: a time that follows from the number of photographs.
+        network: a network of the user's own, as FILE.py:FUNCTION, whose name is ``backbone``; "" for one of defq's.
     """
 
     backbone: str
@@ -36,6 +37,7 @@ class FitSettings:
     frozen: bool = False
     flips: bool = True
     minutes: float = 0
+    network: str = ""
 
     def as_json(self) -> Mapping[str, object]:
         return asdict(self)
@@ -52,6 +54,7 @@ class FitSettings:
             fields.flag("frozen"),
             fields.flag("flips"),
             fields.number("minutes", 0),
+            fields.text("network") if "network" in fields else "",
         )
 
 
