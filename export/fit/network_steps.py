@@ -107,8 +107,8 @@ class Train(Step):
     def outputs(self, job: FitJob) -> Hashes:
         if job.files.folder is None:
             raise DataError(f"found no model.json in {job.folder}; expected one")
-        code = job.files.description.code
-        return {"weights": job.files.sha256, **({"code": code.sha256} if code else {})}
+        code = {"code": file_hash(job.files.code_file)} if job.code else {}
+        return {"weights": job.files.sha256, **code}
 
     def expected_s(self, job: FitJob) -> float:
         data, effort = job.data, job.effort
