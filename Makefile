@@ -1,4 +1,5 @@
-# make demo   sets up and runs the main job           make bench  the measurements behind README's tables
+# make demo   sets up and runs the main job           MODEL=signs: with that network, or the model folder of that path
+#                                                     make bench  the measurements behind README's tables
 # make test   sets up and passes the tests            make lint   ruff and mypy
 # make test-data CIFAR10_DIR=DIR SIGNS_DIR=DIR  the tests that need CIFAR-10, the hand-sign digits, or one of them: nothing is downloaded
 # make paper  the tables and figures under reports/, over hours; goes on where it was stopped (QUICK=1: on a few images)
@@ -20,7 +21,7 @@ RUN := $(VENV)/bin/python
 .PHONY: cluster docs faults fleet fuzz interop demo hostile test test-data test36 test-kit36 test-aarch64 flash-kit bench paper lint clean
 
 demo: $(VENV)/.host
-	$(RUN) -m export demo
+	$(RUN) -m export demo $(if $(MODEL),--model "$(MODEL)")
 
 test: $(VENV)/.tests
 	$(RUN) -m pytest

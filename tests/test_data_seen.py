@@ -10,9 +10,10 @@ import pytest
 
 from device.errors import DataError
 from export.bundle.comparison_frames import comparison_frames
-from export.commands.demo import demo_frames
+from export.commands.demo_frames import demo_frames
 from export.data import datasets
 from export.data.download import cache_dir
+from export.networks.loading import load_network
 from export.networks.model_files import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,7 @@ def test_data_that_is_named_is_read_or_refused(name, monkeypatch, tmp_path):
     absent = str(tmp_path / "absent")
     monkeypatch.setenv("CIFAR10_DIR", absent if name == "variable" else "")
     data = absent if name == "argument" else None
-    for look in (lambda: comparison_frames(data, (32, 32)), lambda: demo_frames(shipped("mobilenet"), 3, data)):
+    model = shipped("mobilenet")
+    for look in (lambda: comparison_frames(data, (32, 32)), lambda: demo_frames(model, load_network(model), 3, data)):
         with pytest.raises(DataError, match=r"found no folder .*absent"):
             look()

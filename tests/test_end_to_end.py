@@ -14,12 +14,16 @@ from export.bundle.writer import export_bundle
 from export.calibration.cost import early_exit, score
 from export.commands.demo import CONDITIONS, host_process, run_demo
 from export.data.frames import write_frames
+from export.data.shipped import shipped_names
 from export.networks.loading import load_network
 from export.networks.model_files import shipped
 from export.onnx.parity import tied
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("vgg16", "resnet56", "mobilenet")
+needs_signs = pytest.mark.skipif(
+    "signs" not in shipped_names(), reason="the model signs does not come with this checkout"
+)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -86,6 +90,31 @@ def tells_the_story(out):
     assert gated["efcy"] > defended["efcy"]
     assert report["conditions"]["clean_gated"]["efcy"] > clean["efcy"] - 0.1
     assert (out / "exit_histograms.png").stat().st_size > 10000
+    return report
+
+
+@needs_signs
+def test_demo_of_a_network_at_camera_resolution_needs_no_data(no_data, tmp_path):
+    report = demo_of_signs(tmp_path / "demo", 12)
+    assert report["source"].startswith("photos: ")
+    assert "agreement" in report["conditions"]["clean"]
+
+
+@needs_signs
+def test_demo_of_hand_signs_tells_the_story(signs, tmp_path):
+    report = demo_of_signs(tmp_path / "demo", 40)
+    assert report["source"] == "signs test images"
+    clean, attacked, defended = (report["conditions"][name] for name in ("clean", "attacked", "attacked_defq"))
+    assert clean["accuracy"] >= 0.85
+    assert attacked["efcy"] + 0.1 < defended["efcy"] <= clean["efcy"] + 0.05
+
+
+def demo_of_signs(out, frames):
+    assert run_demo(shipped("signs"), frames, out, None) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert (report["model"], report["rad"]) == ("signs", 5)
+    assert all(figures["frames"] == frames for figures in report["conditions"].values())
+    assert list(report["conditions"]) == [each for each in CONDITIONS if each in report["conditions"]]
     return report
 
 

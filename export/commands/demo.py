@@ -1,5 +1,5 @@
-"""defq demo: the main job from end to end. It exports a bundle, attacks frames, serves the tail and runs the device six
-times, then compares the runs."""
+"""defq demo: the main job from end to end. It exports a bundle, attacks frames, serves the tail and runs the device once for
+each condition, then compares the runs."""
 
 import argparse
 import contextlib
@@ -8,33 +8,32 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from torch import Tensor
 
 from device.bundle.reader import Bundle, load_bundle
-from device.cameras.open import open_camera
-from device.errors import DataError, EdgeError, HostError
-from device.loop.preprocess import Preprocessor
+from device.errors import EdgeError, HostError
 from device.system.options import whole
+from export.attacks.base import slowdown_gradient
 from export.attacks.linf import DeepSlothLinf
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
 from export.calibration.card import read_card
-from export.calibration.cost import score
-from export.commands.inputs import check_data_named
+from export.calibration.split_choice import choose_split
+from export.commands.demo_frames import FRAMES, SIDE, demo_frames, of_cifar10, usual_count
 from export.commands.options import add_data, add_debug, add_model
-from export.data import datasets
-from export.data.classes import check_classes
 from export.data.frames import to_pixels, write_frames
 from export.data.output import make_folder, write_output
 from export.evaluation.histograms import exit_histograms
+from export.fit.progress import duration
 from export.networks.find import model_names
 from export.networks.loading import load_network
 from export.networks.model_files import ModelFiles, find_own, in_folder, shipped
-from export.networks.sdn import folded
+from export.networks.sdn import SDN, folded
 from export.networks.user_code import named
 from export.networks.weights import to_tensor
 
@@ -46,21 +45,25 @@ CONDITIONS = {
     "attacked_defq": ("attacked", "on"),
     "attacked_gated": ("attacked", "gated"),
 }
+TIMES = {4: "four", 6: "six"}
 KEPT = ("frames", "edge_exit_ratio", "t3_er", "efcy", "latency_ms", "frames_to_host", "bytes_to_host", "exit_histogram")
-DOWNLOAD_LIMIT_S = 90
-PHOTO_RAD = 10
-"""The networks were not trained on photographs: at RAD 5 too few of them leave early for an attack to be seen."""
-PHOTO_SOURCE = "photos:?size=480x480"  # square, as the networks' input
-PHOTO_STEP = 3  # every third frame of the virtual camera: neighbours look alike
+TRIAL = 8
+"""Frames that are attacked for a moment, to tell how long the attack will take."""
+SPLIT = 3
+"""Exits on the device of a network whose card does not say where frames leave, and of those of CIFAR-10."""
 
 
-EXAMPLES = ("defq demo", "defq demo --model mobilenet --frames 100 --out build/demo")
+EXAMPLES = ("defq demo", "defq demo --model signs --frames 100 --out build/demo")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, required=False, default="vgg16")
     add_data(parser)
-    parser.add_argument("--frames", type=whole(1), default=300, help="test images, or frames of a camera (default 300)")
+    parser.add_argument(
+        "--frames",
+        type=whole(1),
+        help=f"test images, or frames of a camera (default {FRAMES}, above {SIDE} x {SIDE} pixels fewer)",
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder of the report (default demo)"
     )
@@ -77,90 +80,74 @@ def demo_files(model: str) -> ModelFiles:
     return shipped(model) if model in model_names() else in_folder(Path(model))
 
 
-def run_demo(files: ModelFiles, frames: int, out: Path, data: str | None) -> int:
+def run_demo(files: ModelFiles, frames: int | None, out: Path, data: str | None) -> int:
     """Write report.json and exit_histograms.png to ``out`` and print the table.
 
     Args:
-        frames: how many test images, or frames of the virtual camera where there is no data set.
+        frames: how many test images, or frames of the virtual camera where there is no data set; None for as many as suit the
+            network's size.
     """
     make_folder(out)
     (out / "report.json").unlink(missing_ok=True)  # a run that fails must not leave the figures of an older run
     print("1/4 frames", flush=True)
-    clean, labels, source = demo_frames(files, frames, data)
-    print(f"    {len(clean)} frames: {source}", flush=True)
-    print("2/4 bundle", flush=True)
-    rad, measure = (PHOTO_RAD, "agreement") if labels is None else (5, "accuracy")
-    bundle = load_bundle(
-        str(export_bundle(files.model, out / "bundle", BundleSettings(rad=rad), data=data, files=files))
-    )
-    print("3/4 attack: DeepSloth L-inf, eps 8/256, 30 iterations, rounded to 8 bits", flush=True)
     network = folded(load_network(files))
-    if clean.shape[1:3] != bundle.input_shape[1:]:
-        clean = shrunk(clean, bundle)
-    if labels is None:
-        labels = score(network, clean).classes[-1]  # the answer of the undefended full network for the clean frame
-    attacked = to_pixels(DeepSlothLinf()(network, to_tensor(clean)))
-    write_frames(out / "clean.npz", clean, labels)
-    write_frames(out / "attacked.npz", attacked, labels)
-    print("4/4 the device, six times, against the host", flush=True)
+    shown = demo_frames(files, network, frames or usual_count(network.input_shape[1:]), data)
+    print(f"    {len(shown.pixels)} frames: {shown.source}", flush=True)
+    print("2/4 bundle", flush=True)
+    settings = BundleSettings(split=demo_split(files, shown.rad), rad=shown.rad)
+    bundle = load_bundle(str(export_bundle(files.model, out / "bundle", settings, shown.data or data, files=files)))
+    attack, clean = DeepSlothLinf(), to_tensor(shown.pixels)
+    seconds = attack.iterations * len(clean) * gradient_s(network, clean[:TRIAL])
+    print(
+        f"3/4 attack: DeepSloth L-inf, eps 8/256, 30 iterations, rounded to 8 bits; about {duration(seconds)}",
+        flush=True,
+    )
+    attacked = to_pixels(attack(network, clean))
+    write_frames(out / "clean.npz", shown.pixels, shown.labels)
+    write_frames(out / "attacked.npz", attacked, shown.labels)
+    conditions = demo_conditions(bundle)
+    print(f"4/4 the device, {TIMES[len(conditions)]} times, against the host", flush=True)
     report: dict[str, Any] = {
         "model": files.model,
         "split": bundle.split,
-        "source": source,
-        "rad": rad,
+        "source": shown.source,
+        "rad": shown.rad,
         "conditions": {},
     }
     with host_process(out / "bundle") as url:
-        for name, (which, defq) in CONDITIONS.items():
+        for name, (which, defq) in conditions.items():
             figures = run_device(out, f"{which}.npz", defq, url, name)
             kept = {key: figures[key] for key in KEPT}
-            report["conditions"][name] = {**kept, measure: figures["accuracy"]}
+            report["conditions"][name] = {**kept, shown.measure: figures["accuracy"]}
     write_output(out / "report.json", json.dumps(report, indent=1) + "\n")
     exit_histograms(report, out / "exit_histograms.png")
-    print("\n" + report_table(report, measure))
+    print("\n" + report_table(report, shown.measure))
     print(f"\nwrote {out}/report.json and {out}/exit_histograms.png")
     return 0
 
 
-def demo_frames(files: ModelFiles, count: int, data: str | None) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Frames uint8 (n, h, w, 3), their labels where they are known, and what they are, in words.
-
-    Raises:
-        DataError: ``data``, $CIFAR10_DIR or $SIGNS_DIR names a data set that cannot be read.
-    """
-    description = files.description
-    try:
-        network = load_network(files)
-        check_data_named(data, files)
-        found = datasets.load(
-            data,
-            network.input_shape[1:],
-            description.fit,
-            description.group,
-            source=description.data_source,
-            download_limit_s=DOWNLOAD_LIMIT_S,
-        )
-        check_classes(network, found, read_card(files).classes)
-        images = found.test.take(count)
-        return images.pixels, images.labels, found.test_title()
-    except DataError as error:
-        if datasets.named(data, description.data_source):
-            raise
-        print(f"    no data set: {error}", flush=True)
-    with open_camera(PHOTO_SOURCE) as camera:
-        taken = [camera.read() for _ in range(count * PHOTO_STEP)][::PHOTO_STEP]
-    frames = np.stack([frame.pixels for frame in taken if frame is not None])
-    return (
-        frames,
-        None,
-        "photos: frames of a virtual camera (no data set here); agreement with the full network on the clean frame",
-    )
+def demo_split(files: ModelFiles, rad: int) -> int:
+    """How many exits are on the device: of networks of CIFAR-10 the paper's three; else as defq fit chooses it."""
+    card = read_card(files)
+    shares = card.shares.get(rad)
+    if of_cifar10(files) or shares is None:
+        return min(SPLIT, len(card.relative_costs) - 1)
+    return choose_split(shares, card.relative_costs)
 
 
-def shrunk(frames: np.ndarray, bundle: Bundle) -> np.ndarray:
-    """Camera frames at the size that the network sees: uint8 (n, height, width, 3)."""
-    prepare = Preprocessor(bundle)
-    return np.stack([prepare.resize(frame) for frame in frames])
+def demo_conditions(bundle: Bundle) -> dict[str, tuple[str, str]]:
+    """The conditions of CONDITIONS that a bundle knows: a bundle without a gate has no gated DefQ."""
+    if bundle.gate is None:
+        print("    gated DefQ is left out: this model's table has no noise gate", flush=True)
+    return {name: each for name, each in CONDITIONS.items() if each[1] != "gated" or bundle.gate is not None}
+
+
+def gradient_s(network: SDN, images: Tensor) -> float:
+    """Seconds that one gradient of the attack takes for an image."""
+    slowdown_gradient(network, images[:1])
+    started_s = time.perf_counter()
+    slowdown_gradient(network, images)
+    return (time.perf_counter() - started_s) / len(images)
 
 
 @contextlib.contextmanager

@@ -31,8 +31,17 @@ def model_files(arguments: argparse.Namespace) -> ModelFiles:
 
 
 def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
-    """The data set that ``--data`` names, else the photographs that a model folder was made from, fitted to the network as its
-    training images were. Where ``--data`` names the same photographs in another place, the model folder remembers it.
+    """As ``data_of``, for the folder of ``--data``."""
+    return data_of(arguments.data, files)
+
+
+def data_of(named: str | None, files: ModelFiles, download_limit_s: float = 1800) -> Dataset:
+    """The data set of the folder ``named``, else the photographs that a model folder was made from, fitted to the network as its
+    training images were. Where ``named`` are the same photographs in another place, the model folder remembers it.
+
+    Args:
+        named: the folder of ``--data``, if it was given.
+        download_limit_s: give a download up after this many seconds.
 
     Raises:
         DataError: there is none, or it cannot be read, or the photographs have moved or changed.
@@ -40,12 +49,15 @@ def data_for(arguments: argparse.Namespace, files: ModelFiles) -> Dataset:
     description = files.description
     photographs = description.photographs
     if photographs is None:
-        check_data_named(arguments.data, files)
-        return datasets.load(arguments.data, description.input_size, description.fit, source=description.data_source)
-    if arguments.data:
-        data = datasets.load(arguments.data, description.input_size, description.fit, photographs.group)
+        check_data_named(named, files)
+        source = description.data_source
+        return datasets.load(
+            named, description.input_size, description.fit, source=source, download_limit_s=download_limit_s
+        )
+    if named:
+        data = datasets.load(named, description.input_size, description.fit, photographs.group)
         if data.sha256() == description.data_sha256:
-            _remember(replace(description, photographs=replace(photographs, folder=_absolute(arguments.data))), files)
+            _remember(replace(description, photographs=replace(photographs, folder=_absolute(named))), files)
         return data
     data = photographs_to_train(photographs, files, description.input_size, description.fit)
     if data.sha256() != description.data_sha256:

@@ -26,16 +26,19 @@ DEVICE, HOST = "#2a9d8f", "#e76f51"
 
 
 def exit_histograms(report: dict[str, Any], file: Path) -> None:
-    """Draw the share of frames that leave at each exit, with one panel for each condition, as in Figure 6 of the paper.
+    """Draw the share of frames that leave at each exit, with one panel for each condition, as in Figure 6 of the paper: clean ones in one row, attacked ones in
+    the next.
 
     Args:
         report: as written to demo/report.json.
         file: PNG to write.
     """
-    figure, rows = plt.subplots(2, 3, figsize=(12, 6.4), sharey=True, constrained_layout=True)
+    titles = {name: title for name, title in TITLES.items() if name in report["conditions"]}
+    columns = len(titles) // 2
+    figure, rows = plt.subplots(2, columns, figsize=(4 * columns, 6.4), sharey=True, constrained_layout=True)
     panels = rows.ravel()
     split = report["split"]
-    for panel, (name, title) in zip(panels, TITLES.items(), strict=True):
+    for panel, (name, title) in zip(panels, titles.items(), strict=True):
         condition = report["conditions"][name]
         histogram = condition["exit_histogram"]
         shares = [count / condition["frames"] for count in histogram]

@@ -1,0 +1,84 @@
+"""What the demo chooses by the network: frames, their number, RAD, split and conditions."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from device.errors import DataError
+from export.commands import demo, demo_frames
+from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
+from export.evaluation.histograms import TITLES, exit_histograms
+from tests import tiny
+
+COSTS = (0.05, 0.1, 0.2, 0.4, 1.0)
+
+
+def files_of(classes):
+    return SimpleNamespace(description=SimpleNamespace(classes=classes, fit="crop", data_source=""))
+
+
+@pytest.mark.parametrize(("side", "count"), [(32, 300), (96, 300), (128, 168), (224, 100)])
+def test_a_larger_network_is_shown_fewer_frames(side, count):
+    assert demo_frames.usual_count((side, side)) == count
+
+
+@pytest.mark.parametrize(
+    ("classes", "shares", "split"),
+    [
+        (CIFAR10_CLASSES, {5: (0.9, 0.0, 0.0, 0.0, 0.1)}, 3),
+        (("a", "b"), {5: (0.9, 0.0, 0.0, 0.0, 0.1)}, 1),
+        (("a", "b"), {5: (0.1, 0.1, 0.1, 0.6, 0.1)}, 4),
+        (("a", "b"), {}, 3),
+    ],
+)
+def test_the_split_follows_where_frames_leave(monkeypatch, classes, shares, split):
+    card = SimpleNamespace(shares=shares, relative_costs=COSTS)
+    monkeypatch.setattr(demo, "read_card", lambda _: card)
+    assert demo.demo_split(files_of(classes), 5) == split
+
+
+def test_a_network_with_two_exits_has_one_of_them_on_the_device(monkeypatch):
+    monkeypatch.setattr(demo, "read_card", lambda _: SimpleNamespace(shares={}, relative_costs=(0.5, 1.0)))
+    assert demo.demo_split(files_of(("a", "b")), 5) == 1
+
+
+def test_a_bundle_without_a_gate_is_not_run_with_one(capsys):
+    assert list(demo.demo_conditions(SimpleNamespace(gate=object()))) == list(demo.CONDITIONS)
+    assert not capsys.readouterr().out
+    left = demo.demo_conditions(SimpleNamespace(gate=None))
+    assert list(left) == ["clean", "clean_defq", "attacked", "attacked_defq"]
+    assert len(left) in demo.TIMES
+    assert "no noise gate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [list(TITLES), [name for name in TITLES if "gated" not in name]])
+def test_the_picture_has_a_panel_for_each_condition(names, tmp_path):
+    condition = {"exit_histogram": [3, 2, 5], "frames": 10, "edge_exit_ratio": 0.5, "efcy": 0.6}
+    report = {"split": 2, "model": "tiny", "source": "frames", "conditions": dict.fromkeys(names, condition)}
+    exit_histograms(report, tmp_path / "histograms.png")
+    assert (tmp_path / "histograms.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(("classes", "rad", "told"), [(CIFAR10_CLASSES, 10, False), (("cup", "bowl", "mug"), 5, True)])
+def test_without_data_a_virtual_camera_stands_in_and_it_is_said_what_it_shows(
+    classes, rad, told, monkeypatch, tiny_model, no_data, capsys
+):
+    def no_data_set(*_):
+        raise DataError("found no data")
+
+    monkeypatch.setattr(demo_frames, "data_of", no_data_set)
+    shown = demo_frames.demo_frames(files_of(classes), tiny_model.network, 4, None)
+    assert shown.pixels.shape == (4, 16, 16, 3)
+    assert shown.pixels.dtype == np.uint8
+    assert (shown.rad, shown.measure, shown.data) == (rad, "agreement", None)
+    assert shown.source.startswith("photos: ")
+    assert len(shown.labels) == 4
+    out = capsys.readouterr().out
+    assert "no data set: found no data" in out
+    assert ("not made for" in out) == told
+
+
+def test_time_of_a_gradient_is_measured(tiny_model):
+    images = demo.to_tensor(tiny.frames(4))
+    assert 0 < demo.gradient_s(tiny_model.network, images) < 10
