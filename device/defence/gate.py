@@ -1,4 +1,4 @@
-"""The noise gate: only frames that are noisier than clean frames are quantised.
+"""The noise gate: only frames whose colour noise reaches a calibrated level are quantised.
 
 Attacks change each colour channel in its own way, while fine detail of clean frames is nearly the same in all channels. The
 noise level of a frame is therefore computed from the difference of red and green: it is the median of the absolute DCT

@@ -31,7 +31,7 @@ function showProblem(text) {
 const EXPLAINED = {
   off: "no frame is quantised",
   on: "all frames are quantised",
-  gated: "frames that are noisier than clean ones are quantised",
+  gated: "frames with much colour noise are quantised",
   auto: "all frames are quantised while the monitor suspects an attack",
 };
 

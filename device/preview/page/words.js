@@ -7,7 +7,7 @@ const MEANINGS = {
   "L-inf": "A bound on the attack: no pixel changes by more than so much. For DeepSloth L-inf that is 8 of 255 levels.",
   EFCY: "Efficacy: the area under the share of frames that have left, over the relative cost at which they left. It is 1 if all frames leave at no cost, and 0 if all use the whole network.",
   "T3-ER": "Share of frames that leave at exits 1 to 3.",
-  DefQ: "Defensive quantisation: each 8 x 8 block of each colour channel is transformed by the DCT, divided by a table, rounded, and transformed back. Gated: only frames that are noisier than clean ones.",
+  DefQ: "Defensive quantisation: each 8 x 8 block of each colour channel is transformed by the DCT, divided by a table, rounded, and transformed back. Gated: only frames with much colour noise.",
   DeepSloth: "A slow-down attack: it changes an image so slightly that people do not see it, and so that no exit is sure. No frame then leaves early.",
   fallback: "The answer of the last exit on the device, given because the host did not answer. It counts in no mean.",
 };
