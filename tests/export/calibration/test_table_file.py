@@ -30,7 +30,8 @@ def test_a_shipped_table_is_written_as_it_was_read(model, tmp_path):
 def test_the_device_reads_the_same_from_it(model):
     table = shipped_table(model)
     gate = check_gate(table.as_json(), (5, 10), "t.json")
-    for ours, theirs in zip(table.gate.gate().stages, gate.stages, strict=True):
+    assert (gate is None) == (table.gate is None) == (model == "signs")
+    for ours, theirs in zip(table.gate.gate().stages if gate else (), gate.stages if gate else (), strict=True):
         assert (ours.level, ours.thresholds) == (theirs.level, theirs.thresholds)
         assert ours.table.dtype == np.float32
         assert np.array_equal(ours.table, theirs.table)

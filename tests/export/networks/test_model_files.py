@@ -311,7 +311,7 @@ def test_what_is_neither_a_name_nor_a_model_folder_is_refused(tmp_path, capsys):
         find(str(tmp_path))
     assert cli.main(["gate", "--model", "alexnet"]) == 2
     assert (
-        "found --model 'alexnet'; expected one of efficientnet_lite0, mobilenet, resnet56, vgg16, or the folder"
+        "found --model 'alexnet'; expected one of efficientnet_lite0, mobilenet, resnet56, signs, vgg16, or the folder"
         in capsys.readouterr().err
     )
 

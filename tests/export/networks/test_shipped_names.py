@@ -181,9 +181,9 @@ def test_its_data_are_not_those_of_cifar_10(root, monkeypatch, capsys):
     assert said.startswith(
         "error: found no --data for signs, whose classes are not those of CIFAR-10 (circle, square, star);"
     )
-    frames, labels, _ = demo.demo_frames(shipped(NAME), 2, None)  # of the virtual camera
-    assert len(frames) == 2
-    assert labels is None
+    found = demo.demo_frames(shipped(NAME), load_network(shipped(NAME)), 2, None)  # of the virtual camera
+    assert len(found.pixels) == 2
+    assert found.measure == "agreement"
 
 
 def test_defq_finds_it_too(root, tmp_path):
