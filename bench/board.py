@@ -53,7 +53,7 @@ def _run_one(subject: Subject) -> dict[str, Any]:
         return {
             "first_decision_s": statistics.median(starts),
             "imports_s": statistics.median(imports),
-            "peak_mb": _peak_mb(folder, frames),
+            "peak_mb": peak_mb(folder, frames),
             "loop_us": _loop(bundle, pixels, Path(work)),
             **_waiting(bundle, pixels),
         }
@@ -74,7 +74,7 @@ def _spent_s(command: list[str]) -> float:
     return time.perf_counter() - started
 
 
-def _peak_mb(folder: Path, frames: Path) -> float:
+def peak_mb(folder: Path, frames: Path) -> float:
     """Largest resident memory in MB of a run over all frames. The process reads it itself, because what the kernel tells the
     parent includes the memory of the parent."""
     program = "import sys, device.system.board, device.commands.cli; device.commands.cli.main(); print(device.system.board.process_rss_mb().peak_mb)"

@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for payload, case in itertools.product(arguments.payload, arguments.case):
             file = arguments.out / f"{bundle.model}-{case}-{payload}.json"
             settings = _settings(bundle, case, payload, arguments)
-            cell = None if arguments.fresh else _kept(file, settings)
+            cell = None if arguments.fresh else kept_cell(file, settings)
             if cell is None:
                 cell = {"settings": settings, **measure(folder, case, payload, arguments, cores)}
                 file.write_text(json.dumps(cell, indent=1) + "\n")
@@ -133,7 +133,7 @@ def _settings(bundle: Bundle, case: str, payload: str, arguments: argparse.Names
     return {"bundle": bundle.id, "model": bundle.model, "frames_sha256": frames, "case": case, "payload": payload, **{name: getattr(arguments, name) for name in kept}}  # fmt: skip
 
 
-def _kept(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+def kept_cell(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """The cell of an earlier run with the same settings."""
     try:
         cell: dict[str, Any] = json.loads(file.read_text())

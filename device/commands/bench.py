@@ -167,7 +167,7 @@ def measure(session: Session, arguments: argparse.Namespace) -> Dict[str, Any]:
         reading = meter.reading
         figures.update(
             energy_j=reading.energy_j, mean_w=reading.mean_w, energy_samples=reading.samples, energy_problem=reading.problem,
-            j_per_frame=_net_j(reading.energy_j, idle_w, reading.duration_s, figures["frames"]),
+            j_per_frame=net_j(reading.energy_j, idle_w, reading.duration_s, figures["frames"]),
             temperature_c=[started_c, temperature_c()], throttling=throttling().names(),
         )  # fmt: skip
         report["conditions"][condition.name] = figures
@@ -177,7 +177,7 @@ def measure(session: Session, arguments: argparse.Namespace) -> Dict[str, Any]:
     return report
 
 
-def _net_j(energy_j: Optional[float], idle_w: Optional[float], duration_s: float, frames: int) -> Optional[float]:
+def net_j(energy_j: Optional[float], idle_w: Optional[float], duration_s: float, frames: int) -> Optional[float]:
     """Joules a frame beyond what the machine takes at idle; None where there is no sensor."""
     if energy_j is None or idle_w is None or not frames:
         return None

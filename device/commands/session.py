@@ -153,10 +153,10 @@ def stop_on_signals() -> threading.Event:
 def reopen_on_hangup(sink: JsonLinesSink, stop: threading.Event) -> None:
     """Let SIGHUP reopen the sink's file, as log rotation asks for. When the process's terminal went away, which comes as
     SIGHUP too, the run ends as by Ctrl-C, or goes on under nohup."""
-    had_terminal, ignored = _has_terminal(), signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    had_terminal, ignored = has_terminal(), signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
     def handler(_number: int, _frame: Any) -> None:
-        if not had_terminal or _has_terminal():
+        if not had_terminal or has_terminal():
             sink.reopen()
         elif not ignored:
             stop.set()
@@ -164,7 +164,8 @@ def reopen_on_hangup(sink: JsonLinesSink, stop: threading.Event) -> None:
     signal.signal(signal.SIGHUP, handler)
 
 
-def _has_terminal() -> bool:
+def has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:

@@ -129,17 +129,18 @@ def _look_at_cuda(bundle: Bundle) -> str:
 def _look_at_tensorrt_in_ort(bundle: Bundle) -> str:
     onnx_runtime.provider_of("onnxruntime-tensorrt")
     name = onnx_runtime.cache_name(read_flat_head(bundle), False)
-    return "TensorRT in ONNX Runtime {} on {}, {}".format(onnxruntime.__version__, open_cuda().gpu().name, _kept(name))
+    return "TensorRT in ONNX Runtime {} on {}, {}".format(onnxruntime.__version__, open_cuda().gpu().name, kept(name))
 
 
 def _look_at_tensorrt(bundle: Bundle) -> str:
     binding = tensorrt.load_tensorrt()
     gpu = open_cuda().gpu()
     name = tensorrt.cache_name(binding, read_flat_head(bundle), False, gpu)
-    return "TensorRT {} on {} (capability {}), {}".format(binding.__version__, gpu.name, gpu.capability, _kept(name))
+    return "TensorRT {} on {} (capability {}), {}".format(binding.__version__, gpu.name, gpu.capability, kept(name))
 
 
-def _kept(name: str) -> str:
+def kept(name: str) -> str:
+    """Whether the cache has the engine of this name, in words."""
     return "engine built" if cache.exists(name) else "engine not built yet: the first start takes minutes"
 
 

@@ -82,14 +82,18 @@ def extent(content: bytes, start: int = 0) -> Extent:
         place += length
         if marker == SCAN:
             scans += 1
-            place = _scan_end(content, place)
+            place = scan_end(content, place)
     if not width or not scans:
         raise DamagedError("no pixels in it", place)
     return Extent(width, height, place)
 
 
-def _scan_end(content: bytes, place: int) -> int:
-    """Offset of the first marker from ``place`` on that ends the compressed data. A photograph has megabytes of them."""
+def scan_end(content: bytes, place: int) -> int:
+    """Offset of the first marker from ``place`` on that ends the compressed data, of which a photograph has megabytes.
+
+    Raises:
+        CutOffError: there is none.
+    """
     values = np.frombuffer(content, np.uint8)
     for start in range(place, len(values) - 1, PIECE):
         piece = values[start : start + PIECE + 1]

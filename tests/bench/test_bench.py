@@ -46,4 +46,4 @@ def test_defq_is_measured_without_simplejpeg(monkeypatch):
 
 
 def test_the_memory_of_a_run_is_read():
-    assert board._peak_mb(BUNDLE, DATA / "frames.npz") > 10
+    assert board.peak_mb(BUNDLE, DATA / "frames.npz") > 10

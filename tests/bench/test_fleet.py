@@ -181,12 +181,12 @@ def test_a_bundle_without_frames_is_refused(tmp_path, monkeypatch, capsys):
 
 def test_a_cell_is_kept_while_its_settings_are_the_same(tmp_path):
     file = tmp_path / "cell.json"
-    assert fleet._kept(file, {"rate": 15}) is None
+    assert fleet.kept_cell(file, {"rate": 15}) is None
     file.write_text(json.dumps({"settings": {"rate": 15}, "devices": 3}))
-    assert fleet._kept(file, {"rate": 15}) == {"settings": {"rate": 15}, "devices": 3}
-    assert fleet._kept(file, {"rate": 30}) is None
+    assert fleet.kept_cell(file, {"rate": 15}) == {"settings": {"rate": 15}, "devices": 3}
+    assert fleet.kept_cell(file, {"rate": 30}) is None
     file.write_text("{")
-    assert fleet._kept(file, {"rate": 15}) is None
+    assert fleet.kept_cell(file, {"rate": 15}) is None
 
 
 def cell(case, devices, share):

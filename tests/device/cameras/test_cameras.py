@@ -125,18 +125,32 @@ def test_arrays_with_labels_and_twins():
             ArrayCamera(frames, labels, bad)
 
 
-def test_a_rate_is_kept_without_bursts():
+class Clock:
+    """time.monotonic by hand, and waits that move it."""
+
+    def __init__(self, monkeypatch):
+        self.now_s = 100.0
+        monkeypatch.setattr("device.cameras.base.time", self)
+        monkeypatch.setattr("device.cameras.base.wait_alive", self.wait)
+
+    def monotonic(self):
+        return self.now_s
+
+    def wait(self, _wait, seconds):
+        self.now_s += seconds
+        return False
+
+
+def test_a_rate_is_kept_without_bursts(monkeypatch):
+    clock = Clock(monkeypatch)
     camera = ArrayCamera(np.stack([picture()] * 20), rate=100.0)
-    started_s = time.monotonic()
-    for _ in range(11):
-        camera.read()
-    spent_s = time.monotonic() - started_s
-    assert spent_s >= 0.1
-    time.sleep(0.05)  # five frames late
-    before_s = time.monotonic()
-    for _ in range(3):
-        camera.read()
-    assert time.monotonic() - before_s >= 0.02
+
+    def times_s(count):
+        return [clock.now_s for _ in range(count) if camera.read()]
+
+    assert times_s(11) == pytest.approx([100 + 0.01 * number for number in range(11)])
+    clock.now_s += 0.06  # five frames late
+    assert times_s(3) == pytest.approx([100.16, 100.17, 100.18])
 
 
 def test_waiting_for_a_frame_that_is_due_ends_when_asked_to():

@@ -171,9 +171,9 @@ def test_energy_is_net_of_idle(run, framed_bundle, tmp_path, monkeypatch, capsys
 
 
 def test_energy_of_a_frame():
-    assert bench._net_j(30.0, 2.0, 10.0, 100) == pytest.approx(0.1)
-    assert bench._net_j(None, 2.0, 10.0, 100) is None
-    assert bench._net_j(30.0, None, 10.0, 100) is None
+    assert bench.net_j(30.0, 2.0, 10.0, 100) == pytest.approx(0.1)
+    assert bench.net_j(None, 2.0, 10.0, 100) is None
+    assert bench.net_j(30.0, None, 10.0, 100) is None
 
 
 def test_a_given_rate_is_kept(run, framed_bundle, tmp_path):

@@ -94,11 +94,13 @@ def test_no_frame_waits_for_what_follows_from_the_learned_shares(monkeypatch):
     assert monitor.attacked
     assert monitor.alarms == 1
     apart = Monitor(SHARES, 3, learn=200)
-    for exit_ in exits(CLEAN, 200):
-        apart.see(exit_, False)
+    assert frames_until_change(apart, exits(CLEAN, 200)) is None
     apart.settle()
-    assert frames_until_change(apart, exits(ATTACKED, 100)) is not None
-    assert apart._tests == monitor._tests
+    assert [apart.see(each, False) for each in exits(ATTACKED, 100)].count(True) == 1
+    later = [each for number in range(20) for each in (*exits(CLEAN, 50, number), *exits(ATTACKED, 50, number))]
+    changes = [apart.see(each, False) for each in later]
+    assert changes.count(True) > 4
+    assert changes == [monitor.see(each, False) for each in later]  # as if it had waited
 
 
 def test_shares_of_a_file_are_checked():

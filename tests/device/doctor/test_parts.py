@@ -105,7 +105,7 @@ def test_no_engine_can_run_the_head(bundle_folder, probes):
 def test_an_engine_that_would_have_to_be_built_is_not(bundle_folder, probes, monkeypatch, tmp_path):
     monkeypatch.setattr(opening, "open_engine", lambda *_: pytest.fail("this takes minutes"))
     monkeypatch.setenv("DEFQ_ENGINES", str(tmp_path))
-    probes(onnxruntime="+CPU", tensorrt="+TensorRT 8.2.1 on Tegra X1, " + opening._kept("x.engine"))
+    probes(onnxruntime="+CPU", tensorrt="+TensorRT 8.2.1 on Tegra X1, " + opening.kept("x.engine"))
     check = parts.check_engine(bundle_folder)
     assert check.status == WARNING
     assert check.found.startswith("tensorrt: TensorRT 8.2.1 on Tegra X1, engine not built yet")
@@ -115,7 +115,7 @@ def test_an_engine_that_would_have_to_be_built_is_not(bundle_folder, probes, mon
 def test_an_engine_that_was_built_is_run(bundle_folder, probes, monkeypatch, tmp_path):
     monkeypatch.setenv("DEFQ_ENGINES", str(tmp_path))
     cache.store("x.engine", b"plan")
-    probes(onnxruntime="+CPU", tensorrt="+TensorRT 8.2.1 on Tegra X1, " + opening._kept("x.engine"))
+    probes(onnxruntime="+CPU", tensorrt="+TensorRT 8.2.1 on Tegra X1, " + opening.kept("x.engine"))
     opened = []
 
     def open_engine(bundle, name):

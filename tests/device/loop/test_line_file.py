@@ -164,7 +164,7 @@ class Hangup:
 
     def __init__(self, monkeypatch, terminal, ignored=False):
         self.terminal, self.reopened, self.stopped = terminal, 0, 0
-        monkeypatch.setattr("device.commands.session._has_terminal", lambda: self.terminal)
+        monkeypatch.setattr("device.commands.session.has_terminal", lambda: self.terminal)
         monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN if ignored else signal.SIG_DFL)
         monkeypatch.setattr(signal, "signal", lambda number, handler: setattr(self, "handler", handler))
         reopen_on_hangup(self, self)

@@ -24,9 +24,9 @@ def test_the_end_is_the_first_marker_that_is_none_of_the_data(monkeypatch, piece
             match = ENDS.search(content, place)
             if match is None:
                 with pytest.raises(jpeg.CutOffError):
-                    jpeg._scan_end(content, place)
+                    jpeg.scan_end(content, place)
             else:
-                assert jpeg._scan_end(content, place) == match.end() - 2
+                assert jpeg.scan_end(content, place) == match.end() - 2
 
 
 def picture(height, width):

@@ -1,6 +1,7 @@
 """Windows: trapezoids over readings, gaps, sensors that fail meanwhile, and the thread that samples."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -67,26 +68,34 @@ def test_a_sensor_that_fails_gives_no_energy(monkeypatch, readings, problem):
 class Steady(PowerSensor):
     name, scope, kind, interval_s = "steady", "board", "measured", 0.005
 
+    def __init__(self):
+        self.asked, self.often = 0, threading.Event()
+
     def read_mw(self):
+        self.asked += 1
+        if self.asked > 5:
+            self.often.set()
         return 2500.0
 
 
 def test_meter_samples_in_a_thread():
-    with Meter(Steady()) as meter:
-        time.sleep(0.2)
+    sensor, before = Steady(), threading.active_count()
+    with Meter(sensor) as meter:
+        assert sensor.often.wait(10)
+    assert threading.active_count() == before
     reading = meter.reading
-    assert reading.duration_s >= 0.2
+    assert reading.duration_s >= 5 * sensor.interval_s
     assert reading.energy_j == pytest.approx(2.5 * reading.duration_s)
     assert reading.mean_w == pytest.approx(2.5)
-    assert 4 <= reading.samples <= reading.duration_s / 0.005 + 3
+    assert 6 <= reading.samples <= reading.duration_s / sensor.interval_s + 3
     assert reading[4:] == ("steady", "board", "measured", None)
 
 
 def test_meter_stops_when_the_work_fails():
-    meter = Meter(Steady())
+    meter, before = Meter(Steady()), threading.active_count()
     with pytest.raises(ZeroDivisionError), meter:
         1 / 0  # noqa: B018
-    assert not meter._thread.is_alive()
+    assert threading.active_count() == before
     assert meter.reading.samples >= 2
 
 
@@ -104,11 +113,11 @@ def test_meter_of_a_sensor_that_vanishes_meanwhile(tmp_path):
     assert reading.problem.startswith("INA3221 POM_5V_IN stopped answering after")
 
 
-def test_meter_of_no_sensor_needs_no_thread():
-    meter = Meter(NoSensor())
-    with meter:
-        assert meter._thread.ident is None
-        time.sleep(0.01)
-    assert meter.reading.duration_s >= 0.01
+def test_meter_of_no_sensor_needs_no_thread(monkeypatch):
+    clock, before = Clock(monkeypatch), threading.active_count()
+    with Meter(NoSensor()) as meter:
+        assert threading.active_count() == before
+        clock.now_s += 2
+    assert meter.reading.duration_s == pytest.approx(2)
     assert meter.reading[:2] == (None, None)
     assert meter.reading[3:] == (0, "none", "nothing", "none", "no power sensor is in use")
