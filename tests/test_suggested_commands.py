@@ -58,14 +58,16 @@ def _part(value: ast.expr) -> str:
     return "--model vgg16" if names_a_network else "{}"
 
 
-def suggestions() -> list[tuple[str, str]]:
-    found = []
+def messages() -> Iterator[tuple[str, str]]:
+    """Each file with each of its texts."""
     for folder in ("device", "export", "host"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             for text in texts(ast.parse(file.read_text())):
-                text = re.sub(r"\{[^{}]*\}", "{}", text)
-                found += [(str(file.relative_to(ROOT)), match.strip()) for match in SUGGESTED.findall(text)]
-    return found
+                yield str(file.relative_to(ROOT)), re.sub(r"\{[^{}]*\}", "{}", text)
+
+
+def suggestions() -> list[tuple[str, str]]:
+    return [(file, match.strip()) for file, text in messages() for match in SUGGESTED.findall(text)]
 
 
 def filled_in(command: str) -> list[str]:
@@ -87,6 +89,10 @@ def parse(words: list[str]) -> None:
 
 def test_there_are_commands_to_check():
     assert len(suggestions()) > 20
+
+
+def test_defq_is_a_command_and_no_module():
+    assert [each for each in messages() if "-m defq" in each[1]] == []
 
 
 @pytest.mark.parametrize(("file", "command"), sorted(set(suggestions())))

@@ -17,7 +17,7 @@ def read_report(name: str) -> Dict[str, Any]:
     """A report of ``bench --json``.
 
     Raises:
-        DataError: absent, or something else.
+        DataError: it is absent, or is no such report.
     """
     try:
         report = read_json(read_bounded(name, MAX_BYTES))
@@ -31,13 +31,13 @@ def read_report(name: str) -> Dict[str, Any]:
         raise DataError("could not read {} ({}); expected a report; make one with: defq bench --bundle DIR --json FILE".format(
             name, error.strerror)) from error  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
-        raise DataError("found no bench report in {} ({}: {}); expected what this release writes; make one with: python -m "
+        raise DataError("found no bench report in {} ({}: {}); expected what this release writes; make one with: "
                         "defq bench --bundle DIR --json FILE".format(name, type(error).__name__, error)) from error  # fmt: skip
     return dict(report)
 
 
 def _figures(condition: Dict[str, Any]) -> Dict[str, Optional[float]]:
-    """What is compared, by name and unit."""
+    """The figures of a condition that are compared: name and unit -> value."""
     total = condition["stage_ms"]["total"]
     energy = condition["j_per_frame"]
     return {

@@ -52,7 +52,7 @@ def test_only_conditions_of_both_are_compared(write):
      json.dumps(report()).replace('"accuracy": 0.9', '"accuracy": 1' + "0" * 400)],
 )  # fmt: skip
 def test_another_file_is_one_sentence(write, content):
-    with pytest.raises(DataError, match="found no bench report"):
+    with pytest.raises(DataError, match="found no bench report .*; make one with: defq bench "):
         compare(write("a.json", content), write("b.json", report()))
 
 
