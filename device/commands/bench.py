@@ -40,7 +40,7 @@ LEAST_RATE = 0.001  # frames a second
 
 
 class Condition(NamedTuple):
-    """What frames are shown, and behind which defence: a mode of the controller."""
+    """Which frames are shown, and behind which defence (a mode of the controller)."""
 
     name: str
     attacked: bool
@@ -111,7 +111,7 @@ class _Collector(Sink):
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, or compare."""
+    """Measure, or compare two reports."""
     if arguments.compare:
         print(compare(*arguments.compare))
         return 0
@@ -132,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measure(session: Session, arguments: argparse.Namespace) -> Dict[str, Any]:
-    """The figures of all conditions, ready for JSON. Stops early, with what is complete, on Ctrl-C."""
+    """The figures of all conditions, ready for JSON. Ctrl-C ends it early; conditions that are complete then are in the figures."""
     frames = load_frame_set(session.bundle)
     sensor = open_sensor(arguments.power)
     stop = stop_on_signals()
@@ -188,7 +188,7 @@ def _window(
     session: Session, pixels: np.ndarray, labels: np.ndarray, condition: Condition, seconds: float,
     rate: Optional[float], stop: Any,
 ) -> Dict[str, Any]:  # fmt: skip
-    """Run for ``seconds`` and give the figures."""
+    """The figures of a run of so many seconds."""
     sink = _Collector()
     pipeline = session.pipeline(session.controller(condition.mode), sink)
     camera = _Window(pixels, labels, name=condition.name, loop=True, rate=rate)
@@ -208,7 +208,7 @@ def _window(
 
 
 def machine() -> Dict[str, Any]:
-    """What the figures depend on."""
+    """The machine and the versions that the figures depend on."""
     return {
         "board": board_model(), "system": platform.platform(), "cores": os.cpu_count(),
         "python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__,
@@ -220,7 +220,7 @@ def rows(report: Dict[str, Any], console: bool = False) -> List[List[str]]:
     """A table of the report, the first row its heading.
 
     Args:
-        console: accuracy in percent and energy in millijoules, so that two decimals are enough for both.
+        console: whether accuracy is in percent and energy in millijoules, so that two decimals are enough for both.
     """
     accuracy, energy = ("accuracy %", "mJ/frame") if console else ("accuracy", "J/frame")
     table = [["condition", "frames/s", "p50 ms", "p90 ms", "p99 ms", "T3-ER", "to host", "kB/frame", accuracy, energy,

@@ -1,4 +1,4 @@
-"""python -m device: run | bench | preview | doctor | jpeg. And how every program of this project runs one command."""
+"""The commands of the device, for ``python -m device``, and how every program of this project runs one command."""
 
 import argparse
 import importlib

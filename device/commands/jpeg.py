@@ -126,7 +126,7 @@ class _Head:
 
 
 class _Comparison:
-    """Files against DefQ's pixels, after decoding with OpenCV."""
+    """Compares the pixels of files, as OpenCV decodes them, with those of DefQ."""
 
     def __init__(self, table: np.ndarray, head: Optional[_Head]) -> None:
         self._defq, self._head = DefQ(table), head
@@ -137,7 +137,7 @@ class _Comparison:
 
     @property
     def count(self) -> int:
-        """Frames so far."""
+        """Number of frames so far."""
         return len(self._ms)
 
     def add(self, pixels: np.ndarray, content: bytes, ms: float) -> None:
@@ -213,7 +213,7 @@ def _read_table(name: str) -> np.ndarray:
 
 
 def _prepare_folder(folder: str) -> None:
-    """Make it if it is not there; files of an earlier run are not mixed with those of this one."""
+    """Make the folder if it is not there, and refuse one that holds files of an earlier run."""
     try:
         os.makedirs(folder, exist_ok=True)
         present = sorted(name for name in os.listdir(folder) if name.startswith("frame-") and name.endswith(".jpg"))

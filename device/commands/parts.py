@@ -65,7 +65,7 @@ PARTS = (
 
 
 def part_of(command: str) -> Optional[Part]:
-    """The part that a command belongs to, installed or not; None where no part has a command of this name."""
+    """The part that a command belongs to, whether it is installed or not; None where no part has a command of this name."""
     return next((part for part in PARTS if command in part.names), None)
 
 

@@ -20,7 +20,7 @@ from device.system.files import write_file
 from device.system.options import decimal, whole
 
 NOTABLE = 1.1
-"""Times the mean of the best under attack, from which on the plan speaks of it."""
+"""The plan names the best placement under attack where the best for clean frames is slower there by more than this factor."""
 
 EXAMPLES = (
     "defq plan --bench board.json --link 10 --rtt 25",
@@ -115,7 +115,7 @@ def text(
     best: Placement,
     attacked: Placement,
 ) -> str:
-    """The plan for the console: a table with the best of each kind, and what to do."""
+    """The plan for the console: a table with the best placement of each kind, and what to do."""
     rows = [["", "RAD", "mean ms", "p99 ms", "bytes/frame", "attacked ms", "+ DefQ ms", "p99 ms", "bytes/frame"]]
     for kind in (DEVICE, SPLIT, JPEG):
         some = [each for each in placements if each.where == kind]
@@ -125,7 +125,7 @@ def text(
     lines = ["expected, from exit 1 to the end {:.2f} to {:.2f} ms on this board:".format(costs.head_ms[0], costs.head_ms[-1]), aligned(rows), ""]  # fmt: skip
     if link is None:
         lines.append(
-            "no link was told, so that only the device was looked at; tell one with --link and --rtt, or --host"
+            "no link was named, so that only placements without a host were computed; name one with --link and --rtt, or --host"
         )
     else:
         lines.append("link: {} Mbit/s, {:.3g} ms there and back; host: {}".format(_mbit(link), 1e3 * link.rtt_s,
@@ -154,7 +154,7 @@ def name_of(placement: Placement) -> str:
 
 
 def _told(best: Placement, model: str) -> str:
-    """The placement with its mean, and how to get there."""
+    """The best placement with its mean, and the command that exports it."""
     told = "{}, {:.1f} ms a frame".format(name_of(best), best.expected(CLEAN).mean_ms)
     if best.where == JPEG:
         return told + " (this project has no server for that)"

@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show frames until the source ends and Ctrl-C comes."""
+    """Show frames until the source ends; the page stays until Ctrl-C."""
     session = open_session(arguments)
     attacker: Optional[Attacker] = None
     try:
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(pipeline: Pipeline, camera: Camera, limit: Optional[int], stop: threading.Event, preview: Preview) -> None:
-    """Show frames, and when they end the last of them until Ctrl-C.
+    """Show frames, and after their end the last of them until Ctrl-C.
 
     Raises:
         CameraError: the source failed; raised when Ctrl-C comes, so that the page can say it until then.
@@ -132,7 +132,7 @@ def _run(pipeline: Pipeline, camera: Camera, limit: Optional[int], stop: threadi
 
 
 def _reader_of(sensor: PowerSensor) -> Optional[PowerReader]:
-    """What reads watts from a sensor; None where there is none."""
+    """A function that reads watts from a sensor; None where there is no sensor."""
 
     def read_w() -> Optional[float]:
         power_mw = sensor.read_mw()

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_used(summary: Summary, camera: Camera) -> None:
-    """A run that could use none of its frames has failed.
+    """Refuse a run that could use none of its frames.
 
     Raises:
         DataError: frames were skipped, and no other was decided on.
@@ -74,7 +74,7 @@ def _check_used(summary: Summary, camera: Camera) -> None:
 
 
 def _finish(sink: Sink, summary: Optional[str], figures: Dict[str, Any]) -> None:
-    """Close the sink and write the figures; neither keeps the other from being done."""
+    """Close the sink and write the figures. Each is done even where the other fails."""
     try:
         sink.close()  # before the figures: both may go to stdout
     finally:

@@ -1,4 +1,4 @@
-"""Puts a run together from command-line options: bundle, engine, host, source, pipeline. Shared by run, preview and bench."""
+"""Puts a run together from command-line options: bundle, engine, host, source and pipeline. run, preview and bench share it."""
 
 import argparse
 import os
@@ -41,7 +41,7 @@ class Session(NamedTuple):
         return Pipeline(self.bundle, self.engine, controller, self.host, sink)
 
     def close(self) -> None:
-        """Let go of the host, where frames on their way are finished first, and of the engine."""
+        """Finish the frames that are on their way to the host, and close its connections and the engine."""
         try:
             if self.host is not None:
                 self.host.close()
@@ -87,7 +87,7 @@ def open_session(arguments: argparse.Namespace) -> Session:
 
 
 def _check_no_host(arguments: argparse.Namespace, bundle: Bundle) -> None:
-    """Refuse the options that are about a host.
+    """Refuse options about a host where the bundle has no part for one.
 
     Raises:
         UsageError: one of them was given for a bundle with all exits on the device.
@@ -117,7 +117,7 @@ def _check_host(host: HostClient, required: bool) -> None:
 
 
 def open_source(uri: str, bundle: Bundle) -> Camera:
-    """As ``open_camera``, and ``bundle:clean`` or ``bundle:attacked?loop=1&rate=15`` for the bundle's frame set.
+    """Open what ``open_camera`` opens, and ``bundle:clean`` or ``bundle:attacked?loop=1&rate=15``, the bundle's own frame set.
 
     Raises:
         UsageError, DataError, CameraError: it cannot be opened, or has labels of other classes than the bundle's.
@@ -151,8 +151,10 @@ def stop_on_signals() -> threading.Event:
 
 
 def reopen_on_hangup(sink: JsonLinesSink, stop: threading.Event) -> None:
-    """Let SIGHUP reopen the sink's file, as log rotation asks for. When the process's terminal went away, which comes as
-    SIGHUP too, the run ends as by Ctrl-C, or goes on under nohup."""
+    """Let SIGHUP reopen the sink's file, which is how log rotation asks for it.
+
+    SIGHUP also comes when the terminal of the process has gone. The run then ends as by Ctrl-C, or goes on where nohup started it.
+    """
     had_terminal, ignored = has_terminal(), signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
     def handler(_number: int, _frame: Any) -> None:
