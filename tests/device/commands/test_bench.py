@@ -1,3 +1,5 @@
+"""defq bench: which conditions it measures, what its figures are net of, and what it refuses."""
+
 import csv
 import hashlib
 import io

@@ -1,3 +1,5 @@
+"""defq run as a program: a line a frame, hosts that are absent or wrong, bad input, full disks and signals."""
+
 import json
 import os
 import pty

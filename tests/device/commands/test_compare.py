@@ -1,3 +1,5 @@
+"""defq bench --compare: two reports side by side, and files that are no reports."""
+
 import json
 
 import pytest
