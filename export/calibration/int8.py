@@ -14,7 +14,8 @@ MOST_ACCURACY_LOST = 0.01
 
 
 def recalibrated(card: ModelCard, scores: ExitScores, labels: np.ndarray, keep_thresholds: bool = False) -> ModelCard:
-    """The model card of a network in 8 bits.
+    """The model card of a network in 8 bits. A threshold changes only where it does not keep the accuracy that RAD asks for:
+    the cheapest one on the grid is often another of nearly the same cost, which would move exits for nothing.
 
     Args:
         card: of the network in float32.
@@ -25,7 +26,7 @@ def recalibrated(card: ModelCard, scores: ExitScores, labels: np.ndarray, keep_t
     costs = list(card.relative_costs)
     points = {
         rad: operating_point(scores, labels, costs, point.threshold)
-        if keep_thresholds
+        if keep_thresholds or _accurate(scores, labels, costs, point.threshold, rad)
         else rad_threshold(scores, labels, costs, rad)
         for rad, point in card.thresholds.items()
     }
@@ -38,6 +39,11 @@ def recalibrated(card: ModelCard, scores: ExitScores, labels: np.ndarray, keep_t
         images=ImageCounts(len(labels), 0),
         shares={rad: rounded_shares(scores, point.threshold) for rad, point in points.items()},
     )
+
+
+def _accurate(scores: ExitScores, labels: np.ndarray, costs: list[float], threshold: float, rad: int) -> bool:
+    final = float((scores.classes[-1] == labels).mean())
+    return operating_point(scores, labels, costs, threshold).accuracy >= (1 - rad / 100) * final
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,16 @@ def test_a_network_that_ends_at_its_last_exit_keeps_its_thresholds():
     kept = recalibrated(card, scores, np.array([0, 1]), keep_thresholds=True)
     assert {rad: point.threshold for rad, point in kept.thresholds.items()} == tiny.THRESHOLDS
     assert kept.shares[5] == (0.5, 0.5)
-    anew = recalibrated(card, scores, np.array([0, 1]))
-    assert anew.thresholds[5].threshold < 0.31  # both right at exit 1
+
+
+def test_a_threshold_is_calibrated_anew_only_where_it_loses_too_much():
+    scores = ExitScores(np.array([[0.9, 0.3], [0.9, 0.9]]), np.array([[1, 1], [0, 1]]))
+    card = replace(tiny.card(tiny.network()), relative_costs=(0.5, 1.0))
+    wrong_at_exit_1 = recalibrated(card, scores, np.array([0, 1]))
+    assert wrong_at_exit_1.thresholds[5].threshold > 0.9
+    assert wrong_at_exit_1.thresholds[5].accuracy == 1
+    right_at_exit_1 = recalibrated(card, scores, np.array([1, 1]))
+    assert {rad: point.threshold for rad, point in right_at_exit_1.thresholds.items()} == tiny.THRESHOLDS
 
 
 def compare(confidence):

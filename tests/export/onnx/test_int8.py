@@ -4,8 +4,10 @@ import numpy as np
 import onnx
 import pytest
 
+from device.defence.defq import DefQ
 from device.payload.forms.coefficients import packed_coefficients, steps_of
 from export.calibration.cost import early_exit, score
+from export.networks.mobilenet import mobilenet
 from export.networks.weights import to_tensor
 from export.onnx import graphs, parts
 from export.onnx.cuts import cheapest_handover
@@ -79,8 +81,6 @@ def test_the_tail_in_stages_answers_as_the_flat_tail(quantised):
 
 
 def test_coefficients_give_the_activation_of_the_head(quantised):
-    from device.defence.defq import DefQ
-
     steps = tiny.TABLE.steps.astype(np.float32)
     frame, defq = tiny.frames()[0], DefQ(steps)
     table = steps_of(steps)
@@ -105,14 +105,23 @@ def test_what_a_cut_hands_over_is_uint8_and_nothing_is_computed_twice(quantised)
 def test_weights_are_int8_with_a_scale_for_each_channel(quantised):
     weights = {each.name: each for block in quantised.blocks for each in block.weights}
     kernels = [each for each in weights.values() if len(each.dims) == 4]
-    assert len(kernels) == 4
-    assert all(each.data_type == onnx.TensorProto.INT8 for each in kernels)
+    assert [each.data_type for each in kernels] == [onnx.TensorProto.INT8] * 4
     node = next(n for n in quantised.blocks[1].nodes if n.op_type == "DequantizeLinear" and n.input[0] in weights)
     assert weights[node.input[1]].dims == weights[node.input[0]].dims[:1]
 
 
-def test_the_pixels_of_a_camera_are_not_rounded(quantised):
-    scale = next(
-        onnx.numpy_helper.to_array(each) for each in quantised.blocks[0].weights if each.name == "pixels_scale"
-    )
-    assert scale == pytest.approx(1 / 255)
+def test_a_first_block_of_one_convolution_is_quantised_and_the_pixels_of_a_camera_are_not_rounded(quantised):
+    nodes = quantised.blocks[0].nodes
+    weights = {each.name: each for each in quantised.blocks[0].weights}
+    assert next(node for node in nodes if node.op_type == "Conv").input[0] == "pixels_DequantizeLinear_Output"
+    assert onnx.numpy_helper.to_array(weights["pixels_scale"]) == pytest.approx(1 / 255)
+
+
+def test_the_first_convolution_and_depthwise_ones_behind_it_stay_float32(images):
+    network = mobilenet(3, (32, 32)).eval()
+    blocks = quantised_blocks(
+        parts.export_blocks(network), network.input_shape, images.repeat(2, 2).repeat(2, 3)
+    ).blocks
+    reads_float = [node for node in blocks[0].nodes if node.op_type == "Conv" and "Dequantize" not in node.input[0]]
+    assert len(reads_float) == 2
+    assert [node.op_type for node in blocks[1].nodes].count("QuantizeLinear") == 2  # behind each of its convolutions
