@@ -115,8 +115,8 @@ class BlockTransform:
             else:
                 np.matmul(coefficients, self._inverse, chunk.once)
             _unfold(chunk)
-            for move in chunk.moves:
-                move.planes[...] = move.copy
+            for planes, copy in chunk.moves:
+                planes[...] = copy
 
     def levels(self) -> np.ndarray:
         """The quantised coefficients of the planes in units of their steps, whole numbers, float32 (blocks, 8, 8)."""
@@ -131,22 +131,22 @@ class BlockTransform:
 
     def _transform(self, chunk: Chunk) -> np.ndarray:
         """F / Q of a chunk, float32 (parts, blocks, pixels)."""
-        for move in chunk.moves:
-            move.copy[...] = move.planes
-        cv2.add(chunk.near, chunk.far, chunk.sums, None, cv2.CV_32F)
-        cv2.subtract(chunk.near, chunk.far, chunk.differences, None, cv2.CV_32F)
-        folded, coefficients = chunk.once, chunk.other
+        moves, near, far, sums, differences, folded, coefficients, steps = chunk
+        for planes, copy in moves:
+            copy[...] = planes
+        cv2.add(near, far, sums, None, cv2.CV_32F)
+        cv2.subtract(near, far, differences, None, cv2.CV_32F)
         if self._twice:
-            folded, coefficients = chunk.other, chunk.once
-            np.add(chunk.once[0::2], chunk.once[1::2], folded[:2])
-            np.subtract(chunk.once[0::2], chunk.once[1::2], folded[2:])
+            folded, coefficients = coefficients, folded
+            np.add(coefficients[0::2], coefficients[1::2], folded[:2])
+            np.subtract(coefficients[0::2], coefficients[1::2], folded[2:])
         np.matmul(folded, self._forward, coefficients)
-        np.divide(coefficients, chunk.steps, coefficients)
+        np.divide(coefficients, steps, coefficients)
         return coefficients
 
 
 def _opencv_rounds_half_to_even() -> bool:
-    """Whether OpenCV rounds as NumPy does when it turns float32 into uint8. On 32-bit ARM it does not."""
+    """Whether OpenCV rounds as NumPy does when it turns float32 into uint8. Its code for some processors rounds halves up."""
     halves = np.repeat(np.arange(-0.5, 256, dtype=np.float32)[:, None], 32, axis=1)
     found = np.empty(halves.shape, np.uint8)
     cv2.add(halves, np.zeros_like(halves), found, None, cv2.CV_8U)
