@@ -174,7 +174,7 @@ def test_an_interrupted_installation_is_taken_back(kit, root, tmp_path, number):
             break
         time.sleep(0.05)
     os.killpg(process.pid, number)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert "taking back" in said
     assert not root.exists()
