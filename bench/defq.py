@@ -1,92 +1,98 @@
-"""DefQ on one frame, compared to other ways to take a frame through a block DCT and back."""
+"""DefQ on one frame, compared to other ways to take a frame through a block DCT and back, with the vectors of this processor and
+with vectors of 128 bits, which most boards have."""
 
 import importlib
-import importlib.util
-import io
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
-from scipy import fft
 
 from bench.measure import table
 from bench.subject import Subject
-from device.defence.defq import DefQ
-from export.evaluation.timing import interleaved
 
-SIZES = ((32, 32), (224, 224), (480, 640))
+SIZES = ((32, 32), (96, 96), (128, 128), (224, 224), (480, 640))
+OWN, NARROW = "own vectors", "128-bit vectors"
+ROUNDS = 15
 
 
-def contenders(frame: np.ndarray, steps: np.ndarray) -> dict[str, Callable[[], Any]]:
-    """Calls that quantise ``frame`` (uint8 (h, w, 3)); the last ones are JPEG, which also packs and unpacks a file.
+def narrow_environment() -> dict[str, str]:
+    """Settings with which OpenBLAS, NumPy, OpenCV and libjpeg-turbo use vectors of at most 128 bits on x86-64.
 
-    libjpeg-turbo is left out where simplejpeg is not installed.
+    Nehalem is the newest processor without wider ones that OpenBLAS knows. Processors of boards have no wider vectors, and take
+    no notice of these settings.
     """
-    defq = DefQ(steps)
-    rows = [np.rint(steps).astype(int).reshape(-1).tolist()] * 3
-    image = Image.fromarray(frame)
-    height, width, _ = frame.shape
-    single = steps.astype(np.float32)
-
-    def scipy_dct() -> np.ndarray:
-        blocks = frame.reshape(height // 8, 8, width // 8, 8, 3).transpose(0, 2, 4, 1, 3).astype(np.float32)
-        coefficients = np.rint(fft.dctn(blocks, axes=(-2, -1), norm="ortho") / single) * single
-        back = np.clip(np.rint(fft.idctn(coefficients, axes=(-2, -1), norm="ortho")), 0, 255).astype(np.uint8)
-        out: np.ndarray = back.transpose(0, 3, 1, 4, 2).reshape(frame.shape)
-        return out
-
-    def cv2_loop() -> np.ndarray:
-        out = np.empty_like(frame)
-        planes = frame.astype(np.float32)
-        for channel in range(3):
-            for top in range(0, height, 8):
-                for left in range(0, width, 8):
-                    block = cv2.dct(np.ascontiguousarray(planes[top : top + 8, left : left + 8, channel]))
-                    back = cv2.idct(np.rint(block / single) * single)
-                    out[top : top + 8, left : left + 8, channel] = np.clip(np.rint(back), 0, 255)
-        return out
-
-    def pillow() -> np.ndarray:
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", qtables=rows, subsampling=0, keep_rgb=True)
-        return np.asarray(Image.open(buffer))
-
-    def turbo() -> np.ndarray:
-        simplejpeg = importlib.import_module("simplejpeg")
-        out: np.ndarray = simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(frame, quality=50, colorsubsampling="444"))
-        return out
-
-    calls = {
-        "DefQ": lambda: defq(frame),
-        "DefQ, colour planes": lambda: defq.planes(frame),
-        "scipy.fft block DCT": scipy_dct,
-        "cv2.dct loop": cv2_loop,
-        "Pillow JPEG, same table": pillow,
+    package = "numpy._core" if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else "numpy.core"
+    core: Any = importlib.import_module(f"{package}._multiarray_umath")
+    return {
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "NPY_DISABLE_CPU_FEATURES": " ".join(core.__cpu_dispatch__),
+        "OPENCV_CPU_DISABLE": "AVX,FP16,FMA3,AVX2,AVX512F",
+        "JSIMD_FORCESSE2": "1",
     }
-    if importlib.util.find_spec("simplejpeg"):
-        calls["libjpeg-turbo, quality 50"] = turbo
-    return calls
 
 
 def run(subjects: list[Subject]) -> dict[str, Any]:
-    """Microseconds of every contender at three sizes, one thread, with the table of the last of ``models``."""
-    steps = subjects[-1].bundle.table
+    """Microseconds of every contender at all sizes, one thread, with the table of the last of ``subjects``.
+
+    One process uses the processor's own vectors and another those of 128 bits. They take turns.
+    """
+    steps = subjects[-1].bundle.table.tolist()
     results: dict[str, Any] = {}
-    for height, width in SIZES:
-        y, x = np.mgrid[:height, :width]
-        waves = 128 + 60 * np.sin(x / 9)[..., None] + 50 * np.cos(y / 7)[..., None]
-        frame = np.clip(waves + np.random.default_rng(0).normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
-        rounds = 25 if height < 100 else 9
-        results[f"{width}x{height}x3"] = interleaved(contenders(frame, steps), rounds)
+    with ExitStack() as stack:
+        workers = {
+            OWN: stack.enter_context(_worker({}, steps)),
+            NARROW: stack.enter_context(_worker(narrow_environment(), steps)),
+        }
+        for height, width in SIZES:
+            rounds: dict[str, list[dict[str, float]]] = {vectors: [] for vectors in workers}
+            for _ in range(ROUNDS):
+                for vectors, worker in workers.items():
+                    rounds[vectors].append(_ask(worker, [height, width]))
+            results[f"{width}x{height}x3"] = {
+                vectors: {name: float(np.median([each[name] for each in found])) for name in found[0]}
+                for vectors, found in rounds.items()
+            }
+        for worker in workers.values():
+            assert worker.stdin is not None
+            worker.stdin.close()
     return results
 
 
+def _worker(environment: dict[str, str], steps: list[list[float]]) -> "subprocess.Popen[str]":
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "bench.defq_worker"],
+        env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    _tell(worker, steps)
+    return worker
+
+
+def _tell(worker: "subprocess.Popen[str]", what: Any) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write(json.dumps(what) + "\n")
+    worker.stdin.flush()
+
+
+def _ask(worker: "subprocess.Popen[str]", what: Any) -> dict[str, float]:
+    _tell(worker, what)
+    assert worker.stdout is not None
+    answer = worker.stdout.readline()
+    if not answer:
+        raise RuntimeError("the process of bench.defq_worker has ended; its error is above")
+    found: dict[str, float] = json.loads(answer)
+    return found
+
+
 def report(results: dict[str, Any]) -> str:
-    names = list(next(iter(results.values())))
-    rows = [["one thread, µs a frame (times DefQ)", *results]]
-    for name in names:
-        cells = [f"{times[name]:.0f} ({times[name] / times['DefQ']:.2f}x)" for times in results.values()]
-        rows.append([name, *cells])
-    return table(rows)
+    tables = []
+    for vectors in (OWN, NARROW):
+        rows = [[f"one thread, {vectors}, µs of processor time a frame (times DefQ)", *results]]
+        for name in next(iter(results.values()))[vectors]:
+            times = [each[vectors] for each in results.values()]
+            rows.append([name, *(f"{each[name]:.0f} ({each[name] / each['DefQ']:.2f}x)" for each in times)])
+        tables.append(table(rows))
+    return "\n\n".join(tables)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import bench.__main__ as bench_main
-from bench import board, defq
+from bench import board, defq, defq_worker
+from device.bundle.reader import load_bundle
 from tests.tiny import DATA
 
 BUNDLE = DATA / "tiny_bundle"
@@ -38,12 +39,25 @@ def report(results):
 
 
 def test_defq_is_measured_without_simplejpeg(monkeypatch):
-    monkeypatch.setattr(defq.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(defq_worker.importlib.util, "find_spec", lambda name: None)
     frame = np.zeros((32, 32, 3), np.uint8)
-    calls = defq.contenders(frame, np.full((8, 8), 20, np.float32))
+    calls = defq_worker.contenders(frame, np.full((8, 8), 20, np.float32))
     assert "libjpeg-turbo, quality 50" not in calls
     assert all(np.asarray(call()).size == frame.size for call in calls.values())
 
 
 def test_the_memory_of_a_run_is_read():
     assert board.peak_mb(BUNDLE, DATA / "frames.npz") > 10
+
+
+def test_both_widths_of_vectors_are_measured(monkeypatch):
+    monkeypatch.setattr(defq, "SIZES", ((16, 24),))
+    monkeypatch.setattr(defq, "ROUNDS", 1)
+
+    class Tiny:
+        bundle = load_bundle(str(BUNDLE))
+
+    found = defq.run([Tiny()])
+    assert set(found) == {"24x16x3"}
+    assert all(found["24x16x3"][vectors]["DefQ"] > 0 for vectors in (defq.OWN, defq.NARROW))
+    assert defq.report(found).count("24x16x3") == 2
