@@ -70,7 +70,7 @@ class ArrayCamera(Camera):
 
     def read(self) -> Optional[Frame]:
         index, count = self._next, len(self._frames)
-        if (index >= count and not self._loop) or not self._pacer.wait(self.stop_event):
+        if (index >= count and not self._loop) or not self._pacer.wait(self.stop_flag):
             return None
         self._next += 1
         place = index % count

@@ -1,6 +1,5 @@
 """What every source of frames offers, and how its URI's options are read."""
 
-import threading
 import time
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import parse_qsl
@@ -11,6 +10,7 @@ from device.errors import UsageError
 from device.pictures.bounds import MAX_PIXELS
 from device.system.files import exists
 from device.system.options import decimal_number, whole_number
+from device.system.stop_flag import StopFlag
 from device.system.systemd import wait_alive
 
 FILE_OPTIONS = {"loop": "0", "rate": ""}
@@ -42,10 +42,10 @@ class Camera:
         self.skipped = 0  # frames that could not be read
         self.dropped = 0  # frames of a live source that nobody took in time
         self.reopened = 0  # times that a live source came back after it had failed
-        self.stop_event: Optional[threading.Event] = None  # once it is set, a read that waits for a frame gives None
+        self.stop_flag: Optional[StopFlag] = None  # once it is set, a read that waits for a frame gives None
 
     def read(self) -> Optional[Frame]:
-        """The next frame (of a live source: the newest); None when the source has ended or ``stop_event`` is set.
+        """The next frame (of a live source: the newest); None when the source has ended or ``stop_flag`` is set.
 
         Raises:
             CameraError: the source stopped giving frames and did not come back.
@@ -84,7 +84,7 @@ class Pacer:
         self._period_s = 1 / rate if rate else 0.0
         self._due_s = 0.0
 
-    def wait(self, stop: Optional[threading.Event] = None) -> bool:
+    def wait(self, stop: Optional[StopFlag] = None) -> bool:
         """Sleep until the next frame is due. A frame that comes late is not made up for by a burst.
 
         Returns:
@@ -96,8 +96,13 @@ class Pacer:
         left_s = self._due_s - now_s
         self._due_s = max(now_s, self._due_s) + self._period_s
         if left_s > 0:
-            return not wait_alive((stop or threading.Event()).wait, left_s)  # a frame that is not due yet is no fault
+            return not wait_alive(stop.wait if stop else _sleep, left_s)  # a frame that is not due yet is no fault
         return True
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
 
 
 def options(rest: str, known: Dict[str, str]) -> Tuple[str, Dict[str, str]]:

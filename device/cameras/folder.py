@@ -37,10 +37,10 @@ class FolderCamera(Camera):
 
     def read(self) -> Optional[Frame]:
         count = len(self._files)
-        if not self._pacer.wait(self.stop_event):
+        if not self._pacer.wait(self.stop_flag):
             return None
         for _ in range(count):
-            if (self._next >= count and not self._loop) or (self.stop_event is not None and self.stop_event.is_set()):
+            if (self._next >= count and not self._loop) or (self.stop_flag is not None and self.stop_flag.is_set()):
                 break
             index, name = self._next, self._files[self._next % count]
             self._next += 1

@@ -8,6 +8,7 @@ from typing import Callable, Optional
 from device.cameras.base import Camera, Frame
 from device.cameras.live_source import NoFrame, Patience, Shot, Source
 from device.errors import CameraError
+from device.system.stop_flag import StopFlag
 from device.system.systemd import notify
 
 LOOK_S = 0.2  # how often a reader that waits looks whether it shall stop, or the camera is stuck
@@ -65,7 +66,7 @@ class NewestFrame:
             if self._failure is not None:
                 raise self._failure
 
-    def get(self, stop: Optional[threading.Event] = None) -> Optional[Frame]:
+    def get(self, stop: Optional[StopFlag] = None) -> Optional[Frame]:
         """The newest frame that was not handed over yet; waits for one. None when ``stop`` is set, or after ``stop()``.
 
         Raises:
@@ -218,7 +219,7 @@ class LiveCamera(Camera):
 
     def read(self) -> Optional[Frame]:
         try:
-            return self._frames.get(self.stop_event)
+            return self._frames.get(self.stop_flag)
         finally:
             self.dropped, self.reopened = self._frames.dropped, self._frames.reopened
 

@@ -73,7 +73,7 @@ class PhotosCamera(Camera):
         self._labels = labels
 
     def read(self) -> Optional[Frame]:
-        if not self._pacer.wait(self.stop_event):
+        if not self._pacer.wait(self.stop_flag):
             return None
         if self._step == self._frames:
             self._place, self._step, self._photo = self._place + 1, 0, None

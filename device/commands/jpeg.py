@@ -89,7 +89,7 @@ def _write_frames(
     with _open(arguments.source, bundle) as camera:
         print("{}, DC rule {}, {}, to {}".format(
             printable(arguments.bundle or arguments.table), arguments.dc, camera.describe(), printable(arguments.out)), flush=True)  # fmt: skip
-        camera.stop_event = stop
+        camera.stop_flag = stop
         for number in range(arguments.frames):
             frame = camera.read()
             if frame is None or stop.is_set():

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import threading
 from typing import Optional
 
 from device.bundle.frame_set import load_frame_set
@@ -25,6 +24,7 @@ from device.preview.preview import Preview
 from device.preview.preview_sink import PreviewSink
 from device.preview.stats import PowerReader
 from device.system.options import decimal, whole
+from device.system.stop_flag import StopFlag
 from device.system.systemd import notify, wait_alive
 
 # files without options of their own go round and round at a camera's rate
@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run(pipeline: Pipeline, camera: Camera, limit: Optional[int], stop: threading.Event, preview: Preview) -> None:
+def _run(pipeline: Pipeline, camera: Camera, limit: Optional[int], stop: StopFlag, preview: Preview) -> None:
     """Show frames, and after their end the last of them until Ctrl-C.
 
     Raises:

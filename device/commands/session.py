@@ -4,7 +4,6 @@ import argparse
 import os
 import signal
 import sys
-import threading
 from typing import Any, NamedTuple, Optional
 
 from device.bundle.frame_set import load_frame_set
@@ -21,6 +20,7 @@ from device.link.credentials import credentials_of
 from device.link.host_client import HostClient
 from device.loop.pipeline import Pipeline
 from device.loop.sinks import JsonLinesSink, Sink
+from device.system.stop_flag import StopFlag
 
 
 class Session(NamedTuple):
@@ -137,9 +137,9 @@ def open_source(uri: str, bundle: Bundle) -> Camera:
     return ArrayCamera(pixels, frames.labels, twins, "the bundle's {} frame set".format(kind), loop, rate)
 
 
-def stop_on_signals() -> threading.Event:
-    """An event that Ctrl-C or SIGTERM sets: the run then ends after the frame at hand and keeps what was decided."""
-    stop = threading.Event()
+def stop_on_signals() -> StopFlag:
+    """A flag that Ctrl-C or SIGTERM sets: the run then ends after the frame at hand and keeps what was decided."""
+    stop = StopFlag()
 
     def handler(number: int, _frame: Any) -> None:
         stop.set()
@@ -150,7 +150,7 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def reopen_on_hangup(sink: JsonLinesSink, stop: threading.Event) -> None:
+def reopen_on_hangup(sink: JsonLinesSink, stop: StopFlag) -> None:
     """Let SIGHUP reopen the sink's file, which is how log rotation asks for it.
 
     SIGHUP also comes when the terminal of the process has gone. The run then ends as by Ctrl-C, or goes on where nohup started it.

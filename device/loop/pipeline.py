@@ -4,7 +4,6 @@ There is one decision for each frame, and decisions come in the order of frames.
 """
 
 import sys
-import threading
 import time
 from typing import Callable, Optional
 
@@ -24,6 +23,7 @@ from device.loop.preprocess import Preprocessor
 from device.loop.sinks import Sink
 from device.loop.summary import Summary
 from device.payload.base import Sendable
+from device.system.stop_flag import StopFlag
 from device.system.systemd import notify, wait_alive
 
 Attack = Callable[[Frame, np.ndarray], np.ndarray]
@@ -67,7 +67,7 @@ class Pipeline:
         self._losses = _Losses()
         self._named_a_skip = False
 
-    def run(self, camera: Camera, limit: Optional[int] = None, stop: Optional[threading.Event] = None) -> Summary:
+    def run(self, camera: Camera, limit: Optional[int] = None, stop: Optional[StopFlag] = None) -> Summary:
         """Decide on frames until the source ends, ``limit`` frames are decided, or ``stop`` is set.
 
         A frame that cannot be used is skipped, counted and named once on stderr.
@@ -76,7 +76,7 @@ class Pipeline:
             CameraError: the source failed. All decisions that were made before are in the sink.
         """
         read = 0
-        camera.stop_event = stop
+        camera.stop_flag = stop
         line = InOrder(self._decide)
         try:
             while (limit is None or read < limit) and not (stop is not None and stop.is_set()):

@@ -9,13 +9,13 @@ import argparse
 import logging
 import math
 import signal
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from device.bundle.reader import load_bundle
 from device.errors import EngineError, HostError, UsageError
 from device.system.options import decimal
+from device.system.stop_flag import StopFlag
 from host.app.request_reader import limits_of
 from host.app.routes import HostSettings
 from host.app.tail import forms_of
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     port = free_port(arguments.address, arguments.port)
     largest = limits_of(forms_of(bundle).values(), host.max_batch, host.max_body_bytes).message.body_bytes
     ray_options = RayOptions(arguments.ray_address, replicas[1] * threads, largest, arguments.log_requests)
-    stop = threading.Event()
+    stop = StopFlag()
     with connected(ray_options, bundle) as (serve, folder):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -150,7 +150,7 @@ def application(arguments: Mapping[str, Any]) -> Any:
     return deployment(given["bundle"], bundle.id, HostSettings(batch, wait_s), threads, settings.scale(), local=False)
 
 
-def _report_replicas(serve: Any, what: str, stop: threading.Event) -> None:
+def _report_replicas(serve: Any, what: str, stop: StopFlag) -> None:
     """Print a line when the first replicas are ready, and one whenever their number changes, until ``stop`` is set."""
     shown = -1
     while True:

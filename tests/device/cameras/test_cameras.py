@@ -10,6 +10,7 @@ from device.cameras.arrays import ArrayCamera
 from device.cameras.base import Frame, Pacer
 from device.cameras.open import open_camera
 from device.errors import DataError, UsageError
+from device.system.stop_flag import StopFlag
 
 
 def picture(seed=0, height=24, width=32):
@@ -155,13 +156,13 @@ def test_a_rate_is_kept_without_bursts(monkeypatch):
 
 def test_waiting_for_a_frame_that_is_due_ends_when_asked_to():
     camera = ArrayCamera(np.stack([picture()] * 3), rate=0.01)
-    camera.stop_event = threading.Event()
+    camera.stop_flag = StopFlag()
     assert camera.read() is not None  # the first is due at once
-    threading.Timer(0.05, camera.stop_event.set).start()
+    threading.Timer(0.05, camera.stop_flag.set).start()
     started_s = time.monotonic()
     assert camera.read() is None
     assert time.monotonic() - started_s < 5
-    assert Pacer(None).wait(camera.stop_event)
+    assert Pacer(None).wait(camera.stop_flag)
 
 
 def write_video(path, count):

@@ -8,6 +8,7 @@ from device.cameras import clock, live
 from device.cameras.live import LiveCamera, NewestFrame
 from device.cameras.live_source import NoFrame, Patience, Shot, Source
 from device.errors import CameraError
+from device.system.stop_flag import StopFlag
 
 QUICK = Patience(open_s=0.3, stall_s=0.3, pause_s=0.02, longest_pause_s=0.08, give_up_s=0.6)
 
@@ -164,7 +165,7 @@ def test_a_camera_that_never_comes_back(newest):
 
 def test_a_reader_that_waits_stops_when_asked_to(newest):
     hold = threading.Event()
-    stop = threading.Event()
+    stop = StopFlag()
     frames = newest(Driver([1, hold]), Patience())
     assert frames.get(stop).index == 0
     threading.Timer(0.1, stop.set).start()
@@ -238,7 +239,7 @@ def test_systemd_hears_of_life_while_a_camera_is_waited_for(newest, monkeypatch)
     read_until(frames, lambda frame: frame.pixels[0, 0] == 2)
     hold = threading.Event()
     frames = newest(Driver([1, hold]), Patience())
-    stop = threading.Event()
+    stop = StopFlag()
     frames.get()
     threading.Timer(0.3, stop.set).start()
     assert frames.get(stop) is None
@@ -260,8 +261,8 @@ def test_a_live_camera_passes_on_what_its_thread_counts():
         until(lambda: len(driver.sources) == 2 and not driver.sources[1].steps)
         assert camera.read().index == 3
         assert (camera.reopened, camera.dropped) == (1, 3)
-        camera.stop_event = threading.Event()
-        camera.stop_event.set()
+        camera.stop_flag = StopFlag()
+        camera.stop_flag.set()
         assert camera.read() is None
         hold.set()
 

@@ -1,13 +1,12 @@
 """The way of a frame through the loop, without a host."""
 
-import threading
-
 import numpy as np
 import pytest
 
 from device.defence.gate import Gate, GateStage, noise_level
 from device.defence.monitor import ExitShares, Monitor
 from device.engines.onnx_runtime import OnnxRuntimeEngine
+from device.system.stop_flag import StopFlag
 from tests.device.loop.fakes import KeptSink, LeavingEngine, ListCamera, RecordingEngine, make_pipeline
 
 
@@ -52,7 +51,7 @@ def test_black_frames_are_frames(run):
 
 def test_limit_and_stop(run, frames):
     assert len(run(ListCamera(frames), limit=7)[0]) == 7
-    stop = threading.Event()
+    stop = StopFlag()
     stop.set()
     assert run(ListCamera(frames), stop=stop)[1]["frames"] == 0
 
