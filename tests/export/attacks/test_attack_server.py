@@ -163,6 +163,28 @@ def _bad():
     yield "another name of this machine", 400, (body, {**headers, "Host": "evil.example"})
 
 
+@pytest.mark.parametrize(
+    ("status", "head"),
+    [
+        (400, "Content-Length: many"),
+        (413, "Content-Length: 100000"),
+        (415, "Content-Type: text/plain\r\nContent-Length: 768"),
+    ],
+)
+def test_a_client_that_still_sends_reads_why_it_was_refused(running, status, head):
+    """Bytes that reach a closed socket reset the connection, and the client would lose its answer."""
+    if "Content-Type" not in head:
+        head += "\r\nContent-Type: application/octet-stream"
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
+        client.sendall(f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n".encode())
+        for _ in range(10):  # the first of these bytes meet the answer, and later ones would meet the reset
+            time.sleep(0.02)
+            client.sendall(b"x" * 64)
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
 @pytest.mark.parametrize(("status", "sent"), [pytest.param(*each[1:], id=each[0]) for each in _bad()])
 def test_odd_requests_are_refused(running, status, sent):
     body, headers = sent

@@ -33,6 +33,9 @@ class Transport(asyncio.Transport):
     def is_closing(self):
         return self.closing
 
+    def can_write_eof(self):
+        return False
+
     def pause_reading(self):
         pass
 
