@@ -34,6 +34,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+LINGER_S = 1.0
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -53,6 +54,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._reader.deadline = Deadline.after(limits.request_s)
         self._reader.limit = limits.request_bytes
         super().handle_one_request()
+
+    def finish(self) -> None:
+        """Let a client that is still sending read its answer: bytes that reach a closed socket reset the connection."""
+        super().finish()
+        try:
+            self.connection.shutdown(socket.SHUT_WR)
+            reader = DeadlineReader(self.connection, Deadline.after(LINGER_S), self.server.limits.request_bytes)
+            while reader.read(1 << 10):
+                pass
+        except OSError:
+            pass  # it has gone, or sends for too long
 
     def log_message(self, *_: Any) -> None:
         pass

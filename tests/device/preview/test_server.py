@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import socket
+import time
 
 import cv2
 import numpy as np
@@ -141,6 +143,23 @@ def test_switching_is_refused(running, status, body, headers):
     assert found == status
     assert json.loads(answer.decode())["error"].startswith("found ")
     assert server.content.switches.attack is False
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "length"), [(404, "/stats", 900), (403, "/switch", 900), (413, "/switch", 99999)]
+)
+def test_a_client_that_still_sends_reads_why_it_was_refused(running, status, path, length):
+    """Bytes that reach a closed socket reset the connection, and the client would lose its answer."""
+    with socket.create_connection(("127.0.0.1", running().server_port), timeout=10) as client:
+        own = "X-Preview: 1\r\n" if status == 413 else ""
+        head = "POST {} HTTP/1.1\r\nHost: localhost\r\n{}Content-Length: {}\r\n\r\n".format(path, own, length)
+        client.sendall(head.encode())
+        for _ in range(8):  # the first of these bytes meet the answer, and later ones would meet the reset
+            time.sleep(0.02)
+            client.sendall(b"x" * 64)
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+    assert answer.startswith("HTTP/1.1 {} ".format(status).encode())
 
 
 def test_switching_from_the_page_itself(running):
