@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from export.evaluation.csv_file import read_csv
 from export.evaluation.paper import TITLES
-from export.evaluation.rows import read_csv
+from export.evaluation.rows import ConditionRow, MonitorRow
 
 ROOT = Path(__file__).parents[1]
 RESTORED, LOST, TIMES = 0.85, 0.02, 3.0
@@ -18,11 +19,11 @@ class Report:
     """Rows of a CSV under reports/ by network, attack, defence and RAD."""
 
     def __init__(self, name: str) -> None:
-        rows = read_csv(ROOT / "reports" / f"{name}.csv")
-        self.rows = {(row["model"], row["attack"], row["defence"], row["rad"]): row for row in rows}
+        rows = read_csv(ROOT / "reports" / f"{name}.csv", ConditionRow)
+        self.rows = {(row.model, row.attack, row.defence, row.rad): row for row in rows}
 
     def __call__(self, metric: str, model: str, attack: str, defence: str, rad: int) -> float:
-        return float(self.rows[model, attack, defence, rad][metric])
+        return float(getattr(self.rows[model, attack, defence, rad], metric))
 
     def three(self, model: str, attack: str, defence: str) -> str:
         """T3-ER / EFCY / accuracy at RAD 5."""
@@ -101,8 +102,8 @@ def attackers() -> Cells:
 
 
 def alarms() -> Cells:
-    rows = [row for row in read_csv(ROOT / "reports" / "monitor.csv") if row["rad"] == 5 and row["event"] == "alarm"]
-    waits = {(row["model"], row["mix"]): row["mean"] for row in rows if row["defq"] == "off"}
+    rows = read_csv(ROOT / "reports" / "monitor.csv", MonitorRow)
+    waits = {(row.model, row.mix): row.mean for row in rows if (row.rad, row.event, row.defq) == (5, "alarm", "off")}
     return [[title, *(f"{waits[model, mix]:,.0f}" for mix in (0, 1, 0.5, 0.2))] for model, title in TITLES.items()]
 
 

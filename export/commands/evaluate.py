@@ -1,6 +1,7 @@
 """defq evaluate: any combination on any data, or the reports under reports/."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from device.errors import UsageError
@@ -17,8 +18,9 @@ from export.data.shipped import shipped_names
 from export.defences import FORMS as DEFENCES
 from export.evaluation import paper
 from export.evaluation.conditions import LAST, LOOP, evaluate
+from export.evaluation.markdown import markdown_table
 from export.evaluation.reports import QUICK, REPORTS, Run, Size, write_reports
-from export.evaluation.rows import facts, markdown_table, write_json
+from export.evaluation.run_facts import facts, write_json
 from export.networks.find import model_names
 from export.networks.loading import load_network
 from export.networks.model_files import shipped
@@ -98,14 +100,13 @@ def run(arguments: argparse.Namespace) -> int:
         model, data, images, arguments.attacks.split(","), arguments.defenses.split(","), _rads(arguments, model),
         arguments.pixels == "8bit", shipped_table(arguments.tables_of) if arguments.tables_of else None,
     )  # fmt: skip
-    columns = ("attack", "defence", "rad", "threshold", "t3_er", "efcy", "accuracy", "mean_cost")
-    lines = [
-        list(columns),
-        *([f"{row[name]:.3f}" if isinstance(row[name], float) else str(row[name]) for name in columns] for row in rows),
-    ]
+    lines = [["attack", "defence", "rad", "threshold", "t3_er", "efcy", "accuracy", "mean_cost"]]
+    for row in rows:
+        figures = row.threshold, row.t3_er, row.efcy, row.accuracy, row.mean_cost
+        lines.append([row.attack, row.defence, str(row.rad), *(f"{figure:.3f}" for figure in figures)])
     print(markdown_table(lines))
     if arguments.json:
-        write_json(arguments.json, {"settings": facts(data), "rows": rows})
+        write_json(arguments.json, {"settings": facts(data), "rows": [asdict(row) for row in rows]})
         print(f"wrote {arguments.json}")
     return 0
 

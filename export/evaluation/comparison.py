@@ -1,6 +1,7 @@
 """Compares DefQ with other defences, and draws frontiers: what a defence restores against what it costs clean frames."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,8 @@ from export.data.images import Dataset
 from export.defences import defence_named
 from export.evaluation.conditions import LAST, LOOP, evaluate
 from export.evaluation.learned_tables import ycbcr_defence, ycbcr_tables
-from export.evaluation.rows import Rows, markdown_table, reference
+from export.evaluation.markdown import markdown_table, reference
+from export.evaluation.rows import ConditionRow
 from export.evaluation.timing import interleaved
 
 CONTENDERS = (
@@ -38,9 +40,9 @@ ADAPTIVE = ("none", "defq", "gated", "moving-grid", f"none{LAST}", f"defq{LAST}"
 SIZES = ((32, 32), (480, 640))
 
 
-def compare(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Rows:
+def compare(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> list[ConditionRow]:
     """Every contender on the same frames with the same thresholds. images: number of test images for each attack."""
-    rows: Rows = []
+    rows: list[ConditionRow] = []
     for name in models:
         model = shipped_model(name)
         for attack, count in images.items():
@@ -49,9 +51,9 @@ def compare(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> R
     return rows
 
 
-def sweep(data: Dataset, models: tuple[str, ...], images: int) -> Rows:
+def sweep(data: Dataset, models: tuple[str, ...], images: int) -> list[ConditionRow]:
     """Every family of defences from weak to strong, on clean frames and under L-inf. images: number of test images."""
-    rows: Rows = []
+    rows: list[ConditionRow] = []
     for name in models:
         model = shipped_model(name)
         tables = ycbcr_tables(model, data)
@@ -78,9 +80,9 @@ def attackers(images: Mapping[int, int]) -> dict[str, int]:
     return {**others, **{f"adaptive:{steps}": count for steps, count in images.items()}}
 
 
-def adapt(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Rows:
+def adapt(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> list[ConditionRow]:
     """Each defence under each of ``attackers``. images: number of test images for each."""
-    rows: Rows = []
+    rows: list[ConditionRow] = []
     for name in models:
         model = shipped_model(name)
         for attack, count in images.items():
@@ -107,7 +109,7 @@ def times(names: tuple[str, ...] = CONTENDERS, model: str = "vgg16") -> dict[str
     return found
 
 
-def comparison_report(rows: Rows, title: str, took: dict[str, dict[str, float]], rad: int = 5) -> str:
+def comparison_report(rows: list[ConditionRow], title: str, took: dict[str, dict[str, float]], rad: int = 5) -> str:
     """Markdown: per network T3-ER / EFCY / accuracy of every contender under every attack at one RAD."""
     parts = [
         f"# Side by side, RAD {rad} %",
@@ -116,15 +118,13 @@ def comparison_report(rows: Rows, title: str, took: dict[str, dict[str, float]],
         "",
         reference(rows, title),
     ]
-    for model in dict.fromkeys(row["model"] for row in rows):
+    for model in dict.fromkeys(row.model for row in rows):
         lines = [["defence", "clean", "linf", "l2", "l1", "µs 32x32", "µs 640x480"]]
         for name in CONTENDERS:
-            found = {
-                row["attack"]: row for row in rows if (row["model"], row["defence"], row["rad"]) == (model, name, rad)
-            }
+            found = {row.attack: row for row in rows if (row.model, row.defence, row.rad) == (model, name, rad)}
             if not found:  # these are rows of an earlier release without this defence
                 continue
-            cells = [f"{row['t3_er']:.2f} / {row['efcy']:.2f} / {row['accuracy']:.2f}" for row in found.values()]
+            cells = [f"{row.t3_er:.2f} / {row.efcy:.2f} / {row.accuracy:.2f}" for row in found.values()]
             lines.append(
                 [name, *cells, *([f"{value:.0f}" for value in took[name].values()] if name in took else ["", ""])]
             )
@@ -132,43 +132,58 @@ def comparison_report(rows: Rows, title: str, took: dict[str, dict[str, float]],
     return "\n".join(parts) + "\n"
 
 
-def adaptive_report(rows: Rows, title: str, rad: int = 5) -> str:
+def adaptive_report(rows: list[ConditionRow], title: str, rad: int = 5) -> str:
     """Markdown: EFCY / accuracy of each defence under attackers who know more and more of it."""
-    attacks = list(dict.fromkeys(row["attack"] for row in rows))
+    attacks = list(dict.fromkeys(row.attack for row in rows))
     parts = [f"# Attackers by what they know, RAD {rad} %", "", "EFCY / accuracy.", "", reference(rows, title)]
-    for model in dict.fromkeys(row["model"] for row in rows):
+    for model in dict.fromkeys(row.model for row in rows):
         lines = [["defence", *attacks]]
         for name in ADAPTIVE:
-            found = [row for row in rows if (row["model"], row["defence"], row["rad"]) == (model, name, rad)]
+            found = [row for row in rows if (row.model, row.defence, row.rad) == (model, name, rad)]
             if found:
-                lines.append([name, *(f"{row['efcy']:.2f} / {row['accuracy']:.2f}" for row in found)])
+                lines.append([name, *(f"{row.efcy:.2f} / {row.accuracy:.2f}" for row in found)])
         parts += ["", f"## {model}", "", markdown_table(lines)]
     return "\n".join(parts) + "\n"
 
 
-def frontier_points(rows: Rows, model: str, rad: int) -> dict[str, list[dict[str, float]]]:
-    """The points of the frontier, by family of defences: the accuracy that clean frames lose, and as shares of what clean
-    frames have without a defence the EFCY that they keep and the EFCY and accuracy that attacked frames have."""
-    found = {(row["attack"], row["defence"]): row for row in rows if (row["model"], row["rad"]) == (model, rad)}
+@dataclass(frozen=True)
+class FrontierPoint:
+    """What a defence restores and what it costs.
+
+    Args:
+        clean_loss: accuracy that clean frames lose.
+        efcy_kept: EFCY of clean frames. This and the following are shares of what clean frames have without a defence.
+        efcy_restored, accuracy_restored: of attacked frames.
+    """
+
+    clean_loss: float
+    efcy_kept: float
+    efcy_restored: float
+    accuracy_restored: float
+
+
+def frontier_points(rows: list[ConditionRow], model: str, rad: int) -> dict[str, list[FrontierPoint]]:
+    """The points of the frontier, by family of defences."""
+    found = {(row.attack, row.defence): row for row in rows if (row.model, row.rad) == (model, rad)}
     base = found["clean", "none"]
-    points: dict[str, list[dict[str, float]]] = {}
+    points: dict[str, list[FrontierPoint]] = {}
     for family, names in SWEEPS.items():
         for name in names:
             if ("clean", name) not in found:
                 continue
             clean, harmed = found["clean", name], found["linf", name]
             points.setdefault(family, []).append(
-                {
-                    "clean_loss": base["accuracy"] - clean["accuracy"],
-                    "efcy_kept": clean["efcy"] / base["efcy"],
-                    "efcy_restored": harmed["efcy"] / base["efcy"],
-                    "accuracy_restored": harmed["accuracy"] / base["accuracy"],
-                }
+                FrontierPoint(
+                    clean_loss=base.accuracy - clean.accuracy,
+                    efcy_kept=clean.efcy / base.efcy,
+                    efcy_restored=harmed.efcy / base.efcy,
+                    accuracy_restored=harmed.accuracy / base.accuracy,
+                )
             )
     return points
 
 
-def frontier_report(rows: Rows, title: str) -> str:
+def frontier_report(rows: list[ConditionRow], title: str) -> str:
     """Markdown: every point of the frontiers."""
     parts = [
         "# Frontiers: what a defence restores under L-inf for what it costs clean frames",
@@ -178,11 +193,11 @@ def frontier_report(rows: Rows, title: str) -> str:
         "",
         reference(rows, title),
     ]
-    for model in dict.fromkeys(row["model"] for row in rows):
-        for rad in dict.fromkeys(row["rad"] for row in rows):
+    for model in dict.fromkeys(row.model for row in rows):
+        for rad in dict.fromkeys(row.rad for row in rows):
             lines = [["family", "setting", "clean loss", "EFCY kept", "EFCY restored", "accuracy restored"]]
             for family, points in frontier_points(rows, model, rad).items():
                 for name, point in zip(SWEEPS[family], points, strict=True):
-                    lines.append([family, name, *(f"{value:.3f}" for value in point.values())])
+                    lines.append([family, name, *(f"{value:.3f}" for value in astuple(point))])
             parts += ["", f"## {model}, RAD {rad} %", "", markdown_table(lines)]
     return "\n".join(parts) + "\n"

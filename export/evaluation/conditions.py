@@ -1,7 +1,8 @@
 """The conditions of an evaluation, attack x defence x RAD, each with one row of figures."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from export.calibration.table_file import TableFile
 from export.data.frames import to_pixels
 from export.data.images import Dataset, Images
 from export.defences import Defence, defence_named, gated_until
+from export.evaluation.rows import ConditionRow
 from export.networks.weights import to_tensor
 
 LOOP = "@loop"
@@ -22,6 +24,17 @@ LOOP = "@loop"
 LAST = "@last"
 """A name of a defence that ends in this stands for the defence before a network that ends at the last exit for the RAD
 (export/calibration/last_exit.py)."""
+
+
+class Condition(NamedTuple):
+    """What images were shown to a network.
+
+    attack, defence: their names. eight_bit: whether attacked images were rounded to 8 bits.
+    """
+
+    attack: str
+    defence: str
+    eight_bit: bool = True
 
 
 def evaluate(
@@ -33,8 +46,8 @@ def evaluate(
     rads: Sequence[int] = RADS,
     eight_bit: bool = True,
     table: TableFile | None = None,
-) -> list[dict[str, Any]]:
-    """The figures of every condition, ready for JSON.
+) -> list[ConditionRow]:
+    """The figures of every condition.
 
     Args:
         data: its calibration images are used where an attack or a threshold is learned.
@@ -61,21 +74,15 @@ def evaluate(
         if plan.loop:
             thresholds = thresholds_behind(plan.defence, model, data.calibration)
         for attack in attacks:
-            about = {
-                "model": model.name,
-                "attack": attack,
-                "defence": plan.name,
-                "pixels": "8 bit" if eight_bit else "float",
-                "images": len(images.labels),
-            }
+            condition = Condition(attack, plan.name, eight_bit)
             for defence, last, its_rads in plan.variants:
                 shown = attacked(attack, _target(attack, model, last), data, images, defence)
                 scores = up_to(scores_of(model, defence(shown, eight_bit)), last)
                 pixels = to_pixels(shown)
                 for rad in its_rads:
                     threshold = defence.thresholds(pixels, rad, thresholds[rad])
-                    found = measure(scores, images.labels, model, threshold, rad)
-                    rows.append({**about, **found, "threshold": thresholds[rad]})
+                    found = measure(scores, images.labels, model, threshold, rad, condition)
+                    rows.append(replace(found, threshold=thresholds[rad]))
     return rows
 
 
@@ -129,20 +136,38 @@ def _target(attack: str, model: CalibratedModel, last: int) -> CalibratedModel:
 
 
 def measure(
-    scores: ExitScores, labels: np.ndarray, model: CalibratedModel, threshold: float | np.ndarray, rad: int
-) -> dict[str, Any]:
-    """T3-ER, EFCY, accuracy, mean cost and exit histogram at one threshold, ready for JSON.
+    scores: ExitScores,
+    labels: np.ndarray,
+    model: CalibratedModel,
+    threshold: float | np.ndarray,
+    rad: int,
+    condition: Condition,
+) -> ConditionRow:
+    """T3-ER, EFCY, accuracy, mean cost and exit histogram at one threshold.
 
     Args:
         scores: of all exits, or of the first exits where the network ends at the last of these.
         labels: int (images,), the true classes.
         threshold: in [0, 1], one for all images or float (images,).
         rad: relative accuracy drop in percent that the row is about.
+        condition: the attack and the defence behind the scores.
     """
-    point = operating_point(scores, labels, model.costs[: len(scores.confidences)], threshold)
+    point = operating_point(scores, labels, model.costs[: len(scores.confidences)], threshold).rounded()
     exits, _ = early_exit(scores, threshold)
-    kept = {name: round(value, 4) for name, value in point._asdict().items()}
-    return {"rad": rad, **kept, "exit_histogram": exit_histogram(exits, len(model.costs)).tolist()}
+    return ConditionRow(
+        model=model.name,
+        attack=condition.attack,
+        defence=condition.defence,
+        pixels="8 bit" if condition.eight_bit else "float",
+        images=len(labels),
+        rad=rad,
+        threshold=point.threshold,
+        accuracy=point.accuracy,
+        mean_cost=point.mean_cost,
+        efcy=point.efcy,
+        t3_er=point.t3_er,
+        exit_histogram=tuple(exit_histogram(exits, len(model.costs)).tolist()),
+    )
 
 
 def thresholds_behind(defence: Defence, model: CalibratedModel, calibration: Images) -> dict[int, float]:

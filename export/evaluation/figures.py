@@ -1,6 +1,6 @@
 """Figures 2, 4, 5 and 6 of the paper, drawn with our weights, and the frontier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from export.data.frames import to_pixels
 from export.data.images import Dataset
 from export.data.output import write_output
 from export.defences import defence_named
-from export.evaluation.comparison import frontier_points
+from export.evaluation.comparison import FrontierPoint, frontier_points
 from export.evaluation.histograms import DEVICE, HOST, png_of
 from export.evaluation.paper import TITLES, lookup
+from export.evaluation.rows import ConditionRow
 
 FORMS = {"clean": "clean", "linf": "L-inf", "l2": "L2", "l1": "L1"}
 SPLIT = 3
@@ -110,9 +111,9 @@ def confidence_bars(model: CalibratedModel, data: Dataset, file: Path, rad: int 
     _save(figure, file)
 
 
-def exit_histograms(rows: Sequence[dict[str, Any]], models: Sequence[str], file: Path, rad: int = 5) -> None:
+def exit_histograms(rows: list[ConditionRow], models: Sequence[str], file: Path, rad: int = 5) -> None:
     """Figure 6: where images leave: clean, attacked (L-inf) and attacked behind DefQ."""
-    find = lookup(list(rows))
+    find = lookup(rows)
     conditions = (("clean", "none", "clean"), ("linf", "none", "L-inf"), ("linf", "defq", "L-inf + DefQ"))
     figure, panels = plt.subplots(
         len(models), 3, figsize=(11, 2.6 * len(models)), sharey=True, constrained_layout=True, squeeze=False
@@ -121,30 +122,32 @@ def exit_histograms(rows: Sequence[dict[str, Any]], models: Sequence[str], file:
         for panel, (attack, defence, title) in zip(line, conditions, strict=True):
             row = find(model, attack, defence, rad)
             assert row is not None
-            shares = np.array(row["exit_histogram"]) / row["images"]
+            shares = np.array(row.exit_histogram) / row.images
             numbers = np.arange(1, len(shares) + 1)
             panel.bar(numbers, shares, color=np.where(numbers <= SPLIT, DEVICE, HOST))
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-            panel.set_title(f"{TITLES[model]}, {title}: T3-ER {row['t3_er']:.2f}, EFCY {row['efcy']:.2f}", fontsize=9)
+            panel.set_title(f"{TITLES[model]}, {title}: T3-ER {row.t3_er:.2f}, EFCY {row.efcy:.2f}", fontsize=9)
     for panel in panels[-1]:
         panel.set_xlabel("exit")
     _save(figure, file)
 
 
-def frontier(rows: Sequence[dict[str, Any]], models: Sequence[str], file: Path, rad: int = 5) -> None:
+def frontier(rows: list[ConditionRow], models: Sequence[str], file: Path, rad: int = 5) -> None:
     """EFCY and accuracy restored under L-inf, against the accuracy that clean frames lose, for every strength of a defence."""
     figure, panels = plt.subplots(
         2, len(models), figsize=(4.6 * len(models), 7.2), constrained_layout=True, squeeze=False
     )
-    metrics = {"efcy_restored": "EFCY restored", "accuracy_restored": "accuracy restored"}
+    metrics: dict[str, Callable[[FrontierPoint], float]] = {
+        "EFCY restored": lambda point: point.efcy_restored,
+        "accuracy restored": lambda point: point.accuracy_restored,
+    }
     for column, model in enumerate(models):
-        for row, (metric, name) in enumerate(metrics.items()):
+        for row, (name, metric) in enumerate(metrics.items()):
             panel = panels[row][column]
-            for family, points in frontier_points(list(rows), model, rad).items():
-                loss, gain = ([point[key] for point in points] for key in ("clean_loss", metric))
+            for family, points in frontier_points(rows, model, rad).items():
                 panel.plot(
-                    loss,
-                    gain,
+                    [point.clean_loss for point in points],
+                    [metric(point) for point in points],
                     marker="*" if len(points) == 1 else ".",
                     markersize=12 if len(points) == 1 else 6,
                     label=family,

@@ -5,7 +5,8 @@ images are computed once. The monitor that sees them is the one that runs on the
 """
 
 import copy
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -17,7 +18,8 @@ from export.calibration.model import shipped_model
 from export.calibration.monitor import exits_of, monitor_of
 from export.data.images import Dataset
 from export.defences import defence_named
-from export.evaluation.rows import Rows, markdown_table
+from export.evaluation.markdown import markdown_table
+from export.evaluation.rows import MonitorRow, Watched
 from export.networks.weights import to_tensor
 
 SPLIT = 3
@@ -25,18 +27,6 @@ MIXES = (1.0, 0.5, 0.2)
 """Shares of frames that are attacked."""
 PHASE = 1000  # frames before, during and after an attack in the closed loop
 PATIENCE = 2  # frames to wait for each change of mind, as a multiple of the stated frames between two false alarms
-COLUMNS = (
-    "event",
-    "defq",
-    "mix",
-    "frames",
-    "changes",
-    "mean",
-    "median",
-    "p95",
-    "attacked_quantised",
-    "clean_quantised",
-)
 
 
 class Streams(NamedTuple):
@@ -54,53 +44,60 @@ class Streams(NamedTuple):
         return np.where(harmed[:, None], attacked, clean), harmed
 
 
-def watch(data: Dataset, models: tuple[str, ...], clean: int, harmed: int, runs: int) -> Rows:
+def watch(data: Dataset, models: tuple[str, ...], clean: int, harmed: int, runs: int) -> list[MonitorRow]:
     """What the monitor does at every RAD with SPLIT exits on the device.
-
-    There are rows of three events: "alarm", which is waited for from the start; "all-clear", which is waited for after an
-    alarm; and "auto", the closed loop. In a row, ``mix`` is the share of attacked frames, ``frames`` the number of frames
-    that were shown, and ``changes`` the number of times that the event came. The exit histogram ends with the frames that
-    did not leave on the device.
 
     Args:
         clean, harmed: number of test images, from the first on, that are shown clean and attacked. Many clean images are
             needed: if one in a hundred more of them leaves early, false alarms become half as frequent.
         runs: number of simulations of each wait. The mean has a relative error of about 1 / sqrt(runs).
     """
-    rows: Rows = []
+    rows: list[MonitorRow] = []
     for name in models:
         model = shipped_model(name)
         table, shares = monitor_of(model)
         images, few = data.test.take(clean), data.test.take(harmed)
         shown = attacked("linf", model, data, few, defence_named("none"))
         kinds = [exits_of(model, table, each) for each in (to_tensor(images.pixels), shown)]
-        counts = {"clean_images": len(images.labels), "attacked_images": len(few.labels)}
         for rad, threshold in model.thresholds.items():
-            about = {"model": name, "rad": rad, "threshold": threshold, "split": SPLIT, **counts}
+            about = Watched(
+                model=name, rad=rad, threshold=threshold, split=SPLIT, clean_images=len(images.labels), attacked_images=len(few.labels)
+            )  # fmt: skip
             streams = Streams(*(np.where(each[rad] < SPLIT, each[rad] + 1, 0) for each in kinds))
-            rows += [{**about, **row} for row in simulate(Monitor(shares[rad], SPLIT), streams, runs)]
+            rows += simulate(Monitor(shares[rad], SPLIT), streams, runs, about)
     return rows
 
 
-def simulate(monitor: Monitor, streams: Streams, runs: int) -> Rows:
+def simulate(monitor: Monitor, streams: Streams, runs: int, about: Watched) -> list[MonitorRow]:
     """The rows of ``watch`` for one network and RAD. ``monitor`` has seen no frame, and copies of it are used."""
     events = [("alarm", False), ("alarm", True), ("all-clear", True)]
     conditions = [(*event, mix) for event in events for mix in (0.0, *MIXES)]
-    rows: Rows = []
+    rows: list[MonitorRow] = []
     with tqdm(total=len(conditions) + len(MIXES), desc="Monitor", unit=" conditions", disable=None) as bar:
         for event, defq, mix in conditions:
-            found = _waits(monitor, streams, event == "all-clear", defq, mix, runs)
-            about = {"event": event, "defq": "on" if defq else "off", "mix": mix}
-            rows.append({**dict.fromkeys(COLUMNS), **about, **found})
+            waits = _waits(monitor, streams, event == "all-clear", defq, mix, runs)
+            rows.append(MonitorRow(**vars(about), event=event, defq="on" if defq else "off", mix=mix, **vars(waits)))
             bar.update()
         for mix in MIXES:
-            found = _closed_loop(monitor, streams, mix, runs)
-            rows.append({**dict.fromkeys(COLUMNS), "event": "auto", "defq": "auto", "mix": mix, **found})
+            loop = _closed_loop(monitor, streams, mix, runs)
+            rows.append(MonitorRow(**vars(about), event="auto", defq="auto", mix=mix, **vars(loop)))
             bar.update()
     return rows
 
 
-def _waits(monitor: Monitor, streams: Streams, believes: bool, defq: bool, mix: float, runs: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Waits:
+    """How long a monitor took to change its mind: fields of MonitorRow."""
+
+    frames: int
+    changes: int
+    exit_histogram: tuple[int, ...]
+    mean: float | None = None
+    median: float | None = None
+    p95: float | None = None
+
+
+def _waits(monitor: Monitor, streams: Streams, believes: bool, defq: bool, mix: float, runs: int) -> _Waits:
     """How many frames pass until a monitor changes its mind, measured up to ``runs`` times.
 
     Args:
@@ -120,14 +117,25 @@ def _waits(monitor: Monitor, streams: Streams, believes: bool, defq: bool, mix: 
                 since, monitor.attacked = 0, believes
         frames += len(exits)
         histogram += exit_histogram(exits, SPLIT + 1)
-    found: dict[str, Any] = {"frames": frames, "changes": len(waits), "exit_histogram": np.roll(histogram, -1).tolist()}
-    if waits:  # the frames of the last, unfinished wait count in the mean; without them it would be too low
-        figures = frames / len(waits), np.median(waits), np.percentile(waits, 95)
-        found.update(zip(("mean", "median", "p95"), (round(float(each), 1) for each in figures), strict=True))
-    return found
+    counts = frames, len(waits), tuple(np.roll(histogram, -1).tolist())
+    if not waits:
+        return _Waits(*counts)
+    # the frames of the last, unfinished wait count in the mean; without them it would be too low
+    figures = frames / len(waits), np.median(waits), np.percentile(waits, 95)
+    return _Waits(*counts, *(round(float(each), 1) for each in figures))
 
 
-def _closed_loop(monitor: Monitor, streams: Streams, mix: float, runs: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _ClosedLoop:
+    """What was quantised in the closed loop: fields of MonitorRow."""
+
+    frames: int
+    attacked_quantised: float
+    clean_quantised: float
+    exit_histogram: tuple[int, ...]
+
+
+def _closed_loop(monitor: Monitor, streams: Streams, mix: float, runs: int) -> _ClosedLoop:
     """The closed loop: DefQ is on while the monitor believes in an attack. Each run has PHASE clean frames, PHASE frames of
     which the share ``mix`` is attacked, and PHASE clean frames."""
     generator = np.random.default_rng(0)
@@ -146,30 +154,26 @@ def _closed_loop(monitor: Monitor, streams: Streams, mix: float, runs: int) -> d
                 if is_harmed or not during:
                     counts[int(is_harmed), int(defq)] += 1
     shares = counts[:, 1] / np.maximum(counts.sum(axis=1), 1)
-    return {
-        "frames": int(histogram.sum()),
-        "attacked_quantised": round(float(shares[1]), 4),
-        "clean_quantised": round(float(shares[0]), 4),
-        "exit_histogram": np.roll(histogram, -1).tolist(),
-    }
+    clean, attacked = (round(float(share), 4) for share in shares)
+    return _ClosedLoop(int(histogram.sum()), attacked, clean, tuple(np.roll(histogram, -1).tolist()))
 
 
-def monitor_report(rows: Rows, title: str) -> str:
+def monitor_report(rows: list[MonitorRow], title: str) -> str:
     """Markdown: alarms, all-clears and the closed loop at every RAD."""
     first = rows[0]
     parts = [
         "# The attack monitor",
         "",
-        f"{first['clean_images']:,} clean {title}, {first['attacked_images']:,} under L-inf in 8 bit, "
-        f"{first['split']} exits on the device; frames drawn at random with replacement. Waits in frames: mean / median / "
+        f"{first.clean_images:,} clean {title}, {first.attacked_images:,} under L-inf in 8 bit, "
+        f"{first.split} exits on the device; frames drawn at random with replacement. Waits in frames: mean / median / "
         f"95th percentile; for false alarms the mean and its standard error. Stated are {FALSE_ALARM_FRAMES:,} frames in the "
         "mean between two false alarms, and between two false all-clears under attack. These are sensitive to how often "
         "clean frames leave early: with one in a hundred less, false alarms come about twice as often. By chance alone "
-        f"such a share of {first['clean_images']:,} images is off by up to {50 / first['clean_images'] ** 0.5:.1f} in a "
+        f"such a share of {first.clean_images:,} images is off by up to {50 / first.clean_images**0.5:.1f} in a "
         "hundred (standard error), and so is what the monitor knows from its calibration images.",
     ]
-    for rad in dict.fromkeys(row["rad"] for row in rows):
-        at = [row for row in rows if row["rad"] == rad]
+    for rad in dict.fromkeys(row.rad for row in rows):
+        at = [row for row in rows if row.rad == rad]
         parts += [
             "",
             f"## RAD {rad} %",
@@ -189,25 +193,25 @@ def monitor_report(rows: Rows, title: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _waits_table(rows: Rows, event: str, clean: str) -> str:
-    waits = {(row["model"], row["defq"], row["mix"]): row for row in rows if row["event"] == event}
+def _waits_table(rows: list[MonitorRow], event: str, clean: str) -> str:
+    waits = {(row.model, row.defq, row.mix): row for row in rows if row.event == event}
     lines = [["network", "DefQ", clean, *(f"{mix:.0%} attacked" for mix in MIXES)]]
     for model, defq in dict.fromkeys(key[:2] for key in waits):
         lines.append([model, defq, *(_wait(waits[model, defq, mix]) for mix in (0.0, *MIXES))])
     return markdown_table(lines)
 
 
-def _wait(row: dict[str, Any]) -> str:
-    if row["changes"] < 10:  # too few for a mean
-        return f"{row['changes']} in {row['frames']:,}"
+def _wait(row: MonitorRow) -> str:
+    if row.changes is None or row.mean is None or row.changes < 10:  # too few for a mean
+        return f"{row.changes} in {row.frames:,}"
     if (
-        row["event"] == "alarm" and not row["mix"]
+        row.event == "alarm" and not row.mix
     ):  # nearly a geometric distribution: the error follows from the number of alarms
-        return f"{row['mean']:,.0f} ± {row['mean'] / row['changes'] ** 0.5:,.0f}"
-    return f"{row['mean']:,.0f} / {row['median']:,.0f} / {row['p95']:,.0f}"
+        return f"{row.mean:,.0f} ± {row.mean / row.changes**0.5:,.0f}"
+    return f"{row.mean:,.0f} / {row.median:,.0f} / {row.p95:,.0f}"
 
 
-def _loop_table(rows: Rows) -> str:
+def _loop_table(rows: list[MonitorRow]) -> str:
     lines = [
         [
             "network",
@@ -215,9 +219,9 @@ def _loop_table(rows: Rows) -> str:
             *(f"clean before and after, at {mix:.0%}" for mix in MIXES),
         ]
     ]
-    loops = {(row["model"], row["mix"]): row for row in rows if row["event"] == "auto"}
+    loops = {(row.model, row.mix): row for row in rows if row.event == "auto"}
     for model in dict.fromkeys(key[0] for key in loops):
         found = [loops[model, mix] for mix in MIXES]
-        shares = [each[name] for name in ("attacked_quantised", "clean_quantised") for each in found]
+        shares = [*(each.attacked_quantised for each in found), *(each.clean_quantised for each in found)]
         lines.append([model, *(f"{share:.2f}" for share in shares)])
     return markdown_table(lines)

@@ -1,13 +1,13 @@
 """Tables I to IV of the paper, with its figures and ours side by side."""
 
 from collections.abc import Callable
-from typing import Any
 
 from export.calibration.cost import RADS
 from export.calibration.model import shipped_model
 from export.data.images import Dataset
 from export.evaluation.conditions import evaluate
-from export.evaluation.rows import Rows, markdown_table, reference
+from export.evaluation.markdown import markdown_table, reference
+from export.evaluation.rows import ConditionRow
 
 MODELS = ("vgg16", "resnet56", "mobilenet")
 TITLES = {"vgg16": "VGG-16", "resnet56": "ResNet-56", "mobilenet": "MobileNet"}
@@ -35,6 +35,11 @@ PAPER: dict[str, dict[str, dict[str, tuple[float, float, float, float]]]] = {
         "l1": {"vgg16": (0.52, 0.57, 0.71, 0.69), "resnet56": (0.45, 0.48, 0.71, 0.70), "mobilenet": (0.54, 0.59, 0.70, 0.66)},
     },
 }  # fmt: skip
+METRICS: dict[str, Callable[[ConditionRow], float]] = {
+    "t3_er": lambda row: row.t3_er,
+    "efcy": lambda row: row.efcy,
+    "accuracy": lambda row: row.accuracy,
+}
 TABLE_NAMES = {"t3_er": "Table I: T3-ER", "efcy": "Table II: EFCY", "accuracy": "Table III: accuracy"}
 # VGG-16 under L-inf: T3-ER, EFCY, accuracy at RAD 5, then at RAD 10
 PAPER_RANGES = {
@@ -43,16 +48,16 @@ PAPER_RANGES = {
     (20, 100): (0.27, 0.55, 0.70, 0.42, 0.65, 0.71),
 }
 
-Lookup = Callable[..., dict[str, Any] | None]
+Lookup = Callable[..., ConditionRow | None]
 
 
-def collect(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> Rows:
+def collect(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> list[ConditionRow]:
     """Rows of every condition of Tables I to IV.
 
     Args:
         images: number of test images for each of ATTACKS. L2 and L1 take 18 and 8 times as long to craft as L-inf.
     """
-    rows: Rows = []
+    rows: list[ConditionRow] = []
     for name in models:
         model = shipped_model(name)
         for eight_bit in (True, False):
@@ -66,9 +71,9 @@ def collect(data: Dataset, models: tuple[str, ...], images: dict[str, int]) -> R
     return rows
 
 
-def report(rows: Rows, title: str) -> str:
+def report(rows: list[ConditionRow], title: str) -> str:
     """Tables I to IV as Markdown: in every cell the paper's figure, then ours."""
-    models = [model for model in MODELS if any(row["model"] == model for row in rows)]
+    models = [model for model in MODELS if any(row.model == model for row in rows)]
     parts = [
         "# The paper's tables, its figures and ours",
         "",
@@ -86,17 +91,17 @@ def report(rows: Rows, title: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-def lookup(rows: Rows) -> Lookup:
+def lookup(rows: list[ConditionRow]) -> Lookup:
     """A function that finds the row of a condition, or None where it was not run."""
-    index = {(row["model"], row["attack"], row["defence"], row["rad"], row["pixels"]): row for row in rows}
+    index = {(row.model, row.attack, row.defence, row.rad, row.pixels): row for row in rows}
 
-    def find(model: str, attack: str, defence: str, rad: int, pixels: str = "8 bit") -> dict[str, Any] | None:
+    def find(model: str, attack: str, defence: str, rad: int, pixels: str = "8 bit") -> ConditionRow | None:
         return index.get((model, attack, defence, rad, pixels))
 
     return find
 
 
-def _table(rows: Rows, metric: str, models: list[str]) -> str:
+def _table(rows: list[ConditionRow], metric: str, models: list[str]) -> str:
     find = lookup(rows)
     lines = [["attack", *(f"{TITLES[model]}, RAD {rad}" for model in models for rad in RADS)]]
     for attack in ATTACKS:
@@ -105,24 +110,28 @@ def _table(rows: Rows, metric: str, models: list[str]) -> str:
             for column, rad in enumerate(RADS):
                 theirs = PAPER[metric][attack][model]
                 before, after = find(model, attack, "none", rad), find(model, attack, "defq", rad)
-                ours = f"**{before[metric]:.2f} -> {after[metric]:.2f}**" if before and after else "not run"
+                ours = (
+                    f"**{METRICS[metric](before):.2f} -> {METRICS[metric](after):.2f}**"
+                    if before and after
+                    else "not run"
+                )
                 cells.append(f"{theirs[column]:.2f} -> {theirs[column + 2]:.2f} / {ours}")
         lines.append([attack, *cells])
     return markdown_table(lines)
 
 
-def _ranges(rows: Rows) -> str:
+def _ranges(rows: list[ConditionRow]) -> str:
     find = lookup(rows)
     names = [f"{name}, RAD {rad}" for rad in RADS for name in ("T3-ER", "EFCY", "accuracy")]
     lines = [["range", *names]]
     for (low, high), theirs in PAPER_RANGES.items():
         found = [find("vgg16", "linf", f"defq:{low}-{high}", rad) for rad in RADS]
-        ours = [row[metric] for row in found if row for metric in ("t3_er", "efcy", "accuracy")]
+        ours = [figure for row in found if row for figure in (row.t3_er, row.efcy, row.accuracy)]
         lines.append([f"{low}-{high}", *(f"{a:.2f} / **{b:.2f}**" for a, b in zip(theirs, ours, strict=True))])
     return markdown_table(lines)
 
 
-def _float(rows: Rows, models: list[str]) -> str:
+def _float(rows: list[ConditionRow], models: list[str]) -> str:
     find = lookup(rows)
     lines = [["attack", *(f"{TITLES[model]}, RAD {rad}: EFCY" for model in models for rad in RADS)]]
     for attack in ATTACKS:
@@ -130,6 +139,6 @@ def _float(rows: Rows, models: list[str]) -> str:
         for model in models:
             for rad in RADS:
                 pair = [find(model, attack, defence, rad, "float") for defence in ("none", "defq")]
-                cells.append(" -> ".join(f"{row['efcy']:.2f}" for row in pair if row))
+                cells.append(" -> ".join(f"{row.efcy:.2f}" for row in pair if row))
         lines.append([attack, *cells])
     return markdown_table(lines)

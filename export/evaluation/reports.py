@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from export.calibration.cost import RADS
 from export.calibration.model import shipped_model
 from export.data.images import Dataset
 from export.data.output import check_writable, write_output
 from export.evaluation import comparison, monitor, paper, transfer
-from export.evaluation.rows import Rows, facts, in_order, others, write_csv, write_json
+from export.evaluation.csv_file import write_csv
+from export.evaluation.rows import ConditionRow, Counted, MonitorRow, Row, TransferRow, in_order, others
+from export.evaluation.run_facts import facts, write_json
+
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 class Size(NamedTuple):
@@ -46,23 +50,26 @@ class Run(NamedTuple):
     size: Size
     out: Path
 
-    def rows(self, name: str, make: Callable[[], Rows], images: Mapping[str, int], **columns: int) -> Rows:
+    def rows(
+        self, name: str, form: type[AnyRow], make: Callable[[], list[AnyRow]], images: Mapping[Counted, int]
+    ) -> list[AnyRow]:
         """The rows that ``make`` gives, together with the rows of other networks that the report has already. Both must be
         about the same numbers of images, which is checked before ``make`` begins hours of crafting.
+
+        Args:
+            name: of the report.
+            form: the class of its rows.
+            images: the numbers of test images that rows are about.
 
         Raises:
             DataError: they are about different numbers of images, or the report that is there cannot be read.
         """
         there = len(self.data.test.labels)
-        kept = others(
-            self.out / f"{name}.csv",
-            self.models,
-            {attack: min(count, there) for attack, count in images.items()},
-            **{column: min(count, there) for column, count in columns.items()},
-        )
+        counts = {counted: min(count, there) for counted, count in images.items()}
+        kept = others(self.out / f"{name}.csv", form, self.models, counts)
         return in_order(make() + kept, paper.MODELS)
 
-    def write(self, name: str, text: str, rows: Rows) -> None:
+    def write(self, name: str, text: str, rows: Sequence[Row]) -> None:
         write_output(self.out / f"{name}.md", text)
         write_csv(rows, self.out / f"{name}.csv")
         print(f"{text}\nwrote {self.out}/{name}.md and {name}.csv", flush=True)
@@ -82,7 +89,7 @@ def _paper(run: Run) -> None:
     from export.evaluation import figures  # draws: matplotlib only where it is needed
 
     images = run.size.by_attack()
-    rows = run.rows("paper", lambda: paper.collect(run.data, run.models, images), images)
+    rows = run.rows("paper", ConditionRow, lambda: paper.collect(run.data, run.models, images), _counted(images))
     run.write("paper", paper.report(rows, run.data.test_title()), rows)
     if paper.MODELS[0] in run.models:  # these two show one network, always the same
         first = shipped_model(paper.MODELS[0])
@@ -94,7 +101,9 @@ def _paper(run: Run) -> None:
 
 def _compare(run: Run) -> None:
     images = run.size.by_attack()
-    rows = run.rows("comparison", lambda: comparison.compare(run.data, run.models, images), images)
+    rows = run.rows(
+        "comparison", ConditionRow, lambda: comparison.compare(run.data, run.models, images), _counted(images)
+    )
     took = comparison.times()
     text = "\n".join(comparison.comparison_report(rows, run.data.test_title(), took, rad) for rad in RADS)
     run.write("comparison", text, rows)
@@ -104,16 +113,15 @@ def _frontier(run: Run) -> None:
     from export.evaluation import figures
 
     count = run.size.sweep
-    rows = run.rows(
-        "frontier", lambda: comparison.sweep(run.data, run.models, count), dict.fromkeys(("clean", "linf"), count)
-    )
+    images = _counted(dict.fromkeys(("clean", "linf"), count))
+    rows = run.rows("frontier", ConditionRow, lambda: comparison.sweep(run.data, run.models, count), images)
     run.write("frontier", comparison.frontier_report(rows, run.data.test_title()), rows)
     figures.frontier(rows, _models_of(rows), run.out / "frontier.png")
 
 
 def _adaptive(run: Run) -> None:
     images = comparison.attackers(run.size.adaptive)
-    rows = run.rows("adaptive", lambda: comparison.adapt(run.data, run.models, images), images)
+    rows = run.rows("adaptive", ConditionRow, lambda: comparison.adapt(run.data, run.models, images), _counted(images))
     text = "\n".join(comparison.adaptive_report(rows, run.data.test_title(), rad) for rad in RADS)
     run.write("adaptive", text, rows)
 
@@ -121,11 +129,11 @@ def _adaptive(run: Run) -> None:
 def _transfer(run: Run) -> None:
     images = run.size.by_attack()
 
-    def make() -> Rows:
+    def make() -> list[TransferRow]:
         rows = transfer.transfer(run.data, paper.MODELS, run.size.images, run.models)
         return rows + (transfer.norms(run.data, images) if transfer.NORMS_OF in run.models else [])
 
-    rows = run.rows("transfer", make, images)
+    rows = run.rows("transfer", TransferRow, make, _counted(images))
     run.write("transfer", transfer.transfer_report(rows), rows)
 
 
@@ -133,10 +141,9 @@ def _monitor(run: Run) -> None:
     clean, harmed = run.size.monitor, run.size.images
     rows = run.rows(
         "monitor",
+        MonitorRow,
         lambda: monitor.watch(run.data, run.models, clean, harmed, run.size.runs),
-        {},
-        clean_images=clean,
-        attacked_images=harmed,
+        {Counted("clean images"): clean, Counted("attacked images"): harmed},
     )
     run.write("monitor", monitor.monitor_report(rows, run.data.test_title()), rows)
 
@@ -151,8 +158,13 @@ REPORTS: dict[str, Callable[[Run], None]] = {
 }
 
 
-def _models_of(rows: Rows) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(row["model"] for row in rows))
+def _counted(images: Mapping[str, int]) -> dict[Counted, int]:
+    """Numbers of images by attack."""
+    return {Counted("images", attack): count for attack, count in images.items()}
+
+
+def _models_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row.model for row in rows))
 
 
 def _note(names: Sequence[str], run: Run) -> None:

@@ -6,22 +6,24 @@ from export.calibration.model import shipped_model
 from export.calibration.table_reader import shipped_table
 from export.data.images import Dataset
 from export.defences import defence_named
-from export.evaluation.conditions import evaluate, measure
+from export.evaluation.conditions import Condition, evaluate, measure
 from export.evaluation.learned_tables import defq_learned_from
-from export.evaluation.rows import Rows, markdown_table
+from export.evaluation.markdown import markdown_table
+from export.evaluation.rows import TransferRow
 
 NORMS_OF = "mobilenet"  # attacks on it take the least time; a table from L2 takes 27,500 gradients
 
 
-def transfer(data: Dataset, models: tuple[str, ...], images: int, about: tuple[str, ...] | None = None) -> Rows:
-    """The rows of two square matrices. In a row, ``kind`` is "table" or "attack", and ``source`` is the network that the table
-    was learned on or the attack was crafted on.
+def transfer(
+    data: Dataset, models: tuple[str, ...], images: int, about: tuple[str, ...] | None = None
+) -> list[TransferRow]:
+    """The rows of two square matrices, of the kinds "table" and "attack".
 
     Args:
         images: number of test images.
         about: make only the cells from or to these networks; None: all cells.
     """
-    rows: Rows = []
+    rows: list[TransferRow] = []
     chosen = data.test.take(images)
     for name in models:
         model = shipped_model(name)
@@ -30,55 +32,49 @@ def transfer(data: Dataset, models: tuple[str, ...], images: int, about: tuple[s
             if about and name not in about and source not in about:
                 continue
             for row in evaluate(model, data, chosen, ("linf",), ("defq",), table=shipped_table(source)):
-                rows.append({"kind": "table", "source": source, **row})
+                rows.append(TransferRow(kind="table", source=source, **vars(row)))
             shown = attacked("linf", shipped_model(source), data, chosen, none)
             for defence in (none, defq):
                 scores = scores_of(model, defence(shown))
                 for rad, threshold in model.thresholds.items():
-                    cell = {
-                        "kind": "attack",
-                        "source": source,
-                        "model": name,
-                        "attack": "linf",
-                        "defence": defence.name,
-                    }
-                    found = measure(scores, chosen.labels, model, threshold, rad)
-                    rows.append({**cell, "pixels": "8 bit", "images": images, **found})
+                    row = measure(scores, chosen.labels, model, threshold, rad, Condition("linf", defence.name))
+                    rows.append(TransferRow(kind="attack", source=source, **vars(row)))
     return rows
 
 
-def norms(data: Dataset, images: dict[str, int], name: str = NORMS_OF) -> Rows:
-    """Tables that were learned from attacks of each norm, against attacks of each norm. In a row, ``kind`` is "norm" and
-    ``source`` is the norm that the table was learned from. images: number of test images for each attack."""
+def norms(data: Dataset, images: dict[str, int], name: str = NORMS_OF) -> list[TransferRow]:
+    """Tables that were learned from attacks of each norm, against attacks of each norm; the rows are of the kind "norm".
+
+    Args:
+        images: number of test images for each attack.
+    """
     model = shipped_model(name)
-    rows: Rows = []
+    rows: list[TransferRow] = []
     for source in ("linf", "l2", "l1"):
         defence = defq_learned_from(source, model, data)
         for attack, count in images.items():
             for row in evaluate(model, data, data.test.take(count), (attack,), [defence]):
-                rows.append({"kind": "norm", "source": source, **row})
+                rows.append(TransferRow(kind="norm", source=source, **vars(row)))
     return rows
 
 
-def transfer_report(rows: Rows, rad: int = 5) -> str:
+def transfer_report(rows: list[TransferRow], rad: int = 5) -> str:
     """Markdown: EFCY / accuracy, one line a source, one column a network that is defended or attacked."""
-    models = list(dict.fromkeys(row["model"] for row in rows if row["kind"] == "table"))
+    models = list(dict.fromkeys(row.model for row in rows if row.kind == "table"))
 
     def matrix(kind: str, defence: str) -> str:
         lines = [["from \\ to", *models]]
         for source in models:
             found = {
-                row["model"]: row
+                row.model: row
                 for row in rows
-                if (row["kind"], row["source"], row["defence"], row["rad"]) == (kind, source, defence, rad)
+                if (row.kind, row.source, row.defence, row.rad) == (kind, source, defence, rad)
             }
-            lines.append(
-                [source, *(f"{found[model]['efcy']:.2f} / {found[model]['accuracy']:.2f}" for model in models)]
-            )
+            lines.append([source, *(f"{found[model].efcy:.2f} / {found[model].accuracy:.2f}" for model in models)])
         return markdown_table(lines)
 
     parts = [
-        f"# Transfer, RAD {rad} %, L-inf, {rows[0]['images']} test images",
+        f"# Transfer, RAD {rad} %, L-inf, {rows[0].images} test images",
         "",
         "EFCY / accuracy.",
         "",
@@ -101,14 +97,10 @@ def transfer_report(rows: Rows, rad: int = 5) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _norms(rows: Rows, rad: int) -> str:
+def _norms(rows: list[TransferRow], rad: int) -> str:
     attacks = ("clean", "linf", "l2", "l1")
     lines = [["learned from \\ attacked by", *attacks]]
     for source in ("linf", "l2", "l1"):
-        found = {
-            row["attack"]: row for row in rows if (row["kind"], row["source"], row["rad"]) == ("norm", source, rad)
-        }
-        lines.append(
-            [source, *(f"{found[attack]['efcy']:.2f} / {found[attack]['accuracy']:.2f}" for attack in attacks)]
-        )
+        found = {row.attack: row for row in rows if (row.kind, row.source, row.rad) == ("norm", source, rad)}
+        lines.append([source, *(f"{found[attack].efcy:.2f} / {found[attack].accuracy:.2f}" for attack in attacks)])
     return markdown_table(lines)

@@ -9,7 +9,8 @@ from export.calibration.monitor import calibrate_monitor
 from export.calibration.table import Kept, TableSettings, learn_table
 from export.calibration.table_file import learned_file, write_table
 from export.evaluation.conditions import evaluate
-from export.evaluation.rows import Rows, read_csv, write_csv
+from export.evaluation.csv_file import read_csv, write_csv
+from export.evaluation.rows import ConditionRow
 from export.fit.effort import LINF, SLOW
 from export.fit.job import FitJob, learned_hash, part_hash
 from export.fit.settings import RAD
@@ -159,27 +160,27 @@ class Measure(Step):
             row_of(rows, *each) for each in (("clean", "none"), ("linf", "none"), ("linf", "defq"))
         )
         parts = [
-            f"{name} {row['efcy']:.2f} / {row['accuracy']:.2f}"
+            f"{name} {row.efcy:.2f} / {row.accuracy:.2f}"
             for name, row in (("clean", clean), ("attacked", harmed), ("attacked + DefQ", defended))
         ]
         return Done(f"EFCY / accuracy: {', '.join(parts)}")
 
 
-def measured(job: FitJob) -> Rows:
+def measured(job: FitJob) -> list[ConditionRow]:
     """The rows that the step has measured.
 
     Raises:
         DataError: there are none.
     """
-    rows = read_csv(job.folder / MEASURES)
+    rows = read_csv(job.folder / MEASURES, ConditionRow)
     if not rows:
         raise DataError(f"found no figures in {job.folder / MEASURES}; expected those of the step measure")
     return rows
 
 
-def row_of(rows: Rows, attack: str, defence: str, rad: int = RAD) -> dict:
+def row_of(rows: list[ConditionRow], attack: str, defence: str, rad: int = RAD) -> ConditionRow:
     """The row of one condition."""
-    return next(row for row in rows if (row["attack"], row["defence"], row["rad"]) == (attack, defence, rad))
+    return next(row for row in rows if (row.attack, row.defence, row.rad) == (attack, defence, rad))
 
 
 def _calibrated_with(job: FitJob, without: str) -> dict[str, str]:

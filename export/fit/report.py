@@ -7,7 +7,8 @@ import numpy as np
 
 from export.calibration.model import CalibratedModel
 from export.data.images import Dataset
-from export.evaluation.rows import Rows, markdown_table
+from export.evaluation.markdown import markdown_table
+from export.evaluation.rows import ConditionRow
 from export.fit.defence_steps import row_of
 from export.fit.effort import Effort
 from export.fit.pictures import Judged, confusion_counts
@@ -31,7 +32,7 @@ class Findings(NamedTuple):
     model: CalibratedModel
     effort: Effort
     final: Judged
-    rows: Rows
+    rows: list[ConditionRow]
     steps: dict[str, StepRecord]
     model_folder: str
     bundle: str
@@ -62,15 +63,15 @@ def _head(found: Findings) -> list[str]:
         f"# {found.settings.backbone}, {found.settings.size} x {found.settings.size} pixels: {len(found.data.classes)} classes of your own",
         "",
         f"The whole network is right on {card.accuracy_test[-1]:.1%} of {len(found.data.test.labels)} test photographs, which nothing was learned from. "
-        f"With early exits (RAD {RAD} %) a clean frame costs {clean['mean_cost']:.0%} of the whole network on average, and {clean['accuracy']:.1%} "
-        f"of the {clean['images']} photographs that were measured are right. An attacker who changes the frames invisibly makes them cost "
-        f"{harmed['mean_cost']:.0%} and leaves {harmed['accuracy']:.1%} right. DefQ brings that back to {defended['mean_cost']:.0%} and {defended['accuracy']:.1%}.",
+        f"With early exits (RAD {RAD} %) a clean frame costs {clean.mean_cost:.0%} of the whole network on average, and {clean.accuracy:.1%} "
+        f"of the {clean.images} photographs that were measured are right. An attacker who changes the frames invisibly makes them cost "
+        f"{harmed.mean_cost:.0%} and leaves {harmed.accuracy:.1%} right. DefQ brings that back to {defended.mean_cost:.0%} and {defended.accuracy:.1%}.",
     ]
-    gain = clean["efcy"] - harmed["efcy"]
+    gain = clean.efcy - harmed.efcy
     if gain < 0.05:
         lines += [
             "",
-            f"**The attack hardly slows this network down** (EFCY {clean['efcy']:.2f} to {harmed['efcy']:.2f}): see the limits below.",
+            f"**The attack hardly slows this network down** (EFCY {clean.efcy:.2f} to {harmed.efcy:.2f}): see the limits below.",
         ]
     return lines
 
@@ -174,17 +175,17 @@ def _thresholds(found: Findings) -> list[str]:
 def _defence(found: Findings) -> list[str]:
     rows = [["frames", "defence", "photographs", "EFCY", "T3-ER", "mean cost", "accuracy"]]
     for row in found.rows:
-        if row["rad"] == RAD:
+        if row.rad == RAD:
             rows.append(
                 [
-                    NAMES[row["attack"]],
-                    DEFENCES[row["defence"]],
-                    str(row["images"]),
-                    *(f"{row[name]:.2f}" for name in ("efcy", "t3_er", "mean_cost", "accuracy")),
+                    NAMES[row.attack],
+                    DEFENCES[row.defence],
+                    str(row.images),
+                    *(f"{figure:.2f}" for figure in (row.efcy, row.t3_er, row.mean_cost, row.accuracy)),
                 ]
             )
     clean, plain = row_of(found.rows, "clean", "defq"), row_of(found.rows, "clean", "none")
-    costs = plain["accuracy"] - clean["accuracy"]
+    costs = plain.accuracy - clean.accuracy
     table = found.model.own_table()
     left_out = [f"* **{name}**: {record.left_out}" for name, record in found.steps.items() if record.left_out]
     used = f"Algorithm 1 had {found.effort.linf} photographs under attack, the gate {found.effort.linf} (L-inf), {found.effort.slow} (L2) and {found.effort.adaptive} (attacker who knows it), the monitor {found.effort.linf}."
@@ -214,9 +215,9 @@ def _defence(found: Findings) -> list[str]:
 def _limits(found: Findings) -> list[str]:
     lines = []
     for defence in ("defq", "gated"):
-        rows = [row for row in found.rows if (row["attack"], row["defence"], row["rad"]) == ("adaptive", defence, RAD)]
+        rows = [row for row in found.rows if (row.attack, row.defence, row.rad) == ("adaptive", defence, RAD)]
         lines += [
-            f"EFCY {row['efcy']:.2f}, accuracy {row['accuracy']:.2f} ({DEFENCES[defence]}, {row['images']} photographs, 30 steps)"
+            f"EFCY {row.efcy:.2f}, accuracy {row.accuracy:.2f} ({DEFENCES[defence]}, {row.images} photographs, 30 steps)"
             for row in rows
         ]
     clean = row_of(found.rows, "clean", "none")
@@ -225,7 +226,7 @@ def _limits(found: Findings) -> list[str]:
         "",
         "* **An attacker who knows DefQ** and its table computes gradients through it. Such an attacker left: "
         + "; ".join(lines)
-        + f". Clean frames have EFCY {clean['efcy']:.2f}, accuracy {clean['accuracy']:.2f}. More steps harm more.",
+        + f". Clean frames have EFCY {clean.efcy:.2f}, accuracy {clean.accuracy:.2f}. More steps harm more.",
         "* DefQ restores early exits. It does not make an unknown frame known: the network answers one of its classes for whatever it sees.",
         "* The figures hold for frames like these photographs. Another camera, light or background is another distribution; keep some photographs of it for a test.",
         "* Photographs of one scene or one person in two splits make all figures too good: `--group` keeps them together.",

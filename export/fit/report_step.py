@@ -60,7 +60,7 @@ class Report(Step):
         scores = scores_of(model, to_tensor(data.test.pixels))
         final = Judged(data.test.pixels, data.test.labels, scores)
         split = load_bundle(str(job.folder / BUNDLE)).split
-        histograms = [(title, row_of(rows, attack, defence)["exit_histogram"]) for attack, defence, title in LEAVING]
+        histograms = [(title, row_of(rows, attack, defence).exit_histogram) for attack, defence, title in LEAVING]
         drawn = {
             "samples": pictures.samples(data.train, data.classes),
             "exits": pictures.exits(model),

@@ -18,7 +18,7 @@ from export.calibration.table_reader import own_table, shipped_table
 from export.commands import cli, inputs
 from export.data import datasets
 from export.defences import gated
-from export.evaluation.conditions import measure
+from export.evaluation.conditions import Condition, measure
 from export.networks.model_files import made_here, shown
 from tests import tiny
 
@@ -87,9 +87,10 @@ def test_frames_behind_two_stages_is_what_the_device_would_do(tiny_model, data, 
     gate = GateFile(strong, weak).gate()
     defence = gated("gated", gate)
     scores = score(tiny_model.network, defence.pixels(data.test.pixels))
-    found = measure(scores, data.test.labels, tiny_model, defence.thresholds(data.test.pixels, 5, 0.62), 5)
-    assert found["accuracy"] == pytest.approx(point.accuracy, abs=1e-4)
-    assert found["efcy"] == pytest.approx(point.efcy, abs=1e-4)
+    thresholds = defence.thresholds(data.test.pixels, 5, 0.62)
+    found = measure(scores, data.test.labels, tiny_model, thresholds, 5, Condition("clean", "gated"))
+    assert found.accuracy == pytest.approx(point.accuracy, abs=1e-4)
+    assert found.efcy == pytest.approx(point.efcy, abs=1e-4)
 
 
 def test_gate_writes_a_table_of_its_own_and_keeps_the_rest(tmp_path, monkeypatch, tiny_model, data, capsys):

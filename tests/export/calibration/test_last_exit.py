@@ -176,13 +176,13 @@ def test_evaluation_lets_nobody_beyond_it(network, scores, tmp_path, monkeypatch
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
     model = tiny.calibrated(network, {5: 3, 10: 2})
     rows = evaluate(model, data, images, ("clean", "linf"), ("none", "none@last", "flat:40@loop@last"), (5,))
-    found = {(each["attack"], each["defence"]): each for each in rows}
+    found = {(each.attack, each.defence): each for each in rows}
     for attack in ("clean", "linf"):
         plain, last = (found[attack, name] for name in ("none", "none@last"))
-        assert last["exit_histogram"] == [*plain["exit_histogram"][:2], sum(plain["exit_histogram"][2:]), 0, 0]
-        assert last["efcy"] > plain["efcy"]
-        assert last["t3_er"] == 1.0
-        assert found[attack, "flat:40@loop@last"]["exit_histogram"][3:] == [0, 0]
+        assert last.exit_histogram == (*plain.exit_histogram[:2], sum(plain.exit_histogram[2:]), 0, 0)
+        assert last.efcy > plain.efcy
+        assert last.t3_er == 1.0
+        assert found[attack, "flat:40@loop@last"].exit_histogram[3:] == (0, 0)
 
 
 def test_each_rad_has_its_own_in_the_evaluation(network, scores, tmp_path, monkeypatch):
@@ -191,16 +191,16 @@ def test_each_rad_has_its_own_in_the_evaluation(network, scores, tmp_path, monke
     data = Dataset(images, images, images, tuple(tiny.CLASSES), "made up")
     model = tiny.calibrated(network, {5: 3, 10: 2})
     rows = evaluate(model, data, images, ("clean", "adaptive:1"), ("none@last",))
-    assert [(row["attack"], row["rad"]) for row in rows] == [
+    assert [(row.attack, row.rad) for row in rows] == [
         ("clean", 5),
         ("clean", 10),
         ("adaptive:1", 5),
         ("adaptive:1", 10),
     ]
     for row in rows:
-        last = model.last_exit(row["rad"])
-        assert sum(row["exit_histogram"][:last]) == 60
-        assert row["exit_histogram"][last - 1] > 0
+        last = model.last_exit(row.rad)
+        assert sum(row.exit_histogram[:last]) == 60
+        assert row.exit_histogram[last - 1] > 0
 
 
 def test_an_adaptive_attacker_knows_of_it(network, scores, tmp_path, monkeypatch):
@@ -232,7 +232,7 @@ def test_an_attacker_may_aim_at_the_exits_before_one_alone(network, scores, tmp_
         attacked("adaptive:2@5", model, data, images, none), attacked("adaptive:2", model, data, images, none)
     )
     rows = evaluate(model, data, images, ("adaptive:2@3",), ("none",), (5,))
-    assert sum(rows[0]["exit_histogram"]) == 10  # of the whole network
+    assert sum(rows[0].exit_histogram) == 10  # of the whole network
     for exit_ in (1, 6):
         with pytest.raises(
             UsageError, match=f"found exit {exit_} to attack up to; expected 2 to 5, the exits of vgg16"

@@ -25,6 +25,7 @@ from export.data import datasets
 from export.defences import table_defence
 from export.evaluation import monitor
 from export.evaluation.monitor import Streams, monitor_report, simulate
+from export.evaluation.rows import Watched
 from export.networks.model_files import made_here, shipped
 from tests import tiny
 
@@ -166,7 +167,7 @@ def test_the_report_of_a_network_holds_every_cell(table, tmp_path, monkeypatch, 
     assert "found 40 clean images of resnet56 in" in capsys.readouterr().err
     (out / "monitor.csv").write_text("model\nresnet56\n")  # of something else
     assert cli.main(["evaluate", *options]) == 3
-    assert "found None clean images of resnet56 in" in capsys.readouterr().err
+    assert f"found the columns model in {out / 'monitor.csv'}; expected model,rad," in capsys.readouterr().err
 
 
 SHARES = ExitShares(
@@ -176,6 +177,7 @@ SHARES = ExitShares(
     )
 )
 FALSE_ALARM_FRAMES = 400
+ABOUT = Watched(model="vgg16", rad=5, threshold=0.7, split=3, clean_images=100, attacked_images=100)
 
 
 def images(shares, quantised):
@@ -187,11 +189,11 @@ def images(shares, quantised):
 @pytest.fixture(scope="module")
 def rows():
     streams = Streams(images(SHARES.clean, SHARES.clean_defq), images(SHARES.attacked, SHARES.attacked_defq))
-    return simulate(Monitor(SHARES, 3, FALSE_ALARM_FRAMES), streams, 40)
+    return simulate(Monitor(SHARES, 3, FALSE_ALARM_FRAMES), streams, 40, ABOUT)
 
 
 def wait(rows, event, defq, mix):
-    (found,) = [row for row in rows if (row["event"], row["defq"], row["mix"]) == (event, defq, mix)]
+    (found,) = [row for row in rows if (row.event, row.defq, row.mix) == (event, defq, mix)]
     return found
 
 
@@ -208,33 +210,32 @@ def test_waits_are_those_of_a_monitor_that_sees_one_frame_after_another(rows):
                 count += 1
             alone.append(count)
         found = wait(rows, "alarm", "on" if defq else "off", mix)
-        assert found["changes"] >= 40
-        assert found["mean"] == pytest.approx(np.mean(alone), rel=0.3)
+        assert found.changes >= 40
+        assert found.mean == pytest.approx(np.mean(alone), rel=0.3)
 
 
 def test_more_attacked_frames_are_found_sooner_and_clean_ones_seldom(rows):
     for defq in ("off", "on"):
-        means = [wait(rows, "alarm", defq, mix)["mean"] for mix in (1.0, 0.5, 0.2, 0.0)]
+        means = [wait(rows, "alarm", defq, mix).mean for mix in (1.0, 0.5, 0.2, 0.0)]
         assert means == sorted(means)
         assert means[-1] > 5 * means[0]
     over, false = wait(rows, "all-clear", "on", 0.0), wait(rows, "all-clear", "on", 1.0)
-    assert false["changes"] / false["frames"] < 0.1 * over["changes"] / over["frames"]
+    assert false.changes / false.frames < 0.1 * over.changes / over.frames
     found = wait(rows, "alarm", "off", 0.5)
-    assert found["median"] <= found["mean"] <= found["p95"]
+    assert found.median <= found.mean <= found.p95
 
 
 def test_with_auto_attacked_frames_are_quantised_and_clean_ones_are_not(rows):
     all_of_them, few = wait(rows, "auto", "auto", 1.0), wait(rows, "auto", "auto", 0.2)
-    assert all_of_them["attacked_quantised"] > 0.9
-    assert all_of_them["attacked_quantised"] > few["attacked_quantised"]
-    assert all_of_them["clean_quantised"] < 0.3
-    assert all_of_them["frames"] == 40 * 3 * monitor.PHASE
+    assert all_of_them.attacked_quantised > 0.9
+    assert all_of_them.attacked_quantised > few.attacked_quantised
+    assert all_of_them.clean_quantised < 0.3
+    assert all_of_them.frames == 40 * 3 * monitor.PHASE
 
 
 def test_too_few_alarms_are_not_called_a_mean():
     never = ExitShares(*[np.array([0.25, 0.25, 0.25, 0.25])] * 4)
     same = images(never.clean, never.clean)
-    about = {"model": "vgg16", "rad": 5, "clean_images": 100, "attacked_images": 100, "split": 3}
-    rows = [{**about, **row} for row in simulate(Monitor(never, 3, 100), Streams(same, same), 2)]
-    assert all(row["changes"] == 0 for row in rows if row["event"] != "auto")
+    rows = simulate(Monitor(never, 3, 100), Streams(same, same), 2, ABOUT)
+    assert all(row.changes == 0 for row in rows if row.event != "auto")
     assert "| 0 in 1,000 |" in monitor_report(rows, "made up test images")

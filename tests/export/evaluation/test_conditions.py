@@ -15,14 +15,14 @@ from export.commands import evaluate as evaluation_cli
 from export.data import datasets
 from export.defences import defence_named, gated
 from export.evaluation import conditions
-from export.evaluation.conditions import evaluate, measure, thresholds_behind
+from export.evaluation.conditions import Condition, evaluate, measure, thresholds_behind
 from tests import tiny
 
 VGG16 = shipped_table("vgg16")
 
 
 def row(rows, **wanted):
-    (found,) = [each for each in rows if all(each[key] == value for key, value in wanted.items())]
+    (found,) = [each for each in rows if all(getattr(each, key) == value for key, value in wanted.items())]
     return found
 
 
@@ -31,28 +31,28 @@ def test_figures_are_those_of_the_exit_rule(tiny_model, data):
     scores = score(tiny_model.network, data.test.pixels)
     exits, classes = early_exit(scores, 0.62)
     found = row(rows, rad=5)
-    assert found["threshold"] == 0.62
-    assert found["t3_er"] == pytest.approx(np.mean(exits < 3), abs=1e-4)
-    assert found["accuracy"] == pytest.approx(np.mean(classes == data.test.labels), abs=1e-4)
-    assert found["mean_cost"] == pytest.approx(np.mean(np.array(tiny_model.costs)[exits]), abs=1e-4)
-    assert found["exit_histogram"] == np.bincount(exits, minlength=5).tolist()
-    assert row(rows, rad=10)["mean_cost"] <= found["mean_cost"]
+    assert found.threshold == 0.62
+    assert found.t3_er == pytest.approx(np.mean(exits < 3), abs=1e-4)
+    assert found.accuracy == pytest.approx(np.mean(classes == data.test.labels), abs=1e-4)
+    assert found.mean_cost == pytest.approx(np.mean(np.array(tiny_model.costs)[exits]), abs=1e-4)
+    assert found.exit_histogram == tuple(np.bincount(exits, minlength=5))
+    assert row(rows, rad=10).mean_cost <= found.mean_cost
 
 
 def test_attacks_slow_down_and_a_threshold_an_image_counts(tiny_model, data):
     rows = evaluate(tiny_model, data, data.test, ("clean", "linf"), ("none", "defq"), (5,))
-    assert row(rows, attack="linf", defence="none")["efcy"] < row(rows, attack="clean", defence="none")["efcy"]
+    assert row(rows, attack="linf", defence="none").efcy < row(rows, attack="clean", defence="none").efcy
     scores = score(tiny_model.network, data.test.pixels)
     thresholds = np.where(np.arange(60) < 30, 0.0, 2.0)
-    found = measure(scores, data.test.labels, tiny_model, thresholds, 5)
-    assert found["exit_histogram"] == [30, 0, 0, 0, 30]
+    found = measure(scores, data.test.labels, tiny_model, thresholds, 5, Condition("clean", "none"))
+    assert found.exit_histogram == (30, 0, 0, 0, 30)
 
 
 def test_calibrating_behind_a_defence_changes_the_thresholds_alone(tiny_model, data):
     rows = evaluate(tiny_model, data, data.test, ("clean",), ("flat:60", "flat:60@loop"), (5, 10))
     behind = thresholds_behind(defence_named("flat:60", VGG16), tiny_model, data.calibration)
-    assert row(rows, defence="flat:60@loop", rad=5)["threshold"] == behind[5]
-    assert row(rows, defence="flat:60", rad=5)["threshold"] == 0.62
+    assert row(rows, defence="flat:60@loop", rad=5).threshold == behind[5]
+    assert row(rows, defence="flat:60", rad=5).threshold == 0.62
     assert behind[10] <= behind[5]
 
 
@@ -62,8 +62,8 @@ def test_a_gate_is_evaluated_with_what_the_last_exit_asks_for(tiny_model, data):
     tiny_model = replace(tiny_model, table=replace(VGG16, gate=none_found, last_exit_gates={5: all_found}))
     names = ("none@last", "gated", "gated@last")
     rows = evaluate(tiny_model, data, data.test.take(10), ("clean",), names)
-    found = {(each["defence"], each["rad"]): each["exit_histogram"] for each in rows}
-    assert found["gated@last", 5] == [10, 0, 0, 0, 0]  # at a threshold of 0 all leave at once
+    found = {(each.defence, each.rad): each.exit_histogram for each in rows}
+    assert found["gated@last", 5] == (10, 0, 0, 0, 0)  # at a threshold of 0 all leave at once
     assert found["gated@last", 10] == found["none@last", 10]  # no gate for this one: that of the whole network
 
 

@@ -15,16 +15,18 @@ from export.data import datasets
 from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from export.evaluation import comparison, paper, reports, transfer
 from export.evaluation.conditions import evaluate
-from export.evaluation.rows import markdown_table, write_json
+from export.evaluation.markdown import markdown_table
+from export.evaluation.rows import TransferRow
+from export.evaluation.run_facts import write_json
 from tests import tiny
 
 
 def row(rows, **wanted):
-    (found,) = [each for each in rows if all(each[key] == value for key, value in wanted.items())]
+    (found,) = [each for each in rows if all(getattr(each, key) == value for key, value in wanted.items())]
     return found
 
 
-def patched(monkeypatch, tiny_model, gate=True):
+def patched(monkeypatch, tiny_model):
     """The reports, on the tiny network under the name of a real one."""
     for module in (paper, comparison, transfer, reports):
         monkeypatch.setattr(
@@ -95,8 +97,8 @@ def test_transfer_of_a_network_to_itself_is_plain_defq(monkeypatch, tiny_model, 
     rows = transfer.transfer(data, ("vgg16", "mobilenet"), 10)
     own = row(rows, kind="table", source="vgg16", model="vgg16", rad=5)
     plain = row(evaluate(tiny_model, data, data.test.take(10), ("linf",), ("defq",), (5,)), rad=5)
-    assert {key: own[key] for key in plain} == plain
-    assert row(rows, kind="attack", source="vgg16", model="vgg16", defence="defq", rad=5)["efcy"] == plain["efcy"]
+    assert own == TransferRow(kind="table", source="vgg16", **vars(replace(plain, model="vgg16")))
+    assert row(rows, kind="attack", source="vgg16", model="vgg16", defence="defq", rad=5).efcy == plain.efcy
 
 
 def test_papers_figures_are_complete_and_lie_in_zero_to_one():
