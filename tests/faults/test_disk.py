@@ -70,7 +70,7 @@ def test_the_hosts_log_on_a_full_disk(launch, finish):
     """It logs each request to where nothing fits; the frames are answered all the same."""
     with open("/dev/full", "w") as full:
         host = launch(Host, "--log-requests", stderr=full)
-        device = launch(Device, host.url, rate=100)
+        device = launch(Device, host.url, "--connections", "8", "--timeout-ms", "5000", rate=50)
         until(lambda: len(device.seen()) > 100)
         row = finish("host's log on a full disk", device)
         assert row["fallback"] == 0
