@@ -13,7 +13,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from bench.fleet.search import PATIENCE_MS
 from bench.measure import table
-from export.evaluation.histograms import TITLES
+from export.evaluation.demo_report import TITLES
 
 COLOURS = {"clean": "#2a9d8f", "attacked": "#e76f51", "attacked_defq": "#264653"}
 LINKS_MBIT_S = {"100 Mbit/s": 100, "1 Gbit/s": 1000}

@@ -98,6 +98,15 @@ class Fields:
             raise self._refusal(name, f"a whole number from {low} to {high}")
         return value
 
+    def wholes(self, name: str) -> tuple[int, ...]:
+        """A list of whole numbers from 0 on. Raises ValueError for anything else."""
+        value = self._get(name)
+        if not (
+            isinstance(value, list) and all(isinstance(each, int) and _is_number(each, 0, 1 << 62) for each in value)
+        ):
+            raise self._refusal(name, "a list of whole numbers")
+        return tuple(value)
+
     def numbers(self, name: str, count: int, low: float, high: float) -> tuple[float, ...]:
         """A list of ``count`` numbers from ``low`` to ``high``. Raises ValueError for anything else."""
         value = self._get(name)

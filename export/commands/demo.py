@@ -3,7 +3,6 @@ each condition, then compares the runs."""
 
 import argparse
 import contextlib
-import json
 import re
 import subprocess
 import sys
@@ -11,12 +10,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from device.bundle.reader import Bundle, load_bundle
 from device.errors import EdgeError, HostError
+from device.system.files import read_bounded
+from device.system.json_text import read_json
 from device.system.options import whole
 from export.attacks.base import slowdown_gradient
 from export.attacks.linf import DeepSlothLinf
@@ -27,8 +27,10 @@ from export.calibration.split_choice import choose_split
 from export.commands.demo_frames import FRAMES, SIDE, demo_frames, of_cifar10, usual_count
 from export.commands.options import add_data, add_debug, add_model
 from export.data.frames import to_pixels, write_frames
-from export.data.output import make_folder, write_output
+from export.data.output import make_folder
+from export.evaluation.demo_report import DemoCondition, DemoReport
 from export.evaluation.histograms import exit_histograms
+from export.evaluation.run_facts import write_json
 from export.fit.progress import duration
 from export.networks.find import model_names
 from export.networks.loading import load_network
@@ -45,8 +47,8 @@ CONDITIONS = {
     "attacked_defq": ("attacked", "on"),
     "attacked_gated": ("attacked", "gated"),
 }
+MAX_SUMMARY_BYTES = 1 << 20
 TIMES = {4: "four", 6: "six"}
-KEPT = ("frames", "edge_exit_ratio", "t3_er", "efcy", "latency_ms", "frames_to_host", "bytes_to_host", "exit_histogram")
 TRIAL = 8
 """Frames that are attacked for a moment, to tell how long the attack will take."""
 SPLIT = 3
@@ -107,21 +109,14 @@ def run_demo(files: ModelFiles, frames: int | None, out: Path, data: str | None)
     write_frames(out / "attacked.npz", attacked, shown.labels)
     conditions = demo_conditions(bundle)
     print(f"4/4 the device, {TIMES[len(conditions)]} times, against the host", flush=True)
-    report: dict[str, Any] = {
-        "model": files.model,
-        "split": bundle.split,
-        "source": shown.source,
-        "rad": shown.rad,
-        "conditions": {},
-    }
+    runs = {}
     with host_process(out / "bundle") as url:
         for name, (which, defq) in conditions.items():
-            figures = run_device(out, f"{which}.npz", defq, url, name)
-            kept = {key: figures[key] for key in KEPT}
-            report["conditions"][name] = {**kept, shown.measure: figures["accuracy"]}
-    write_output(out / "report.json", json.dumps(report, indent=1) + "\n")
+            runs[name] = run_device(out, f"{which}.npz", defq, url, name)
+    report = DemoReport(files.model, bundle.split, shown.source, shown.rad, shown.measure, runs)
+    write_json(out / "report.json", report.as_json())
     exit_histograms(report, out / "exit_histograms.png")
-    print("\n" + report_table(report, shown.measure))
+    print("\n" + report.table())
     print(f"\nwrote {out}/report.json and {out}/exit_histograms.png")
     return 0
 
@@ -179,8 +174,12 @@ def host_process(bundle: Path, *options: str) -> Iterator[str]:
             process.wait()
 
 
-def run_device(out: Path, frames: str, defq: str, url: str, name: str) -> dict[str, Any]:
-    """Run the device as a process of its own and return its summary."""
+def run_device(out: Path, frames: str, defq: str, url: str, name: str) -> DemoCondition:
+    """Run the device as a process of its own and return its figures.
+
+    Raises:
+        EdgeError: it failed, or its summary lacks a figure.
+    """
     summary, decisions = out / f"{name}.json", out / f"{name}.jsonl"
     decisions.unlink(missing_ok=True)  # the device would append to the lines of an older run
     command = [
@@ -194,39 +193,7 @@ def run_device(out: Path, frames: str, defq: str, url: str, name: str) -> dict[s
         raise EdgeError(
             f"the device ended with exit code {done.returncode} under condition {name}: {done.stderr.strip()}"
         )
-    figures: dict[str, Any] = json.loads(summary.read_text())
-    return figures
-
-
-def report_table(report: dict[str, Any], measure: str) -> str:
-    """The report as a table for the console."""
-    rows = [["", "on device", "T3-ER", "EFCY", measure, "mean ms", "p99 ms", "to host", "kB sent"]]
-    for name, figures in report["conditions"].items():
-        latency = figures["latency_ms"]
-        rows.append(
-            [
-                name.replace("_defq", " + DefQ").replace("_gated", " + gated DefQ"),
-                f"{figures['edge_exit_ratio']:.0%}",
-                f"{figures['t3_er']:.2f}",
-                f"{figures['efcy']:.2f}",
-                f"{figures[measure]:.2f}",
-                f"{latency['mean']:.2f}",
-                f"{latency['p99']:.2f}",
-                str(figures["frames_to_host"]),
-                f"{figures['bytes_to_host'] / 1000:.0f}",
-            ]
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    return "\n".join(
-        [
-            f"{report['model']}, exits 1..{report['split']} on the device, RAD {report['rad']} %, {report['source']}",
-            *lines,
-        ]
-    )
+    try:
+        return DemoCondition.from_summary(read_json(read_bounded(str(summary), MAX_SUMMARY_BYTES)))
+    except (OSError, ValueError) as error:
+        raise EdgeError(f"could not read the figures of condition {name} in {summary} ({error})") from error

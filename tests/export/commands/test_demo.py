@@ -8,10 +8,18 @@ import pytest
 from device.errors import DataError
 from export.commands import demo, demo_frames
 from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
-from export.evaluation.histograms import TITLES, exit_histograms
+from export.evaluation.demo_report import TITLES, DemoCondition, DemoReport, Latency
+from export.evaluation.histograms import exit_histograms
 from tests import tiny
 
 COSTS = (0.05, 0.1, 0.2, 0.4, 1.0)
+
+
+RAN = DemoCondition(10, 0.5, 0.5, 0.6, Latency(2.0, 1.5, 4.0), 5, 5120, (3, 2, 5), 0.9)
+SUMMARY = {
+    "frames": 10, "skipped": 0, "edge_exit_ratio": 0.5, "t3_er": 0.5, "efcy": 0.6, "latency_ms": {"mean": 2.0, "p50": 1.5, "p99": 4.0, "max": 9.0},
+    "frames_to_host": 5, "bytes_to_host": 5120, "exit_histogram": [3, 2, 5], "accuracy": 0.9,
+}  # fmt: skip
 
 
 def files_of(classes):
@@ -52,10 +60,49 @@ def test_a_bundle_without_a_gate_is_not_run_with_one(capsys):
     assert "no noise gate" in capsys.readouterr().out
 
 
+def test_the_report_keeps_what_the_summary_of_a_run_says():
+    assert DemoCondition.from_summary(SUMMARY) == RAN
+    report = DemoReport("tiny", 2, "photos: a virtual camera", 5, "agreement", {"attacked_defq": RAN})
+    (kept,) = report.as_json()["conditions"].values()
+    assert kept["agreement"] == 0.9
+    assert kept["latency_ms"] == {"mean": 2.0, "p50": 1.5, "p99": 4.0}
+    heading, names, line = report.table().splitlines()
+    assert heading == "tiny, exits 1..2 on the device, RAD 5 %, photos: a virtual camera"
+    assert names.split() == [
+        "on",
+        "device",
+        "T3-ER",
+        "EFCY",
+        "agreement",
+        "mean",
+        "ms",
+        "p99",
+        "ms",
+        "to",
+        "host",
+        "kB",
+        "sent",
+    ]
+    assert line.split() == ["attacked", "+", "DefQ", "50%", "0.50", "0.60", "0.90", "2.00", "4.00", "5", "5"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"frames": 0}, "found 0 under frames"),
+        ({"efcy": 1.5}, "found 1.5 under efcy"),
+        ({"exit_histogram": [1, -1]}, "expected a list of whole numbers"),
+        ({"latency_ms": None}, "expected a JSON object"),
+    ],
+)
+def test_a_summary_that_is_none_is_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        DemoCondition.from_summary({**SUMMARY, **changed})
+
+
 @pytest.mark.parametrize("names", [list(TITLES), [name for name in TITLES if "gated" not in name]])
 def test_the_picture_has_a_panel_for_each_condition(names, tmp_path):
-    condition = {"exit_histogram": [3, 2, 5], "frames": 10, "edge_exit_ratio": 0.5, "efcy": 0.6}
-    report = {"split": 2, "model": "tiny", "source": "frames", "conditions": dict.fromkeys(names, condition)}
+    report = DemoReport("tiny", 2, "frames", 5, "accuracy", dict.fromkeys(names, RAN))
     exit_histograms(report, tmp_path / "histograms.png")
     assert (tmp_path / "histograms.png").stat().st_size > 5000
 

@@ -22,6 +22,7 @@ from export.commands import table as table_command
 from export.data import datasets
 from export.data import shipped as package
 from export.data.images import Dataset, Images
+from export.evaluation.demo_report import DemoCondition, Latency
 from export.networks import mobilenet, model_files
 from export.networks.find import model_names, network_names
 from export.networks.loading import load_network, planned
@@ -163,10 +164,8 @@ def test_the_help_names_it(root, capsys):
 
 
 def test_the_demo_takes_it(root, tmp_path, monkeypatch):
-    figures = {name: 0 for name in demo.KEPT} | {
-        "latency_ms": {"mean": 1, "p99": 1}, "exit_histogram": [1, 1, 1, 1], "accuracy": 0, "edge_exit_ratio": 0
-    }  # fmt: skip
-    monkeypatch.setattr(demo, "run_device", lambda *_: figures)
+    ran = DemoCondition(10, 0.0, 0.0, 0.0, Latency(1.0, 1.0, 1.0), 10, 100, (0, 0, 0, 10), 0.0)
+    monkeypatch.setattr(demo, "run_device", lambda *_: ran)
     monkeypatch.setattr(demo, "exit_histograms", lambda *_: None)
     monkeypatch.setattr(demo, "host_process", lambda *_: nullcontext("http://127.0.0.1:1"))
     run("demo", "--frames", 10, "--out", tmp_path / "demo")
