@@ -173,6 +173,14 @@ def warn(sentence: str) -> None:
     print("warning: " + printable(sentence), file=sys.stderr, flush=True)
 
 
+def duration(seconds: float) -> str:
+    """A time for people: 8 s, 3 min, 1 h 20 min."""
+    if seconds < 59.5:
+        return "{} s".format(max(1, round(seconds)))
+    minutes = round(seconds / 60)
+    return "{} min".format(minutes) if minutes < 60 else "{} h {} min".format(minutes // 60, minutes % 60)
+
+
 def aligned(table: List[List[str]]) -> str:
     """Rows of cells as lines, the first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]

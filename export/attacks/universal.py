@@ -31,7 +31,7 @@ class UniversalLinf:
         """Learn from ``images``, float32 (n, c, h, w) in [0, 1]; return the perturbation, float32 (1, c, h, w)."""
         generator = torch.Generator().manual_seed(seed)
         delta = self.eps * (torch.rand(1, *images.shape[1:], generator=generator) * 2 - 1)
-        for _ in tqdm(range(self.epochs), desc="UniversalLinf", unit="epoch", disable=not progress):
+        for _ in tqdm(range(self.epochs), desc="UniversalLinf", unit="epoch", disable=None if progress else True):
             order = torch.randperm(len(images), generator=generator)
             for chosen in torch.split(order, self.batch):
                 attacked = (images[chosen] + delta).clamp(0, 1)

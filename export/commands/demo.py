@@ -15,6 +15,7 @@ from torch import Tensor
 
 from device.bundle.reader import Bundle, load_bundle
 from device.errors import EdgeError, HostError
+from device.system.console import duration
 from device.system.files import read_bounded
 from device.system.json_text import read_json
 from device.system.options import whole
@@ -31,7 +32,6 @@ from export.data.output import make_folder
 from export.evaluation.demo_report import DemoCondition, DemoReport
 from export.evaluation.histograms import exit_histograms
 from export.evaluation.run_facts import write_json
-from export.fit.progress import duration
 from export.networks.find import model_names
 from export.networks.loading import load_network
 from export.networks.model_files import ModelFiles, find_own, in_folder, shipped

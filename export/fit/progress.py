@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 
+from device.system.console import duration
 from export.fit.job import FitJob
 from export.fit.step import Done, Step
 
@@ -87,11 +88,3 @@ def indented() -> Iterator[None]:
     """What is printed within is indented under the line of its step."""
     with contextlib.redirect_stdout(_Indented()):
         yield
-
-
-def duration(seconds: float) -> str:
-    """A time for people: 8 s, 3 min, 1 h 20 min."""
-    if seconds < 59.5:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

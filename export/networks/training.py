@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, autocast, nn
 from tqdm import tqdm
 
 from device.errors import DataError
+from device.system.console import duration
 from export.calibration.card import known_classes
 from export.calibration.cost import exit_accuracies, relative_costs, score
 from export.data.classes import check_classes
@@ -80,6 +82,7 @@ def train(
         print(f"goes on after epoch {done} of {recipe.epochs} from {checkpoint}", flush=True)
     training.prepare(recipe.epochs - done)
     every = math.ceil(recipe.epochs / EVALUATIONS)
+    began_s, begun_at = time.monotonic(), done
     for epoch in range(done, recipe.epochs):
         if training.best.waited >= recipe.patience > 0:
             print(f"stops after epoch {epoch}: no better since epoch {training.best.epoch}", flush=True)
@@ -87,8 +90,10 @@ def train(
         loss = training.epoch(epoch)
         if (epoch + 1) % every == 0 or epoch + 1 == recipe.epochs or not recipe.photographs:
             accuracies = exit_accuracies(score(network, data.calibration.pixels), data.calibration.labels)
+            left_s = (time.monotonic() - began_s) / (epoch + 1 - begun_at) * (recipe.epochs - epoch - 1)
             print(
-                f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  calibration accuracy: final {accuracies[-1]:.3f}, best exit {max(accuracies):.3f}",
+                f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  calibration accuracy: final {accuracies[-1]:.3f}, best exit {max(accuracies):.3f}"
+                + (f"; at most about {duration(left_s)} left" if epoch + 1 < recipe.epochs else ""),
                 flush=True,
             )
             if recipe.patience:
@@ -174,7 +179,9 @@ class _Training:
         bfloat16 = "AVX512" in torch.backends.cpu.get_cpu_capability()  # other processors emulate it, 20 times slower
         self._to_training_mode()
         total = 0.0
-        bar = tqdm(range(self.steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=10)
+        bar = tqdm(
+            range(self.steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=5, leave=False, disable=None
+        )
         for step in bar:
             index = order[step * recipe.batch : (step + 1) * recipe.batch]
             images = self._augmented(self.images.pixels[index], generator)
