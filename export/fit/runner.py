@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,8 +34,9 @@ def fit(photographs: Path, folder: Path, settings: FitSettings, steps: Sequence[
         OutputError: a file cannot be written. All finished steps are kept.
     """
     check_places(photographs, folder)
+    new = not folder.exists()
     make_folder(folder)
-    with _locked(folder):
+    with _locked(folder), _removed_again(folder, new):
         state = read_state(folder, settings)
         state.settings = settings
         job = FitJob(photographs, folder, state)
@@ -45,6 +47,9 @@ def fit(photographs: Path, folder: Path, settings: FitSettings, steps: Sequence[
             except (EdgeError, OSError) as error:
                 if _is_full(error):
                     raise _full(folder, step) from error
+                raise
+            except KeyboardInterrupt:
+                print(f"stopped in the step {step.name}; the same command goes on there", file=sys.stderr, flush=True)
                 raise
         job.remember_photographs()
     return job
@@ -139,6 +144,19 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _removed_again(folder: Path, new: bool) -> Iterator[None]:
+    """Remove the folder where a fit has made it and then refused to put anything into it."""
+    try:
+        yield
+    except EdgeError:
+        if new and {each.name for each in folder.iterdir()} <= {LOCK}:
+            with contextlib.suppress(OSError):
+                (folder / LOCK).unlink()
+                folder.rmdir()
+        raise
 
 
 def _is_full(error: BaseException) -> bool:
