@@ -57,7 +57,7 @@ class PhotographCache:
     def __init__(self, listing: Listing, *settings: object) -> None:
         self._folder: Path | None = None
         try:
-            facts = [(each.file, each.split, *_facts(listing.folder / each.file)) for each in listing.photographs]
+            facts = [(each.file, each.split, *file_facts(listing.folder / each.file)) for each in listing.photographs]
             if sum(each[2] for each in facts) >= LEAST_SOURCE_BYTES:
                 rules = [FORMAT, RULE, cv2.__version__, *settings, listing.classes]
                 text = json.dumps([rules, facts], default=str)
@@ -124,7 +124,8 @@ def photograph_cache() -> Path:
     return Path(os.environ.get("DEFQ_PHOTOGRAPHS") or cache_dir() / "photographs")
 
 
-def _facts(file: Path) -> tuple[int, int]:
+def file_facts(file: Path) -> tuple[int, int]:
+    """Size and time of change, which tell a changed file from the same one without reading it."""
     found = file.stat()
     return found.st_size, found.st_mtime_ns
 

@@ -1,18 +1,20 @@
 """What a folder of photographs holds, before anything is trained on it: defq scan."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from device.errors import EdgeError
+from device.errors import DataError, EdgeError
 from device.pictures.formats import SUFFIXES
 from device.pictures.read import size_unwatched
 from export.data.decoding import Unreadable, read_all
 from export.data.folder import check_readable
 from export.data.listing import LEAST, SPLITS, Ignored, Listing, Photograph, check_classes, list_photographs
+from export.data.photograph_cache import file_facts
 from export.data.signs import find_signs, listed
 from export.data.splits import Split, split_photographs
 
@@ -126,8 +128,7 @@ def scan_folder(folder: Path, size: tuple[int, int], group: str = "") -> Scan:
     Raises:
         DataError: the folder cannot be looked into, has no classes, or not all of the splits.
     """
-    place = find_signs(folder)
-    listing = listed(place) if place else list_photographs(folder, SUFFIXES)
+    listing, place = _listing(folder), find_signs(folder)
     hashes, sizes, corrupt = _read(listing)
     readable = replace(listing, photographs=[each for each in listing.photographs if each.file in hashes])
     split: Split | None = None
@@ -162,6 +163,28 @@ def scan_folder(folder: Path, size: tuple[int, int], group: str = "") -> Scan:
         size=size,
         group=group,
     )
+
+
+def files_hash(folder: Path) -> str:
+    """A hash of the names, sizes and times of change of all photographs of a folder. A scan need not be made again where it is the
+    same.
+
+    Raises:
+        DataError: as ``scan_folder``, or a file went away.
+    """
+    listing = _listing(folder)
+    try:
+        facts = [(each.file, *file_facts(folder / each.file)) for each in listing.photographs]
+    except OSError as error:
+        raise DataError(
+            f"could not read {error.filename} ({error.strerror}); expected a photograph; try again"
+        ) from error
+    return hashlib.sha256(json.dumps([facts, listing.ignored.told()]).encode()).hexdigest()
+
+
+def _listing(folder: Path) -> Listing:
+    place = find_signs(folder)
+    return listed(place) if place else list_photographs(folder, SUFFIXES)
 
 
 def _read(listing: Listing) -> tuple[dict[str, str], dict[str, tuple[int, int]], dict[str, str]]:

@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from device.errors import DataError
+from device.system.console import duration, warn
 from export.attacks.crafting import FOLDER as ATTACKS
 from export.calibration.calibrate import calibrate
 from export.calibration.card import write_card
 from export.calibration.card_page import write_card_page
 from export.calibration.trained_network import trained_network, write_trained
+from export.data.output import write_output
+from export.data.scan import files_hash, scan_folder
+from export.data.scan_report import lines, page
 from export.fit.effort import allowed_s, chosen_effort
 from export.fit.job import FitJob
-from export.fit.progress import duration
 from export.fit.settings import RAD, hash_of
 from export.fit.state import Hashes
 from export.fit.step import TRAINING, Done, Step, file_hash
@@ -23,7 +26,7 @@ from export.networks.recipes import recipe_for
 from export.networks.spec import Recipe
 from export.networks.user_code import spec_of
 
-CHECKPOINT = "training-{}.checkpoint"
+SCAN, CHECKPOINT = "scan.md", "training-{}.checkpoint"
 
 
 def recipe_of(job: FitJob) -> Recipe:
@@ -35,20 +38,32 @@ def recipe_of(job: FitJob) -> Recipe:
 
 
 class Scan(Step):
-    """Reads all photographs. They are in memory then, so that this step is done in every run."""
+    """Shows what the folder of photographs holds, and reads all of them."""
 
     name = "scan"
 
     def inputs(self, job: FitJob) -> Hashes:
-        return {"photographs": job.photographs_hash, "test photographs": job.test_hash}
+        return {
+            "photographs": files_hash(job.photographs),
+            "size": str(job.settings.size),
+            "groups": job.settings.group,
+        }
 
     def outputs(self, job: FitJob) -> Hashes:
-        return self.inputs(job)
+        return {SCAN: file_hash(job.folder / SCAN)}
 
     def expected_s(self, job: FitJob) -> float:
         return 0
 
     def run(self, job: FitJob) -> Done:
+        scan = scan_folder(job.photographs, job.size, job.settings.group)
+        print("\n".join(lines(scan)), flush=True)
+        if scan.problems:
+            first, *others = scan.problems
+            for problem in others:
+                warn(str(problem))
+            raise first
+        write_output(job.folder / SCAN, page(scan))
         data = job.data
         parts = (("to train", data.train), ("to calibrate", data.calibration), ("to test", data.test))
         counts = ", ".join(f"{len(part.labels)} {name}" for name, part in parts)
