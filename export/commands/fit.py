@@ -1,6 +1,7 @@
 """defq fit: from a folder of photographs to a defended bundle and a report."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from device.pictures.fit import CROP, FITS
@@ -97,6 +98,6 @@ def run(arguments: argparse.Namespace) -> int:
     job = fit(arguments.photographs, arguments.out, settings, fit_steps())
     folder = shown(job.folder)
     print(
-        f"wrote {folder}: the report is {folder}/{REPORT}, the bundle {folder}/{BUNDLE}; see it with: defq preview --bundle {folder}/{BUNDLE} --source bundle:clean?loop=1"
+        f"wrote {folder}: read {folder}/{REPORT}; show things to a camera with: defq preview --bundle {shlex.quote(f'{folder}/{BUNDLE}')} --source v4l2:///dev/video0"
     )
     return 0

@@ -18,6 +18,8 @@ COLUMNS, MOST_CLASSES = 8, 12
 AMPLIFIED = 8
 """Factor of the differences that are shown."""
 SHOWN_ATTACKED = 3
+SHOWN_ANSWERS, ANSWER_COLUMNS = 18, 6
+WRONG = "#b00020"
 MOST_NAMED = 30
 """Classes whose names are written at a confusion matrix."""
 
@@ -49,6 +51,42 @@ def samples(images: Images, classes: Sequence[str]) -> bytes:
                 panel.imshow(own[number])
         panels[0].set_ylabel(classes[label][:16], fontsize=9)
     return png_of(figure)
+
+
+def answers(judged: Judged, classes: Sequence[str], threshold: float) -> bytes:
+    """Test photographs with what they were taken for with early exits, wrong answers first, and the surest of them first.
+
+    Args:
+        threshold: from which a frame leaves.
+    """
+    left, answer = early_exit(judged.scores, threshold)
+    confidence = judged.scores.confidences[left, np.arange(len(left))]
+    right = answer == judged.labels
+    order = np.lexsort((np.where(right, confidence, -confidence), right))
+    wrong = min(int((~right).sum()), SHOWN_ANSWERS // 2)
+    chosen = [*order[:wrong], *_spread(order[(~right).sum() :], SHOWN_ANSWERS - wrong)]
+    rows = -(-len(chosen) // ANSWER_COLUMNS)
+    figure, panels = plt.subplots(
+        rows, ANSWER_COLUMNS, figsize=(ANSWER_COLUMNS * 1.7, rows * 2.1), squeeze=False, constrained_layout=True
+    )
+    for panel in panels.flat:
+        panel.axis("off")
+    final = len(judged.scores.classes)
+    for panel, which in zip(panels.flat, chosen, strict=False):
+        panel.imshow(judged.pixels[which])
+        place = "final" if left[which] + 1 == final else f"exit {left[which] + 1}"
+        told = classes[answer[which]][:16]
+        if not right[which]:
+            told = f"{classes[judged.labels[which]][:16]},\ntaken for {told}"
+        panel.set_title(
+            f"{told}\n{confidence[which]:.2f} at {place}", fontsize=8, color="black" if right[which] else WRONG
+        )
+    return png_of(figure)
+
+
+def _spread(items: np.ndarray, count: int) -> np.ndarray:
+    """So many of these, at equal distances."""
+    return items if len(items) <= count else items[np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
 def exits(model: CalibratedModel) -> bytes:

@@ -65,7 +65,7 @@ def files(folder):
 
 def test_a_fit_makes_a_model_folder_with_a_bundle_and_a_report(made):
     assert {each.name for each in made.iterdir()} == {
-        "fit.json", "model.json", "weights.safetensors", "card.json", "card.md", "table.json", "measures.csv", "attacks",
+        "fit.json", "scan.md", "model.json", "weights.safetensors", "card.json", "card.md", "table.json", "measures.csv", "attacks",
         "bundle", "report.md", "report", LOCK,
     }  # fmt: skip
     bundle, table = load_bundle(str(made / "bundle")), json.loads((made / "table.json").read_text())
