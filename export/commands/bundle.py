@@ -7,9 +7,11 @@ from pathlib import Path
 from device.system.options import whole
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
+from export.calibration.card import read_card
 from export.calibration.cost import RADS
+from export.calibration.split_choice import usual_split
 from export.commands.inputs import data_for, find_files
-from export.commands.options import add_data, add_debug, add_model, add_split, add_weights
+from export.commands.options import CHOSEN, add_data, add_debug, add_model, add_split, add_weights
 
 EXAMPLES = (
     "defq bundle --model vgg16 --out build/vgg16",
@@ -22,7 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights(parser)
     add_data(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the bundle")
-    add_split(parser, "exits on the device (default 3); all: the final classifier too, so that no host is needed")
+    add_split(
+        parser,
+        "exits on the device (default: 3 for CIFAR-10, else chosen from where calibration images leave); all: the final classifier too, so "
+        "that no host is needed",
+        CHOSEN,
+    )
     parser.add_argument(
         "--rad",
         type=whole(0, 100),
@@ -53,12 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    settings = BundleSettings(
-        arguments.split, arguments.rad, arguments.fuse_defq, arguments.archive, arguments.last_exit, arguments.int8
-    )
     files = find_files(arguments)
     files = replace(files, table=arguments.table or files.table)
     print(files.told(), flush=True)
+    split = arguments.split
+    if split == CHOSEN:
+        choice = usual_split(read_card(files), arguments.rad, arguments.last_exit)
+        print(choice.told(), flush=True)
+        split = choice.split
+    settings = BundleSettings(
+        split, arguments.rad, arguments.fuse_defq, arguments.archive, arguments.last_exit, arguments.int8
+    )
     own = arguments.data is None and files.description.photographs is not None
     data = data_for(arguments, files) if own else arguments.data
     export_bundle(files.model, arguments.out, settings, data, arguments.frames or 0, files)

@@ -24,8 +24,8 @@ from export.attacks.linf import DeepSlothLinf
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
 from export.calibration.card import read_card
-from export.calibration.split_choice import choose_split
-from export.commands.demo_frames import FRAMES, SIDE, demo_frames, of_cifar10, usual_count
+from export.calibration.split_choice import SplitChoice, usual_split
+from export.commands.demo_frames import FRAMES, SIDE, demo_frames, usual_count
 from export.commands.options import add_data, add_debug, add_model
 from export.data.frames import to_pixels, write_frames
 from export.data.output import make_folder
@@ -51,8 +51,6 @@ MAX_SUMMARY_BYTES = 1 << 20
 TIMES = {4: "four", 6: "six"}
 TRIAL = 8
 """Frames that are attacked for a moment, to tell how long the attack will take."""
-SPLIT = 3
-"""Exits on the device of a network whose card does not say where frames leave, and of those of CIFAR-10."""
 
 
 EXAMPLES = ("defq demo", "defq demo --model signs --frames 100 --out build/demo")
@@ -67,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"test images, or frames of a camera (default {FRAMES}, above {SIDE} x {SIDE} pixels fewer)",
     )
     parser.add_argument(
+        "--split",
+        type=whole(1, 1000),
+        metavar="K",
+        help="exits on the device (default: 3 for CIFAR-10, else chosen from where calibration images leave)",
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder of the report (default demo)"
     )
     add_debug(parser)
@@ -74,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     files = find_own(named(arguments.network)) if arguments.network else demo_files(arguments.model)
-    return run_demo(files, arguments.frames, arguments.out, arguments.data)
+    return run_demo(files, arguments.frames, arguments.out, arguments.data, arguments.split)
 
 
 def demo_files(model: str) -> ModelFiles:
@@ -82,12 +86,13 @@ def demo_files(model: str) -> ModelFiles:
     return shipped(model) if model in model_names() else in_folder(Path(model))
 
 
-def run_demo(files: ModelFiles, frames: int | None, out: Path, data: str | None) -> int:
+def run_demo(files: ModelFiles, frames: int | None, out: Path, data: str | None, split: int | None = None) -> int:
     """Write report.json and exit_histograms.png to ``out`` and print the table.
 
     Args:
         frames: how many test images, or frames of the virtual camera where there is no data set; None for as many as suit the
             network's size.
+        split: how many exits are on the device; None for the usual number of this network.
     """
     make_folder(out)
     (out / "report.json").unlink(missing_ok=True)  # a run that fails must not leave the figures of an older run
@@ -96,7 +101,9 @@ def run_demo(files: ModelFiles, frames: int | None, out: Path, data: str | None)
     shown = demo_frames(files, network, frames or usual_count(network.input_shape[1:]), data)
     print(f"    {len(shown.pixels)} frames: {shown.source}", flush=True)
     print("2/4 bundle", flush=True)
-    settings = BundleSettings(split=demo_split(files, shown.rad), rad=shown.rad)
+    choice = SplitChoice(split, "as you asked") if split else usual_split(read_card(files), shown.rad)
+    print(f"    {choice.told()}", flush=True)
+    settings = BundleSettings(split=choice.split, rad=shown.rad)
     bundle = load_bundle(str(export_bundle(files.model, out / "bundle", settings, shown.data or data, files=files)))
     attack, clean = DeepSlothLinf(), to_tensor(shown.pixels)
     seconds = attack.iterations * len(clean) * gradient_s(network, clean[:TRIAL])
@@ -119,15 +126,6 @@ def run_demo(files: ModelFiles, frames: int | None, out: Path, data: str | None)
     print("\n" + report.table())
     print(f"\nwrote {out}/report.json and {out}/exit_histograms.png")
     return 0
-
-
-def demo_split(files: ModelFiles, rad: int) -> int:
-    """How many exits are on the device: of networks of CIFAR-10 the paper's three; else as defq fit chooses it."""
-    card = read_card(files)
-    shares = card.shares.get(rad)
-    if of_cifar10(files) or shares is None:
-        return min(SPLIT, len(card.relative_costs) - 1)
-    return choose_split(shares, card.relative_costs)
 
 
 def demo_conditions(bundle: Bundle) -> dict[str, tuple[str, str]]:

@@ -11,6 +11,8 @@ DATA_HELP = (
     "CIFAR-10 or class folders of images, or signs: the public hand-sign digits (default: the photographs that the model folder "
     "was made from, else $CIFAR10_DIR or, for signs, $SIGNS_DIR, else a download)"
 )
+CHOSEN = 0
+"""The ``--split`` of a command that chooses it where the user does not."""
 BESIDE = "default: {}.json beside the weights; for shipped weights in build/models/MODEL"
 
 
@@ -34,9 +36,9 @@ def add_model(parser: argparse.ArgumentParser, required: bool = True, default: s
     add_network(either)
 
 
-def add_split(parser: argparse.ArgumentParser, text: str) -> None:
+def add_split(parser: argparse.ArgumentParser, text: str, default: int = 3) -> None:
     """``--split``: a whole number, or None for ``all``."""
-    parser.add_argument("--split", type=_split, default=3, metavar="K|all", help=text)
+    parser.add_argument("--split", type=_split, default=default, metavar="K|all", help=text)
 
 
 def _split(text: str) -> int | None:

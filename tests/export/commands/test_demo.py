@@ -12,8 +12,6 @@ from export.evaluation.demo_report import TITLES, DemoCondition, DemoReport, Lat
 from export.evaluation.histograms import exit_histograms
 from tests import tiny
 
-COSTS = (0.05, 0.1, 0.2, 0.4, 1.0)
-
 
 RAN = DemoCondition(10, 0.5, 0.5, 0.6, Latency(2.0, 1.5, 4.0), 5, 5120, (3, 2, 5), 0.9)
 SUMMARY = {
@@ -29,26 +27,6 @@ def files_of(classes):
 @pytest.mark.parametrize(("side", "count"), [(32, 300), (96, 300), (128, 168), (224, 100)])
 def test_a_larger_network_is_shown_fewer_frames(side, count):
     assert demo_frames.usual_count((side, side)) == count
-
-
-@pytest.mark.parametrize(
-    ("classes", "shares", "split"),
-    [
-        (CIFAR10_CLASSES, {5: (0.9, 0.0, 0.0, 0.0, 0.1)}, 3),
-        (("a", "b"), {5: (0.9, 0.0, 0.0, 0.0, 0.1)}, 1),
-        (("a", "b"), {5: (0.1, 0.1, 0.1, 0.6, 0.1)}, 4),
-        (("a", "b"), {}, 3),
-    ],
-)
-def test_the_split_follows_where_frames_leave(monkeypatch, classes, shares, split):
-    card = SimpleNamespace(shares=shares, relative_costs=COSTS)
-    monkeypatch.setattr(demo, "read_card", lambda _: card)
-    assert demo.demo_split(files_of(classes), 5) == split
-
-
-def test_a_network_with_two_exits_has_one_of_them_on_the_device(monkeypatch):
-    monkeypatch.setattr(demo, "read_card", lambda _: SimpleNamespace(shares={}, relative_costs=(0.5, 1.0)))
-    assert demo.demo_split(files_of(("a", "b")), 5) == 1
 
 
 def test_a_bundle_without_a_gate_is_not_run_with_one(capsys):
