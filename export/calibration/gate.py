@@ -53,6 +53,10 @@ ENOUGH = 0.87
 The aim on other images is 0.85."""
 
 
+class NoGateError(DataError):
+    """Photographs do not allow a gate: too many clean ones are as noisy as attacked ones."""
+
+
 class Target(NamedTuple):
     """The EFCY that frames of one kind have to reach, for each RAD in percent."""
 
@@ -86,8 +90,8 @@ def calibrate_gate(
 
     Raises:
         UsageError: the model card names no last exit for ``ending``.
-        DataError: the model has no table, or the table no mean ratios; or the data are photographs, of which clean ones are as
-            noisy as attacked ones.
+        DataError: the model has no table, or the table no mean ratios.
+        NoGateError: the data are photographs, of which clean ones are as noisy as attacked ones.
     """
     trial = _Trial(model, data, blind, ending, samples)
     found: list[tuple[GateStage, ...]] = []  # the strong stage alone, or the weak stage before it
@@ -177,11 +181,11 @@ class _Trial:
         """Check that the strong stage finds attacked photographs.
 
         Raises:
-            DataError: it misses many.
+            NoGateError: it misses many.
         """
         share = float((self.frames["linf"].levels >= strong.level).mean())
         if share < LEAST_FOUND:
-            raise DataError(
+            raise NoGateError(
                 f"found {share:.0%} of the attacked photographs above the noise level {strong.level}, above which at most "
                 f"{MOST_CLEAN:.0%} of the clean ones are; expected {LEAST_FOUND:.0%} or more; leave the gate out, and use DefQ for all frames"
             )
@@ -201,11 +205,11 @@ def _quiet_levels(clean: ScoredFrames) -> np.ndarray:
     """Those of LEVELS that few clean frames reach.
 
     Raises:
-        DataError: there is none.
+        NoGateError: there is none.
     """
     quiet = np.array([level for level in LEVELS if (clean.levels >= level).mean() <= MOST_CLEAN])
     if not len(quiet):
-        raise DataError(
+        raise NoGateError(
             f"found {(clean.levels >= LEVELS[-1]).mean():.0%} of the clean photographs above the noise level {LEVELS[-1]}, the "
             f"highest that a gate may have; expected at most {MOST_CLEAN:.0%}; leave the gate out, and use DefQ for all frames"
         )
