@@ -44,7 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights(parser)
     add_data(parser)
     parser.add_argument(
-        "--images", type=whole(1), metavar="N", help="the first N test images, of all classes (default: all)"
+        "--images", type=whole(1), metavar="N", help="the first N images, of all classes (default: all)"
+    )
+    parser.add_argument(
+        "--on",
+        choices=("test", "calibration"),
+        default="test",
+        help="the images that are attacked and measured on; calibration images are there to choose something by, such as the range of a "
+        "table (default test)",
     )
     parser.add_argument("--l2-images", type=whole(1), metavar="N", help="reports: the first N for L2")
     parser.add_argument("--l1-images", type=whole(1), metavar="N", help="reports: the first N for L1")
@@ -78,10 +85,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     names = [name for name in REPORTS if getattr(arguments, name)]
     if names:
-        if arguments.weights or arguments.json or arguments.network:
+        if arguments.weights or arguments.json or arguments.network or arguments.on != "test":
             raise UsageError(
-                "found --weights, --network or --json beside a report; expected none of them: reports are about the networks of models/ "
-                "and write CSV; leave them out, or name --attacks and --defenses instead of a report"
+                "found --weights, --network, --on or --json beside a report; expected none of them: reports are about the networks of "
+                "models/ on test images and write CSV; leave them out, or name --attacks and --defenses instead of a report"
             )
         return _reports(arguments, names)
     if (arguments.model is None) == (arguments.network is None):
@@ -95,7 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(files.told(), flush=True)
     data = data_for(arguments, files)
     model = model_to_evaluate(files, data)
-    images = data.test.take(arguments.images or len(data.test.labels))
+    measured = data.test if arguments.on == "test" else data.calibration
+    images = measured.take(arguments.images or len(measured.labels))
     rows = evaluate(
         model, data, images, arguments.attacks.split(","), arguments.defenses.split(","), _rads(arguments, model),
         arguments.pixels == "8bit", shipped_table(arguments.tables_of) if arguments.tables_of else None,
@@ -106,7 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
         lines.append([row.attack, row.defence, str(row.rad), *(f"{figure:.3f}" for figure in figures)])
     print(markdown_table(lines))
     if arguments.json:
-        write_json(arguments.json, {"settings": facts(data), "rows": [asdict(row) for row in rows]})
+        settings = {**facts(data), "images": arguments.on}
+        write_json(arguments.json, {"settings": settings, "rows": [asdict(row) for row in rows]})
         print(f"wrote {arguments.json}")
     return 0
 

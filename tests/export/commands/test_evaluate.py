@@ -32,7 +32,7 @@ def test_usage_is_checked_before_data_is_looked_for(options, monkeypatch):
     ("options", "message"),
     [
         ([], "found neither of --model and --network; expected one of them, or a report"),
-        (["--paper", "--weights", "last"], "found --weights, --network or --json beside a report"),
+        (["--paper", "--weights", "last"], "found --weights, --network, --on or --json beside a report"),
         (["--model", "vgg16", "--rad", "7"], r"found --rad 7; expected some of \[5, 10\]"),
         (["--model", "vgg16", "--rad", "five"], "found --rad five"),
         (["--adaptive", "--adaptive-steps", "30"], "found --adaptive-steps 30; expected numbers of steps"),
