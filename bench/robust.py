@@ -1,7 +1,7 @@
 """python -m bench.robust --model signs: do labels and exits hold when the camera moves, and in front of what is on a desk?
 
 Test photographs are filmed by the virtual camera photos: (device/cameras/movement.py), still and moving, and decided by defq run with all
-exits on the device. The same is done with what they show cut out (bench/cutout.py) and pasted in front of a plain grey, which
+exits on the device. The same is done with what they show cut out (export/data/cutout.py) and pasted in front of a plain grey, which
 shows what the cutting alone does, and in front of scikit-image's photographs. The cut needs plain backgrounds.
 """
 
@@ -17,7 +17,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bench.cutout import pasted
 from bench.measure import machine, table
 from device.bundle.reader import load_bundle
 from device.cameras.open import open_camera
@@ -28,6 +27,7 @@ from export.bundle.settings import BundleSettings
 from export.bundle.writer import export_bundle
 from export.commands.inputs import data_of
 from export.data import datasets
+from export.data.cutout import pasted
 from export.data.images import Images
 from export.data.output import make_folder, write_output
 from export.networks.find import model_names

@@ -6,6 +6,7 @@ from device.loop.exits import exit_histogram, first_confident
 from export.calibration.card import DataFacts, ImageCounts, ModelCard
 from export.calibration.cost import RADS, ExitScores, exit_accuracies, rad_threshold, relative_costs, score
 from export.calibration.last_exit import measured_last_exits
+from export.data.backgrounds import with_others
 from export.data.classes import check_classes
 from export.data.images import Dataset
 from export.networks.model_files import ModelFiles
@@ -13,19 +14,21 @@ from export.networks.sdn import SDN
 from export.networks.weights import trained_classes
 
 
-def calibrate(files: ModelFiles, network: SDN, data: Dataset) -> ModelCard:
+def calibrate(files: ModelFiles, network: SDN, data: Dataset, backgrounds: np.ndarray | None = None) -> ModelCard:
     """The model card of a network. Thresholds follow from the calibration images alone; on the test images the accuracy
     of every exit is measured, and nothing is chosen.
 
     Args:
         network: in evaluation mode, with the weights of ``files``.
+        backgrounds: uint8 (n, h, w, 3): each calibration photograph counts once as it was taken and once before one of them.
 
     Raises:
         DataError: the classes of the data are not those of the network.
     """
     check_classes(network, data, trained_classes(files.weights))
-    costs, labels = relative_costs(network), data.calibration.labels
-    scores, test = score(network, data.calibration.pixels), score(network, data.test.pixels)
+    seen = data.calibration if backgrounds is None else with_others(data.calibration, backgrounds)
+    costs, labels = relative_costs(network), seen.labels
+    scores, test = score(network, seen.pixels), score(network, data.test.pixels)
     points = {rad: rad_threshold(scores, labels, costs, rad) for rad in RADS}
     thresholds = {rad: point.threshold for rad, point in points.items()}
     return ModelCard(
@@ -37,7 +40,7 @@ def calibrate(files: ModelFiles, network: SDN, data: Dataset) -> ModelCard:
         last_exits=measured_last_exits(scores, labels, costs, thresholds),
         accuracy_calibration=rounded_accuracies(scores, labels),
         accuracy_test=rounded_accuracies(test, data.test.labels),
-        images=ImageCounts(len(labels), len(data.test.labels)),
+        images=ImageCounts(len(labels), len(data.test.labels), len(labels) - len(data.calibration.labels)),
         shares={rad: rounded_shares(scores, threshold) for rad, threshold in thresholds.items()},
         data=DataFacts(**data.facts()),
     )

@@ -7,7 +7,7 @@ export/calibration/card_page.py writes the same as a page for people.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,15 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class ImageCounts:
-    """Number of images that a card was measured on."""
+    """Number of images that a card was measured on.
+
+    Args:
+        pasted: how many of the calibration images are others of them once more, before another background.
+    """
 
     calibration: int
     test: int
+    pasted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class ModelCard:
             "last_exit": {str(rad): each.as_json() for rad, each in self.last_exits.items()},
             "accuracy_calibration": list(self.accuracy_calibration),
             "accuracy_test": list(self.accuracy_test),
-            "images": images and {"calibration": images.calibration, "test": images.test},
+            "images": images and {name: count for name, count in asdict(images).items() if count or name != "pasted"},
             "shares": {str(rad): list(each) for rad, each in self.shares.items()},
         }
         return {name: value for name, value in content.items() if value}
@@ -159,7 +164,8 @@ def _last_exit(fields: Fields, exits: int) -> LastExit:
 
 
 def _images(fields: Fields) -> ImageCounts:
-    return ImageCounts(fields.whole("calibration"), fields.whole("test"))
+    pasted = fields.whole("pasted") if "pasted" in fields else 0
+    return ImageCounts(fields.whole("calibration"), fields.whole("test"), pasted)
 
 
 def _data(fields: Fields) -> DataFacts:

@@ -34,6 +34,11 @@ def card_page(card: ModelCard, files: ModelFiles) -> str:
     images = card.images
     height, width = files.description.input_size
     about = f"{images.calibration} calibration and {images.test} test images" if images else "images were not counted"
+    seen = "the calibration images"
+    if images and images.pasted:
+        seen += (
+            f", {images.calibration - images.pasted} as they were taken and {images.pasted} before other backgrounds"
+        )
     return "\n".join(
         [
             f"# SDN {card.model}",
@@ -53,7 +58,7 @@ def card_page(card: ModelCard, files: ModelFiles) -> str:
             ),
             *([USE] if _is_cifar10(card) else []),
             "",
-            "Thresholds for a relative accuracy drop (RAD), chosen and measured on the calibration images:",
+            f"Thresholds for a relative accuracy drop (RAD), chosen and measured on {seen}:",
             "",
             "| RAD | threshold | accuracy | mean relative cost | EFCY | T3-ER |",
             "|---|---|---|---|---|---|",
@@ -82,7 +87,7 @@ def _is_cifar10(card: ModelCard) -> bool:
 def _data(card: ModelCard) -> str:
     """The sentence on the images that the network was trained, calibrated and evaluated on."""
     data, images = card.data, card.images
-    calibration, test = (images.calibration, images.test) if images else (0, 0)
+    calibration, test = (images.calibration - images.pasted, images.test) if images else (0, 0)
     if data is None or _is_cifar10(card):
         return (
             "CIFAR-10. Training images 0..42999 to train, 43000..46999 to calibrate (thresholds, tables), the first "

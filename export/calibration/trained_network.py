@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from export.calibration.calibrated_exits import with_calibrated_exits
+from export.data.backgrounds import Backgrounds, with_others
 from export.data.images import Dataset
 from export.networks.model_files import ModelFiles
 from export.networks.model_folder import ModelDescription, Photographs, described, write_description
@@ -35,21 +36,25 @@ def trained_network(
     start: ModelFiles | None = None,
     random: bool = False,
     choose: bool = True,
+    backgrounds: Backgrounds | None = None,
 ) -> TrainedNetwork:
     """Train a network. The other arguments are those of ``training.train``.
 
     Args:
         choose: whether exits may be left out, for photographs.
+        backgrounds: those that a share of the photographs is put in front of. Temperatures and exits are then chosen on the
+            calibration photographs as they were taken and before other backgrounds.
 
     Raises:
         DataError, OutputError: as ``training.train``.
     """
     package = None if random or start else installed(description.family)
-    network = train(description, data, recipe, checkpoint, start, random)
+    seen = with_others(data.calibration, backgrounds.calibration) if backgrounds else data.calibration
+    network = train(description, data, recipe, checkpoint, start, random, backgrounds, seen)
     begun = f"weights {start.sha256[:12]}" if start else package.told() if package else "random weights"
     told = ", ".join([f"from {begun}", *(f"{name} {value}" for name, value in asdict(recipe).items())])
     if recipe.photographs:
-        network, temperatures = with_calibrated_exits(network, data.calibration, choose)
+        network, temperatures = with_calibrated_exits(network, seen, choose)
         description = replace(description, exits=network.exit_numbers)
         told += f", temperatures {' '.join(f'{each:.2f}' for each in temperatures)}"
     return TrainedNetwork(network, description, told)

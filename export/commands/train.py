@@ -14,6 +14,7 @@ from export.calibration.trained_network import trained_network, write_trained
 from export.commands.inputs import photographs_named, photographs_to_train
 from export.commands.options import add_data, add_debug, add_group, add_model
 from export.data import cifar10, datasets
+from export.data.backgrounds import DRAWN, SHARE, read_backgrounds
 from export.data.images import Dataset
 from export.data.output import check_writable
 from export.networks.find import model_names
@@ -74,6 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not mirror photographs: letters, road signs and screws have a handedness",
     )
     parser.add_argument(
+        "--backgrounds",
+        metavar="DIR",
+        help="photographs that were taken before a plain background: show half of them before the photographs of this folder and "
+        f"before drawn backgrounds; {DRAWN}: before drawn ones alone",
+    )
+    parser.add_argument(
         "--freeze",
         action="store_true",
         help="train the internal classifiers alone; the network itself stays as it was before",
@@ -131,12 +138,13 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"reads {data.source}; writes {out} and, after every epoch, {checkpoint}", flush=True)
     for file in (out, checkpoint):
         check_writable(file)
+    behind = read_backgrounds(arguments.backgrounds, description.input_size) if arguments.backgrounds else None
     trained = trained_network(
-        description, data, recipe, checkpoint, start, arguments.random, choose=not arguments.exits
+        description, data, recipe, checkpoint, start, arguments.random, choose=not arguments.exits, backgrounds=behind
     )
     files = beside(files.model, out)
     write_trained(trained, files, data, photographs)
-    card = calibrate(files, load_network(files), data)
+    card = calibrate(files, load_network(files), data, behind.calibration if behind else None)
     write_card(card, files.card)
     write_card_page(card, files.card.with_suffix(".md"), files)
     print(f"wrote {out} and {files.card}; learn its table with: defq table {files.option}")
@@ -150,8 +158,9 @@ def _recipe(arguments: argparse.Namespace, data: Dataset, description: ModelDesc
         trained: whether the training begins from trained weights.
     """
     recipe = recipe_for(spec_of(description.family, description.code), data, trained)
-    if arguments.no_flip and not recipe.photographs:
-        raise UsageError(f"found --no-flip with {data.name}; expected photographs; leave it out")
+    for option, given in (("--no-flip", arguments.no_flip), ("--backgrounds", arguments.backgrounds)):
+        if given and not recipe.photographs:
+            raise UsageError(f"found {option} with {data.name}; expected photographs; leave it out")
     return replace(
         recipe,
         epochs=arguments.epochs or recipe.epochs,
@@ -160,6 +169,7 @@ def _recipe(arguments: argparse.Namespace, data: Dataset, description: ModelDesc
         quantised=recipe.quantised if arguments.quantised is None else arguments.quantised,
         distilled=recipe.distilled if arguments.distil is None else arguments.distil,
         flips=not arguments.no_flip,
+        pasted=SHARE if arguments.backgrounds else 0.0,
         frozen=arguments.freeze,
     )
 

@@ -27,6 +27,7 @@ class Recipe:
         photographs: whether images are augmented as photographs, by crops, turns, light and colour, instead of by shifts of a
             few pixels (export/networks/augmentation.py).
         flips: whether half of the photographs are mirrored. Signs and text have a handedness.
+        pasted: share of the photographs, 0 to 1, that are shown before other backgrounds (export/networks/pasting.py).
         exit_weight: weight of the loss of every internal classifier. 0: it rises from 0.01 to the relative cost of the exit,
             as in the SDN paper.
         distilled: weight of a second loss of every internal classifier, the distance from what the final classifier answers.
@@ -45,6 +46,7 @@ class Recipe:
     seed: int = 0
     photographs: bool = False
     flips: bool = True
+    pasted: float = 0.0
     exit_weight: float = 0.0
     distilled: float = 0.0
     frozen: bool = False

@@ -17,6 +17,7 @@ from device.errors import DataError
 from device.system.console import duration
 from export.calibration.card import known_classes
 from export.calibration.cost import exit_accuracies, relative_costs, score
+from export.data.backgrounds import Backgrounds
 from export.data.classes import check_classes
 from export.data.images import Dataset, Images
 from export.networks.augmentation import photographs, quantise_some, shifts
@@ -26,6 +27,7 @@ from export.networks.loading import build_network, fill, load_network, read_tens
 from export.networks.model_files import ModelFiles
 from export.networks.model_folder import ModelDescription
 from export.networks.objective import Objective
+from export.networks.pasting import Pasting
 from export.networks.pretrained import begin
 from export.networks.sdn import SDN
 from export.networks.spec import Recipe
@@ -45,6 +47,8 @@ def train(
     checkpoint: Path,
     start: ModelFiles | None = None,
     random: bool = False,
+    backgrounds: Backgrounds | None = None,
+    seen: Images | None = None,
 ) -> SDN:
     """Train a network on the training split and return it in evaluation mode.
 
@@ -58,6 +62,8 @@ def train(
             their losses count in full from the first step. None: weights that were trained on ImageNet, where they are installed
             (export/networks/pretrained.py), else random ones.
         random: begin from random weights even so.
+        backgrounds: those that a share of the photographs is put in front of.
+        seen: images that the network is scored on after an epoch. None: those to calibrate.
 
     Raises:
         DataError: the checkpoint is of another run or cannot be read, or the weights to start from are of other classes.
@@ -72,8 +78,10 @@ def train(
     package = None if start or random else begin(network, description.family)
     begun = start.sha256 if start else package.sha256 if package else ""
     recipe = replace(recipe, batch=min(recipe.batch, len(data.train.labels)))
-    run = TrainingRun(description.told(), data.sha256(), data.source, begun, asdict(recipe))
-    training = _Training(network, data.train, recipe, trained=start is not None)
+    behind = {"backgrounds": backgrounds.sha256()[:12]} if backgrounds else {}
+    run = TrainingRun(description.told(), data.sha256(), data.source, begun, asdict(recipe) | behind)
+    seen = seen or data.calibration
+    training = _Training(network, data.train, recipe, trained=start is not None, backgrounds=backgrounds)
     done = 0
     if checkpoint.exists():
         state = read_checkpoint(checkpoint, run)
@@ -89,7 +97,7 @@ def train(
             break
         loss = training.epoch(epoch)
         if (epoch + 1) % every == 0 or epoch + 1 == recipe.epochs or not recipe.photographs:
-            accuracies = exit_accuracies(score(network, data.calibration.pixels), data.calibration.labels)
+            accuracies = exit_accuracies(score(network, seen.pixels), seen.labels)
             left_s = (time.monotonic() - began_s) / (epoch + 1 - begun_at) * (recipe.epochs - epoch - 1)
             print(
                 f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  calibration accuracy: final {accuracies[-1]:.3f}, best exit {max(accuracies):.3f}"
@@ -131,9 +139,12 @@ class _Training:
         network: its parameters are changed.
         images: to train on.
         trained: whether the network, its classifiers too, is trained already.
+        backgrounds: those that a share of the photographs is put in front of.
     """
 
-    def __init__(self, network: SDN, images: Images, recipe: Recipe, trained: bool) -> None:
+    def __init__(
+        self, network: SDN, images: Images, recipe: Recipe, trained: bool, backgrounds: Backgrounds | None = None
+    ) -> None:
         self.network, self.images, self.recipe = network, images, recipe
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.frozen:
@@ -149,6 +160,9 @@ class _Training:
         )  # fmt: skip
         self.forward: Callable[[Tensor], Tensor] = network
         self.best = _Best()
+        self.pasting: Pasting | None = None
+        if backgrounds is not None and recipe.pasted:
+            self.pasting = Pasting(images.pixels, backgrounds.train, recipe.pasted)
 
     def state(self) -> dict[str, Any]:
         """State dicts by name, for a checkpoint."""
@@ -184,7 +198,7 @@ class _Training:
         )
         for step in bar:
             index = order[step * recipe.batch : (step + 1) * recipe.batch]
-            images = self._augmented(self.images.pixels[index], generator)
+            images = self._augmented(index, generator)
             with autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
                 logits = self.forward(images)
             done = (epoch * self.steps + step) / (recipe.epochs * self.steps)
@@ -203,8 +217,10 @@ class _Training:
         self.network.eval()
         return total / self.steps
 
-    def _augmented(self, pixels: np.ndarray, generator: torch.Generator) -> Tensor:
-        recipe = self.recipe
+    def _augmented(self, index: np.ndarray, generator: torch.Generator) -> Tensor:
+        recipe, pixels = self.recipe, self.images.pixels[index]
+        if self.pasting:
+            pixels = self.pasting(pixels, index, generator)
         images = photographs(pixels, generator, recipe.flips) if recipe.photographs else shifts(pixels, generator)
         return quantise_some(images, recipe.quantised, generator).contiguous(memory_format=torch.channels_last)
 

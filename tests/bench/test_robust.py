@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bench import robust
-from bench.cutout import mask_of, pasted
+from export.data.cutout import mask_of, pasted
 from export.data.images import Images
 from tests import tiny
 from tests.tiny import DATA

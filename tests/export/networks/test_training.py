@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from device.errors import DataError, OutputError
+from export.data.backgrounds import Backgrounds
 from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from export.data.images import Dataset, Images
 from export.networks import mobilenet, training
@@ -207,3 +208,21 @@ def test_weights_and_checkpoints_that_cannot_be_written_are_one_sentence(data, t
         train(TINY, data, Recipe(epochs=1, batch=20, peak_rate=0.01), tmp_path / "file" / "c")
     with pytest.raises(OutputError, match="could not make the folder .*--out"):
         save_network(tiny.network(), tmp_path / "file" / "w.safetensors")
+
+
+def test_photographs_are_shown_before_other_backgrounds_and_a_checkpoint_names_them(data, tmp_path):
+    recipe = replace(PHOTOGRAPHS, epochs=1, pasted=0.5)
+    black, white = (Backgrounds(*[np.full((2, 24, 24, 3), grey, np.uint8)] * 2) for grey in (0, 255))
+    trained = [train(TINY, data, recipe, tmp_path / name, backgrounds=each).state_dict()["end.2.weight"]
+               for name, each in (("a", black), ("b", white))]  # fmt: skip
+    assert not torch.equal(*trained)
+    with pytest.raises(DataError, match="backgrounds .* there, .* here"):
+        train(TINY, data, recipe, tmp_path / "a", backgrounds=white)
+
+
+def test_other_images_than_those_to_calibrate_may_be_scored(data, tmp_path, monkeypatch):
+    scored = []
+    monkeypatch.setattr(training, "score", lambda _network, pixels: scored.append(len(pixels)))
+    monkeypatch.setattr(training, "exit_accuracies", lambda _scores, _labels: [0.5] * 5)
+    train(TINY, data, replace(PHOTOGRAPHS, epochs=1), tmp_path / "a", seen=data.train.take(7))
+    assert scored == [7]

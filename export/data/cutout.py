@@ -1,4 +1,8 @@
-"""Cuts what a photograph shows out of its plain background, and pastes it onto others."""
+"""Cuts what a photograph shows out of its plain background, and pastes it onto others.
+
+A network that has only seen plain backgrounds takes whatever lies on a desk for a part of what it is shown. Cutting and pasting was
+enough to train detectors for kitchens from objects before a screen (Dwibedi, Misra, Hebert, ICCV 2017).
+"""
 
 from collections.abc import Sequence
 
