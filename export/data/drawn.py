@@ -51,7 +51,7 @@ def collages(photographs: Sequence[np.ndarray], count: int, size: tuple[int, int
     generator = np.random.default_rng(seed)
 
     def part(inner: tuple[int, int]) -> np.ndarray:
-        photo = photographs[generator.integers(len(photographs))]
+        photo = photographs[int(generator.integers(len(photographs)))]
         height, width = photo.shape[:2]
         largest = min(height / inner[0], width / inner[1])
         shrunk = min(max(1.0, largest * NEAREST), largest) if generator.random() < 0.5 else largest

@@ -12,7 +12,6 @@ from export.evaluation.demo_report import TITLES, DemoCondition, DemoReport, Lat
 from export.evaluation.histograms import exit_histograms
 from tests import tiny
 
-
 RAN = DemoCondition(10, 0.5, 0.5, 0.6, Latency(2.0, 1.5, 4.0), 5, 5120, (3, 2, 5), 0.9)
 SUMMARY = {
     "frames": 10, "skipped": 0, "edge_exit_ratio": 0.5, "t3_er": 0.5, "efcy": 0.6, "latency_ms": {"mean": 2.0, "p50": 1.5, "p99": 4.0, "max": 9.0},
