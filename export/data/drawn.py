@@ -59,7 +59,8 @@ def collages(photographs: Sequence[np.ndarray], count: int, size: tuple[int, int
         h, w = max(1, int(inner[0] * scale)), max(1, int(inner[1] * scale))
         top, left = generator.integers(height - h + 1), generator.integers(width - w + 1)
         way = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
-        return cv2.resize(photo[top : top + h, left : left + w], inner[::-1], interpolation=way).astype(np.float32)
+        resized = cv2.resize(photo[top : top + h, left : left + w], inner[::-1], interpolation=way)
+        return np.asarray(resized, np.float32)
 
     return np.stack([_piled(part, size, 1, 80, generator) for _ in range(count)])
 
