@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import time
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -94,11 +94,28 @@ class LiveAttacker:
         return attacked
 
 
-def make_app(attacker: LiveAttacker, facts: dict[str, Any], token: str = "", local: bool = True) -> Starlette:
+@dataclass(frozen=True, slots=True)
+class AttackerFacts:
+    """What the device compares with its bundle.
+
+    Args:
+        model: the network that is attacked.
+        split: number of exits that are attacked, where all is one more than the internal classifiers.
+        steps: of the attack, for each frame.
+        weights_sha256: of the network's weights.
+    """
+
+    model: str
+    split: int
+    steps: int
+    weights_sha256: str
+
+
+def make_app(attacker: LiveAttacker, facts: AttackerFacts, token: str = "", local: bool = True) -> Starlette:
     """The application.
 
     Args:
-        facts: model, split, steps and weights_sha256, which the device compares with its bundle.
+        facts: what it tells about itself.
         token: that requests must show as ``Authorization: Bearer``; empty for none.
         local: answer only requests to names of this machine, so that no web page reaches it through a name of its own.
 
@@ -118,7 +135,7 @@ def make_app(attacker: LiveAttacker, facts: dict[str, Any], token: str = "", loc
 
 
 class _Routes:
-    def __init__(self, attacker: LiveAttacker, facts: dict[str, Any], token: str) -> None:
+    def __init__(self, attacker: LiveAttacker, facts: AttackerFacts, token: str) -> None:
         self._attacker = attacker
         self._facts = facts
         self._token = token
@@ -138,7 +155,7 @@ class _Routes:
                 "platform": "pytorch",
                 "inputs": [tensor],
                 "outputs": [tensor, rate],
-                "parameters": self._facts,
+                "parameters": asdict(self._facts),
             }
         )
 
@@ -244,7 +261,7 @@ def serve(
     torch.set_num_threads(threads)
     attacked = split or internal
     attacker = LiveAttacker(network, attacked, steps)
-    facts = {"model": model, "split": split or internal + 1, "steps": steps, "weights_sha256": weights_sha256}
+    facts = AttackerFacts(model, split or internal + 1, steps, weights_sha256)
     shown = socket.gethostname() if ipaddress.ip_address(host.split("%")[0]).is_unspecified else host
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}" + (f"/?token={token}" if token else "")
     print(

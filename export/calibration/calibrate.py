@@ -3,7 +3,7 @@
 import numpy as np
 
 from device.loop.exits import exit_histogram, first_confident
-from export.calibration.card import DataFacts, ImageCounts, ModelCard
+from export.calibration.card import ImageCounts, ModelCard
 from export.calibration.cost import RADS, ExitScores, exit_accuracies, rad_threshold, relative_costs, score
 from export.calibration.last_exit import measured_last_exits
 from export.data.backgrounds import with_others
@@ -42,7 +42,7 @@ def calibrate(files: ModelFiles, network: SDN, data: Dataset, backgrounds: np.nd
         accuracy_test=rounded_accuracies(test, data.test.labels),
         images=ImageCounts(len(labels), len(data.test.labels), len(labels) - len(data.calibration.labels)),
         shares={rad: rounded_shares(scores, threshold) for rad, threshold in thresholds.items()},
-        data=DataFacts(**data.facts()),
+        data=data.facts(),
     )
 
 

@@ -17,29 +17,13 @@ from device.system.json_text import read_json
 from export.calibration.cost import OperatingPoint
 from export.calibration.json_fields import Fields
 from export.calibration.last_exit import LastExit
+from export.data.images import DataFacts
 from export.data.output import write_output
 from export.networks.model_files import ModelFiles
 from export.networks.weights import trained_classes
 
 MAX_FILE_BYTES = 16 << 20
 HIGHEST_COST = 1 + 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class DataFacts:
-    """The data set that a network was trained and calibrated on.
-
-    Args:
-        source: what it is, in words.
-        sha256: of the images to train and to calibrate.
-        train: number of images to train.
-        order: how the images of a split follow one another, in words.
-    """
-
-    source: str
-    sha256: str
-    train: int
-    order: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +75,7 @@ class ModelCard:
             "model": self.model,
             "weights_sha256": self.weights_sha256,
             "classes": list(self.classes),
-            "data": data and {"source": data.source, "sha256": data.sha256, "train": data.train, "order": data.order},
+            "data": data and asdict(data),
             "relative_costs": list(self.relative_costs),
             "thresholds": {str(rad): point._asdict() for rad, point in self.thresholds.items()},
             "last_exit": {str(rad): each.as_json() for rad, each in self.last_exits.items()},

@@ -1,7 +1,8 @@
 """Images with labels, and the three splits of a data set."""
 
 import hashlib
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,23 @@ class Images(NamedTuple):
     def ids(self, chosen: np.ndarray) -> list[int | str]:
         """The names of the files of some images, int (n,), or their numbers where they have none."""
         return [self.files[each] if self.files else each + self.first_id for each in chosen.tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """What a model card says of the data set that a network was trained and calibrated on.
+
+    Args:
+        source: what it is, in words.
+        sha256: of the images to train and to calibrate.
+        train: number of images to train.
+        order: how the images of a split follow one another, in words.
+    """
+
+    source: str
+    sha256: str
+    train: int
+    order: str
 
 
 class Dataset(NamedTuple):
@@ -67,11 +85,6 @@ class Dataset(NamedTuple):
             digest.update(np.ascontiguousarray(part.pixels).data)
         return digest.hexdigest()
 
-    def facts(self) -> dict[str, Any]:
-        """What a model card says of its data, JSON-ready."""
-        return {
-            "source": self.name,
-            "sha256": self.sha256(),
-            "train": len(self.train.labels),
-            "order": self.order,
-        }
+    def facts(self) -> DataFacts:
+        """What a model card says of its data."""
+        return DataFacts(self.name, self.sha256(), len(self.train.labels), self.order)

@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ class TrainingRun(NamedTuple):
     data_sha256: str
     source: str
     start_sha256: str
-    recipe: dict[str, Any]
+    recipe: Mapping[str, object]
 
     def described(self) -> dict[str, str]:
         """Everything that must be equal for a run to continue from a checkpoint, as text."""

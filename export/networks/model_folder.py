@@ -103,13 +103,12 @@ class ModelDescription:
 
 def described(description: ModelDescription, data: Dataset, photographs: Photographs | None = None) -> ModelDescription:
     """The description of a network that was trained on ``data``."""
-    facts = data.facts()
     return replace(
         description,
         fit=data.fit,
         classes=tuple(data.classes),
-        data_source=facts["source"],
-        data_sha256=facts["sha256"],
+        data_source=data.name,
+        data_sha256=data.sha256(),
         train=len(data.train.labels),
         calibration=len(data.calibration.labels),
         test=len(data.test.labels),

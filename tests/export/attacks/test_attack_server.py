@@ -26,13 +26,13 @@ from device.protocol.messages import HEADER_LENGTH, decode_response, encode_requ
 from export.attacks.base import uniformity_loss
 from export.attacks.connections import MOST, BoundedProtocol
 from export.attacks.linf import DeepSlothLinf
-from export.attacks.server import FirstExits, LiveAttacker, config_of, make_app, serve
+from export.attacks.server import AttackerFacts, FirstExits, LiveAttacker, config_of, make_app, serve
 from export.networks.weights import to_tensor
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[3]
 INFER = "/v2/models/deepsloth/infer"
-FACTS = {"model": "tiny", "split": 2, "steps": 5, "weights_sha256": "None"}
+FACTS = AttackerFacts("tiny", 2, 5, "None")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_answers_are_those_of_the_protocol(running):
     assert tensors["frames_per_second"].dtype == np.float32
     status, _, content = running.ask("/v2/models/deepsloth", method="GET")
     described = json.loads(content)
-    assert described["parameters"] == FACTS
+    assert described["parameters"] == {"model": "tiny", "split": 2, "steps": 5, "weights_sha256": "None"}
     assert described["inputs"] == [{"name": "frame", "datatype": "UINT8", "shape": [1, 16, 16, 3]}]
 
 
@@ -244,7 +244,7 @@ def test_other_paths_and_methods(running):
     assert running.ask(INFER, method="GET")[0] == 405
 
 
-def test_token(network):
+def test_requests_without_the_token_are_refused(network):
     server = Running(make_app(LiveAttacker(network, 2, 2), FACTS, "a-token-of-the-tests", local=False))
     try:
         body, headers = request(tiny.frames()[:1])
@@ -259,7 +259,7 @@ def test_token(network):
         server.stop()
 
 
-def test_only_so_many_wait(network):
+def test_frames_beyond_those_that_may_wait_are_refused(network):
     go, refused = threading.Event(), threading.Semaphore(0)
 
     class Slow(LiveAttacker):

@@ -1,3 +1,5 @@
+"""CIFAR-10 in its two layouts, and files that are damaged or mean harm."""
+
 import os
 import pickle
 
@@ -127,5 +129,5 @@ def test_other_networks_see_the_images_at_their_size(tmp_path):
     assert abs(float(data.train.pixels.mean()) - float(pixels[:6].mean())) < 1
     assert datasets.load(tmp_path, (16, 16)).test.pixels.shape == (5, 16, 16, 3)
     assert data.sha256() != datasets.load(tmp_path, SIZE).sha256()
-    assert data.facts()["source"] == "CIFAR-10"
+    assert data.facts().source == "CIFAR-10"
     assert data.test_title() == "CIFAR-10 test images"

@@ -1,3 +1,5 @@
+"""A folder of images as a data set."""
+
 import os
 import zlib
 
@@ -51,5 +53,5 @@ def test_a_folder_with_the_names_of_cifar10_is_still_a_folder(tmp_path):
     for name in ("airplane", "automobile"):
         write_images(tmp_path / name, 10)
     data = datasets.load(tmp_path, SIZE)
-    assert data.facts()["source"] == "images of a folder"
+    assert data.facts().source == "images of a folder"
     assert data.test_title() == "test images"

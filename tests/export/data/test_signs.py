@@ -95,7 +95,7 @@ def check(data):
     assert data.classes == tuple("0123456789")
     assert [len(part.labels) for part in data[:3]] == [30, 20, 20]
     assert data.name == "signs"
-    assert data.facts()["source"] == "signs"
+    assert data.facts().source == "signs"
     assert data.test_title() == "signs test images"
     for part, (first, end) in zip(data[:3], ((10, 40), (40, 60), (60, 80)), strict=True):
         numbers = {int(re.search(r"IMG_(\d+)", file)[1]) for file in part.files}
