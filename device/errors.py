@@ -17,6 +17,7 @@ Command lines print that one sentence and leave with ``exit_code``:
     |   +-- MissingPartError    a part of this project, or a library of one, that is not installed
     +-- HostError            5  the host is absent, answers late or answers garbage
         +-- AccessError         the host is there, but host and device do not trust each other
+        +-- CappedError         the ceiling does not pay for the bytes of a request
 """
 
 from device.system.printable import printable
@@ -87,4 +88,8 @@ class HostError(EdgeError):
 
 
 class AccessError(HostError):
+    pass
+
+
+class CappedError(HostError):
     pass

@@ -17,6 +17,7 @@ import numpy as np
 from device.bundle.archive import read_archive
 from device.bundle.calibration import EXPORT_AGAIN, read_calibration
 from device.bundle.onnx_file import external_tensor
+from device.defence.ceiling import CeilingSettings, check_ceiling
 from device.defence.gate import Gate
 from device.defence.monitor import ExitShares
 from device.errors import BundleError, DataError, UsageError
@@ -72,6 +73,8 @@ class Bundle(NamedTuple):
     """For DefQ on noisy frames alone; None where it is not calibrated."""
     monitor: Dict[int, ExitShares]
     """Relative accuracy drop in percent -> shares of exits for the attack monitor; empty where it is not calibrated."""
+    ceiling: Dict[int, CeilingSettings]
+    """Relative accuracy drop in percent -> the ceiling that a camera gets by default; empty where the bundle has none."""
     graphs: Dict[str, str]
     """``head``, ``head_flat``, and where the bundle has them ``tail``, ``from_uint8``, ``from_coefficients``: what a host
     runs before the tail for these payload forms -> file name."""
@@ -248,7 +251,8 @@ def _checked_bundle(path: str, files: Dict[str, bytes], manifest: Dict[str, Any]
         path=path, id=str(manifest["id"]), model=str(manifest["model"]), split=split, labels=labels,
         input_shape=(shape[0], shape[1], shape[2]), fit=fit, activation_shape=_shape(manifest["activation"]["shape"]) if has_tail else (),
         relative_costs=costs, thresholds=thresholds, default_rad=default_rad, table=calibration.table,
-        defq_fused=bool(manifest["defq"]["fused"]), gate=calibration.gate, monitor=calibration.monitor, graphs=graphs, precision=precision,
+        defq_fused=bool(manifest["defq"]["fused"]), gate=calibration.gate, monitor=calibration.monitor,
+        ceiling=check_ceiling(manifest.get("ceiling"), thresholds) if has_tail else {}, graphs=graphs, precision=precision,
         activation_levels=levels,
         manifest=manifest, files=files,
     )  # fmt: skip

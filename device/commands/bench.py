@@ -22,9 +22,11 @@ from device import __version__
 from device.bundle.frame_set import load_frame_set
 from device.cameras.arrays import ArrayCamera
 from device.cameras.base import Frame
+from device.commands.ceiling_options import add_ceiling_options, ceiling_maker
 from device.commands.compare import FORMAT, FORMAT_VERSION, compare
 from device.commands.options import POWER_HELP, add_debug_option, add_decision_options, option_groups
 from device.commands.session import Session, open_session, stop_on_signals
+from device.defence.ceiling import Ceiling
 from device.errors import UsageError
 from device.loop.sinks import Decision, Sink
 from device.planning.costs import measure_costs
@@ -40,11 +42,12 @@ LEAST_RATE = 0.001  # frames a second
 
 
 class Condition(NamedTuple):
-    """Which frames are shown, and behind which defence (a mode of the controller)."""
+    """Which frames are shown, behind which defence (a mode of the controller), and whether a ceiling bounds what is sent."""
 
     name: str
     attacked: bool
     mode: str
+    ceiling: bool = False
 
 
 CONDITIONS = (
@@ -54,6 +57,9 @@ CONDITIONS = (
     Condition("attacked", True, "off"),
     Condition("attacked + DefQ", True, "on"),
     Condition("attacked + gated DefQ", True, "gated"),
+    Condition("clean + ceiling", False, "off", True),
+    Condition("attacked + ceiling", True, "off", True),
+    Condition("attacked + DefQ + ceiling", True, "on", True),
 )
 
 EXAMPLES = (
@@ -82,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rate", type=decimal(LEAST_RATE, 1000), metavar="FPS",
         help="show this many frames a second (default: as many as the device can decide on)")  # fmt: skip
     add_decision_options(groups, bundle_required=False)
+    add_ceiling_options(groups, live=False)
     add = groups.output.add_argument
     add("--power", default="auto", metavar="SENSOR", help=POWER_HELP)
     add("--json", metavar="FILE", help="write the figures as JSON, for --compare; - for stdout")
@@ -151,17 +158,21 @@ def measure(session: Session, arguments: argparse.Namespace) -> Dict[str, Any]:
         "idle_w": idle_w, "conditions": {},
     }  # fmt: skip
     impossible = {mode for mode, reason in session.controller("off").modes.items() if reason}
+    make_ceiling = ceiling_maker(arguments, session.bundle, session.rad, live=True)
+    bounded = session.host is not None and make_ceiling() is not None
     for condition in CONDITIONS:
-        if condition.mode in impossible:  # the bundle has no gate
+        if condition.mode in impossible or (condition.ceiling and not bounded):  # the bundle has no gate, no ceiling
             continue
         if stop.is_set():
             break
         print("{}: {:.0f} s".format(condition.name, arguments.seconds), file=sys.stderr, flush=True)
         pixels = frames.attacked if condition.attacked else frames.clean
-        _window(session, pixels, frames.labels, condition, arguments.warm_up, arguments.rate, stop)
+        ceiling = make_ceiling() if condition.ceiling else None
+        _window(session, pixels, frames.labels, condition, ceiling, arguments.warm_up, arguments.rate, stop)
         started_c = temperature_c()
         with Meter(sensor) as meter:
-            figures = _window(session, pixels, frames.labels, condition, arguments.seconds, arguments.rate, stop)
+            seconds = arguments.seconds
+            figures = _window(session, pixels, frames.labels, condition, ceiling, seconds, arguments.rate, stop)
         if stop.is_set():
             break
         reading = meter.reading
@@ -185,12 +196,12 @@ def net_j(energy_j: Optional[float], idle_w: Optional[float], duration_s: float,
 
 
 def _window(
-    session: Session, pixels: np.ndarray, labels: np.ndarray, condition: Condition, seconds: float,
-    rate: Optional[float], stop: Any,
+    session: Session, pixels: np.ndarray, labels: np.ndarray, condition: Condition, ceiling: Optional[Ceiling],
+    seconds: float, rate: Optional[float], stop: Any,
 ) -> Dict[str, Any]:  # fmt: skip
     """The figures of a run of so many seconds."""
     sink = _Collector()
-    pipeline = session.pipeline(session.controller(condition.mode), sink)
+    pipeline = session.pipeline(session.controller(condition.mode), sink, ceiling)
     camera = _Window(pixels, labels, name=condition.name, loop=True, rate=rate)
     cpu_s, started_s = time.process_time(), time.perf_counter()
     camera.end_s = started_s + seconds
@@ -200,7 +211,8 @@ def _window(
     figures = pipeline.summary.to_dict()
     stages = {stage: dict(zip(map("p{}".format, PERCENTILES), np.percentile(values, PERCENTILES).tolist()))
               for stage, values in sink.ms.items()}  # fmt: skip
-    kept = ("frames", "sources", "t3_er", "efcy", "accuracy", "exit_histogram", "frames_to_host", "bytes_to_host")
+    kept = ("frames", "sources", "t3_er", "efcy", "accuracy", "exit_histogram", "frames_to_host", "bytes_to_host",
+            "most_sent", "ceiling")  # fmt: skip
     return dict(
         {name: figures[name] for name in kept if name in figures},
         seconds=spent_s, frames_per_s=figures["frames"] / spent_s, cpu_share=cpu_s / spent_s, stage_ms=stages,

@@ -6,6 +6,7 @@ from typing import Optional
 
 from device.bundle.frame_set import load_frame_set
 from device.cameras.base import Camera
+from device.commands.ceiling_options import add_ceiling_options, ceiling_maker
 from device.commands.options import (
     add_camera_options,
     add_debug_option,
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # traffic is compared: one form for all frames, unless another is chosen
     add_decision_options(groups, payload=FP32)
     add_camera_options(groups, defq="off")  # the page has a switch for it, and the story begins without
+    add_ceiling_options(groups)
     groups.source.add_argument("--attacker", metavar="URL",
         help="attack frames as they come: address of defq attack --serve, with its token")  # fmt: skip
     add = groups.output.add_argument
@@ -88,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             # without a tail every frame leaves on the device; there, all exits but the final classifier are early ones
             early = bundle.split if bundle.has_tail else bundle.split - 1
             sink = PreviewSink(bundle.relative_costs, early, session.host is not None)
-            pipeline = session.pipeline(controller, sink)
+            pipeline = session.pipeline(controller, sink, ceiling_maker(arguments, bundle, rad, camera.live)())
             facts = {"bundle": bundle.id, "engine": session.engine.name, "source": camera.describe(),
                      "host": arguments.host, "payload": payload_of(arguments), "power": sensor.name,
                      "power_scope": sensor.scope, "rad": rad, "threshold": session.threshold}  # fmt: skip

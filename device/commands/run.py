@@ -6,6 +6,7 @@ import sys
 from typing import Any, Dict, Optional
 
 from device.cameras.base import Camera
+from device.commands.ceiling_options import add_ceiling_options, ceiling_maker
 from device.commands.options import add_camera_options, add_debug_option, add_decision_options, option_groups
 from device.commands.session import open_session, open_source, reopen_on_hangup, stop_on_signals
 from device.errors import DataError
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     groups = option_groups(parser)
     add_decision_options(groups)
     add_camera_options(groups)
+    add_ceiling_options(groups)
     add = groups.output.add_argument
     add("--jsonl", metavar="FILE",
         help="append a line of JSON for each frame; - for stdout; opened again on SIGHUP, for log rotation")  # fmt: skip
@@ -45,10 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
                 reopen_on_hangup(sink, stop)
             if sys.stderr.isatty():
                 sink = ProgressSink(sink)
-            pipeline = session.pipeline(controller, sink)
+            pipeline = session.pipeline(controller, sink, ceiling_maker(arguments, bundle, rad, camera.live)())
+            host = "host {}".format(arguments.host) if arguments.host else "no host"
+            if pipeline.ceiling is not None:
+                host += ", ceiling {}".format(pipeline.ceiling.describe(controller.mode))
             print("{} on {}, {}, DefQ {}, RAD {} % (threshold {:.2f}), {}".format(
-                bundle.id, session.engine.name, camera.describe(), controller.describe(), rad, session.threshold,
-                "host " + arguments.host if arguments.host else "no host"), file=sys.stderr, flush=True)  # fmt: skip
+                bundle.id, session.engine.name, camera.describe(), controller.describe(), rad, session.threshold, host),
+                file=sys.stderr, flush=True)  # fmt: skip
             notify("READY=1")
             try:
                 pipeline.run(camera, arguments.frames, stop)

@@ -12,6 +12,7 @@ from device.cameras.arrays import ArrayCamera
 from device.cameras.base import Camera, options, rate_option, whole_option
 from device.cameras.open import open_camera
 from device.commands.options import payload_of
+from device.defence.ceiling import Ceiling
 from device.defence.controller import Controller
 from device.engines.base import Engine
 from device.engines.open import open_engine
@@ -36,9 +37,9 @@ class Session(NamedTuple):
         """A controller for this session's bundle and relative accuracy drop; arguments and errors are those of Controller.of."""
         return Controller.of(self.bundle, self.rad, mode, watch, learn)
 
-    def pipeline(self, controller: Controller, sink: Sink) -> Pipeline:
+    def pipeline(self, controller: Controller, sink: Sink, ceiling: Optional[Ceiling] = None) -> Pipeline:
         """A pipeline over this session's engine and host."""
-        return Pipeline(self.bundle, self.engine, controller, self.host, sink)
+        return Pipeline(self.bundle, self.engine, controller, self.host, sink, ceiling)
 
     def close(self) -> None:
         """Finish the frames that are on their way to the host, and close its connections and the engine."""

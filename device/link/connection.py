@@ -3,7 +3,7 @@
 import http.client
 import socket
 import ssl
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 from device.errors import HostError
 from device.link.deadline import Deadline, DeadlineReader, send_all
@@ -24,6 +24,20 @@ class Answer(NamedTuple):
     header_length: str
     """The value of Inference-Header-Content-Length; empty where there is none."""
     body: bytes
+
+
+class Payer:
+    """Stands behind the requests of one frame. This one pays for everything."""
+
+    def pay(self, count: int) -> None:
+        """Pay for so many bytes, which are about to be sent.
+
+        Raises:
+            CappedError: they must not be sent.
+        """
+
+    def sent(self, count: int) -> None:
+        """Note that so many bytes were handed to the system."""
 
 
 class Connection:
@@ -64,14 +78,15 @@ class Connection:
         if not came or not isinstance(open_, ssl.SSLSocket):
             self.close()
 
-    def exchange(self, request: bytes, deadline: Deadline, sent: Optional[Callable[[int], None]] = None) -> Answer:
+    def exchange(self, request: bytes, deadline: Deadline, payer: Optional[Payer] = None) -> Answer:
         """Send a whole request in one piece and read the answer.
 
         Args:
             deadline: when to give up.
-            sent: called with the number of bytes once they are handed to the system.
+            payer: pays for the request, and is told what was sent of it.
 
         Raises:
+            CappedError: the payer does not pay. Nothing was sent then.
             OSError, http.client.HTTPException: the connection failed, timed out or did not speak HTTP.
             AccessError: the two sides do not trust each other: certificates, status 401 or 403.
             HostError: the answer is larger than ``max_answer_bytes``.
@@ -81,9 +96,9 @@ class Connection:
         try:
             if connection is None:
                 connection = self._open(deadline)
-            send_all(connection, request, deadline)
-            if sent is not None:
-                sent(len(request))
+            if payer is not None:
+                payer.pay(len(request))
+            send_all(connection, request, deadline, None if payer is None else payer.sent)
             answer, is_last = self._read_answer(connection, deadline)
         except (OSError, http.client.HTTPException, ssl.CertificateError) as error:
             because = endpoint.credentials.explained(error, endpoint.url, endpoint.host) if is_new else None

@@ -3,7 +3,7 @@
 import io
 import socket
 import time
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
 clock = time.perf_counter
 """The clock of this folder, in seconds. Times of a frame (device/loop) are on the same clock."""
@@ -48,10 +48,15 @@ class Deadline(NamedTuple):
         return left_s
 
 
-def send_all(connection: socket.socket, content: bytes, deadline: Deadline) -> None:
+def send_all(
+    connection: socket.socket, content: bytes, deadline: Deadline, sent: Optional[Callable[[int], None]] = None
+) -> None:
     """Send all of ``content``, in one piece where the socket takes it in one.
 
     SSLSocket.sendall restarts its time-out with every piece, so a peer that reads slowly could hold the caller.
+
+    Args:
+        sent: called with the number of bytes of each piece once it is handed to the system.
 
     Raises:
         OSError: the connection failed, or the deadline came first.
@@ -59,7 +64,10 @@ def send_all(connection: socket.socket, content: bytes, deadline: Deadline) -> N
     view = memoryview(content)
     while view:
         connection.settimeout(deadline.remaining_s())
-        view = view[connection.send(view) :]
+        count = connection.send(view)
+        if sent is not None:
+            sent(count)
+        view = view[count:]
 
 
 class DeadlineReader(io.RawIOBase):

@@ -11,12 +11,12 @@ import queue
 import socket
 import sys
 import threading
-from typing import List, Optional
+from typing import Callable, List, Optional
 
 import numpy as np
 
 from device.bundle.reader import Bundle
-from device.errors import AccessError, BundleError, HostError, UsageError
+from device.errors import AccessError, BundleError, CappedError, HostError, UsageError
 from device.link.circuit_breaker import CircuitBreaker
 from device.link.connection import reason_of
 from device.link.credentials import NO_CREDENTIALS, Credentials
@@ -96,13 +96,20 @@ class HostClient:
             raise HostError("found no host at {} ({}); expected one; start it there, as in: defq serve --bundle build/mobilenet".format(
                 self.url, reason_of(error))) from error  # fmt: skip
 
-    def submit(self, frame: Sendable, wait: bool, threshold: Optional[float] = None) -> HostRequest:
+    def submit(
+        self,
+        frame: Sendable,
+        wait: bool,
+        threshold: Optional[float] = None,
+        may_pay: Optional[Callable[[int], bool]] = None,
+    ) -> HostRequest:
         """Hand a frame over.
 
         Args:
             frame: its arrays must not be changed until the request is done.
             wait: wait for a free connection, until the deadline at most; otherwise a frame that finds none is refused.
             threshold: for this frame instead of the client's own.
+            may_pay: asked in another thread with the number of bytes before they are sent, whether they may be.
 
         Returns:
             The request. When the frame was refused, it is done already and has no answer.
@@ -110,8 +117,9 @@ class HostClient:
         own = self._threshold if threshold is None else np.full((1, 1), threshold, np.float32)
         with self._lock:
             admission = self._breaker.admit(clock())
-        request = HostRequest(frame, own, Deadline.after(self.timeout_s), admission.tries)
+        request = HostRequest(frame, own, Deadline.after(self.timeout_s), admission.tries, may_pay)
         if admission.admitted and self._take_connection(wait):
+            request.taken = True
             self._queue.put(request)
         else:
             request.finish(None)
@@ -143,6 +151,8 @@ class HostClient:
             try:
                 request.finish(self._ask(http_client, encoder, request))
                 self._found()
+            except CappedError:
+                request.finish(None)  # the host is not at fault
             except (
                 Exception
             ) as error:  # any at all: if this thread ended, frames would wait for its connection for ever
@@ -160,7 +170,7 @@ class HostClient:
         payload = encoder.encode(request.frame, request.threshold, form)
         request.form = payload.form
         encoded_s = clock()
-        inference = http_client.infer(payload.message, request.deadline, payload.content_encoding, request.sent)
+        inference = http_client.infer(payload.message, request.deadline, payload.content_encoding, request)
         answer = answer_of(inference.tensors, self.bundle)
         if self.payload == AUTO:
             cost = FrameCost(encoded_s - started_s, clock() - encoded_s, inference.request_bytes)

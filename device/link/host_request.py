@@ -1,12 +1,13 @@
 """One frame on its way to the host, and the answer that comes back."""
 
 import threading
-from typing import Dict, NamedTuple, Optional
+from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
 from device.bundle.reader import Bundle
-from device.errors import HostError
+from device.errors import CappedError, HostError
+from device.link.connection import Payer
 from device.link.deadline import Deadline, clock
 from device.payload.base import OUTPUTS, Sendable
 
@@ -40,7 +41,7 @@ def answer_of(tensors: Dict[str, np.ndarray], bundle: Bundle) -> HostAnswer:
     raise HostError("found outputs {}; expected one label, confidence and exit".format(sorted(tensors)))
 
 
-class HostRequest:
+class HostRequest(Payer):
     """A frame on its way. The loop waits for it, and a thread of the HostClient settles it.
 
     Once it is done, ``answer`` is the host's answer, or None for good when the host gave none before the deadline.
@@ -53,29 +54,46 @@ class HostRequest:
         threshold: float32 (1, 1), the confidence from which the frame leaves at an exit of the host.
         deadline: when it is given up.
         tries_lost_host: this frame finds out whether a lost host answers again.
+        may_pay: asked with the number of bytes before they are sent, whether they may be; None where they always may.
 
     Attributes:
+        taken: whether a connection took the frame. The others are refused at once, and nothing of them is sent.
+        capped: whether the ceiling in bytes kept the frame from being sent.
         form: the payload form in which it was sent; None before.
         bytes_sent: on the wire, HTTP head included.
         finished_s: when it was settled, on the clock of device/link/deadline.py.
     """
 
     def __init__(
-        self, frame: Sendable, threshold: np.ndarray, deadline: Deadline, tries_lost_host: bool = False
+        self,
+        frame: Sendable,
+        threshold: np.ndarray,
+        deadline: Deadline,
+        tries_lost_host: bool = False,
+        may_pay: Optional[Callable[[int], bool]] = None,
     ) -> None:
         self.frame = frame
         self.threshold = threshold
         self.deadline = deadline
         self.tries_lost_host = tries_lost_host
+        self.taken = False
+        self.capped = False
         self.answer: Optional[HostAnswer] = None
         self.form: Optional[str] = None
         self.bytes_sent = 0
         self.finished_s = 0.0
+        self._may_pay = may_pay
         self._done = threading.Event()
         self._lock = threading.Lock()
 
+    def pay(self, count: int) -> None:
+        if self._may_pay is not None and not self._may_pay(count):
+            self.capped = True
+            raise CappedError(
+                "found a request of {} bytes for which nothing is left; expected to send it later".format(count)
+            )
+
     def sent(self, count: int) -> None:
-        """Note that so many bytes more were sent."""
         self.bytes_sent += count
 
     def finish(self, answer: Optional[HostAnswer]) -> None:

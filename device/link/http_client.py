@@ -5,12 +5,12 @@ The HostClient has one for each frame on its way, and the preview has one for a 
 
 import http.client
 import re
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from device.errors import HostError
-from device.link.connection import MAX_ANSWER_BYTES, Answer, Connection
+from device.link.connection import MAX_ANSWER_BYTES, Answer, Connection, Payer
 from device.link.deadline import Deadline
 from device.link.endpoint import Endpoint
 from device.protocol.messages import HEADER_LENGTH, Encoded, decode_response, error_message
@@ -52,14 +52,14 @@ class HttpClient:
         message: Encoded,
         deadline: Deadline,
         content_encoding: str = "",
-        sent: Optional[Callable[[int], None]] = None,
+        payer: Optional[Payer] = None,
     ) -> Inference:
         """Send a request of the protocol and read the answer.
 
         Args:
             message: the request; its body is already encoded as ``content_encoding`` says.
             content_encoding: for the header of that name; empty for none.
-            sent: called with the number of bytes each time that a request is handed to the system.
+            payer: pays for the request each time that it is sent, and is told what was sent of it.
 
         Raises:
             OSError, http.client.HTTPException: the connection failed, timed out or did not speak HTTP.
@@ -73,7 +73,7 @@ class HttpClient:
             head.append("{}: {}\r\n".format(HEADER_LENGTH, message.header_length))
         head.append("Content-Length: {}\r\n{}\r\n".format(len(message.body), self._credentials.authorization()))
         request = "".join(head).encode("ascii") + message.body
-        (status, length, body), is_new = self._exchange(request, deadline, sent)
+        (status, length, body), is_new = self._exchange(request, deadline, payer)
         if status != 200:
             raise HostError("status {}: {}".format(status, error_message(body)))
         tensors = decode_response(body, int(length) if re.match("[0-9]{1,12}$", length) else None).tensors
@@ -83,9 +83,7 @@ class HttpClient:
         """Close the connection. The next request opens another one."""
         self._connection.close()
 
-    def _exchange(
-        self, request: bytes, deadline: Deadline, sent: Optional[Callable[[int], None]]
-    ) -> Tuple[Answer, bool]:
+    def _exchange(self, request: bytes, deadline: Deadline, payer: Optional[Payer]) -> Tuple[Answer, bool]:
         """The answer, and whether it came over a new connection.
 
         Servers close connections that were idle for some seconds. Inference is idempotent, so a request that fails on such a
@@ -96,12 +94,12 @@ class HttpClient:
         is_new = not connection.is_open()
         try:
             try:
-                return connection.exchange(request, deadline, sent), is_new
+                return connection.exchange(request, deadline, payer), is_new
             except (OSError, http.client.HTTPException):
                 if is_new or deadline.is_over():
                     raise
                 connection.close()
-                return connection.exchange(request, deadline, sent), True
+                return connection.exchange(request, deadline, payer), True
         except BaseException:
             connection.close()  # the rest of this answer must not pass for the next one
             raise

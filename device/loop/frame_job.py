@@ -37,6 +37,8 @@ class FrameJob(NamedTuple):
     """When the sensor was exposed; None where the source is no live camera."""
     request: Optional[HostRequest]
     """The request to the host; None for a frame that the host is not asked about."""
+    capped: bool = False
+    """Whether the host is not asked because of the ceiling."""
 
     def wait(self) -> None:
         """Wait until the host has answered, or will not answer any more."""
@@ -57,12 +59,13 @@ class FrameJob(NamedTuple):
         label, confidence, exit_, source = head.label, head.confidence, head.exit, "edge"
         if head.activation is not None:
             source, exit_ = "fallback", bundle.split
-        sent, form, ready_s = 0, None, self.headed_s
+        sent, form, ready_s, capped = 0, None, self.headed_s, self.capped
         ms = dict(self.ms)
         if request is not None:
             sent, ready_s = request.bytes_sent, request.finished_s
             form = request.form if sent else None
             ms["host"] = (request.finished_s - self.headed_s) * 1e3
+            capped = request.capped and request.answer is None
             if request.answer is not None:
                 label, confidence, exit_ = request.answer
                 source = "host"
@@ -74,5 +77,5 @@ class FrameJob(NamedTuple):
             ms["age"] = (now_s - self.born_s) * 1e3
         return Decision(
             frame.index, label, bundle.label_name(label), confidence, exit_, source, ms, sent, frame.label,
-            self.treatment.quantised, self.treatment.found, form,
+            self.treatment.quantised, self.treatment.found, form, capped,
         )  # fmt: skip

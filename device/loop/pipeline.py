@@ -12,8 +12,9 @@ import numpy as np
 from device.bundle.reader import Bundle
 from device.cameras.base import Camera, Frame
 from device.defence.base import Treatment
+from device.defence.ceiling import Ceiling
 from device.defence.controller import Controller
-from device.engines.base import Engine, HeadResult
+from device.engines.base import Engine
 from device.errors import FrameError
 from device.link.host_client import HostClient
 from device.link.host_request import HostRequest
@@ -42,6 +43,7 @@ class Pipeline:
         controller: names the defence for each frame, and is told what was done to the frame and where it left.
         host: answers the frames that stay; without it the last device exit answers, as a fallback.
         sink: takes the decisions in frame order.
+        ceiling: decides which of the frames that stay may be sent; without it all may.
 
     ``attack``, if set, changes frames before they are treated, for demonstrations. No stage includes the time that it takes.
     ``before_frame``, if set, is called in the loop's thread before each frame is read. Mode and attack may be changed there.
@@ -54,12 +56,15 @@ class Pipeline:
         controller: Controller,
         host: Optional[HostClient] = None,
         sink: Optional[Sink] = None,
+        ceiling: Optional[Ceiling] = None,
     ) -> None:
         self.bundle = bundle
         self.controller = controller
+        self.ceiling = ceiling if host is not None else None
+        """None where all frames that stay may be sent, or where there is no host."""
         self.attack: Optional[Attack] = None
         self.before_frame: Optional[Callable[[], None]] = None
-        self.summary = Summary(bundle.relative_costs)
+        self.summary = Summary(bundle.relative_costs, self.ceiling)
         self._engine = engine
         self._prepare = Preprocessor(bundle)
         self._host = host
@@ -134,18 +139,23 @@ class Pipeline:
         if live:  # converts between the two clocks, which are the same on most systems
             born_s = time.perf_counter() - (time.monotonic() - frame.timestamp_s) + spent_s
         self.controller.saw(treatment, head.exit, frame.index)
-        request = self._sent(head, pixels, treatment, live)
-        return FrameJob(frame, pixels, treatment, head, ms, started_s, headed_s, born_s, request)
+        request, capped = None, False
+        ceiling = self.ceiling
+        if head.activation is not None and self._host is not None:
+            capped = ceiling is not None and not ceiling.admits(head.confidence, treatment.threshold)
+            if not capped:
+                request = self._sent(self._host, Sendable(head.activation, pixels, treatment.table), treatment, live)
+        if ceiling is not None:
+            ceiling.count(request is not None and request.taken, self.controller.mode)
+        return FrameJob(frame, pixels, treatment, head, ms, started_s, headed_s, born_s, request, capped)
 
-    def _sent(self, head: HeadResult, pixels: np.ndarray, treatment: Treatment, live: bool) -> Optional[HostRequest]:
-        """Send a frame to the host; None for a frame that left, or where there is no host."""
-        if head.activation is None or self._host is None:
-            return None
-        sendable = Sendable(head.activation, pixels, treatment.table)
-        request = self._host.submit(sendable, wait=not live, threshold=treatment.threshold)
-        if self._host.connections == 1 and not live:
+    def _sent(self, host: HostClient, sendable: Sendable, treatment: Treatment, live: bool) -> HostRequest:
+        """Send a frame to the host."""
+        may_pay = None if self.ceiling is None else self.ceiling.pay
+        request = host.submit(sendable, not live, treatment.threshold, may_pay)
+        if host.connections == 1 and not live:
             # one frame at a time, so that the latency of a frame includes no work on another
-            wait_alive(request.wait, self._host.timeout_s)
+            wait_alive(request.wait, host.timeout_s)
         return request
 
     def _decide(self, job: FrameJob, queued: bool) -> None:

@@ -24,7 +24,7 @@ class Decision(NamedTuple):
     """1-based exit that answered; for a fallback the last device exit."""
     source: str
     """``edge``: the frame left on the device. ``host``: the host answered. ``fallback``: the frame stayed, but no host answered it,
-    so that the answer is that of the last device exit."""
+    so that the answer is that of the last device exit; ``capped`` tells whether the ceiling is the reason."""
     ms: Dict[str, float]
     """Milliseconds by stage: capture, resize, defq, head, and where they apply host and ``order``, the wait for earlier frames.
     ``total`` runs from the camera's hand-over to the decision, and with a live camera ``age`` from the sensor's exposure."""
@@ -38,6 +38,8 @@ class Decision(NamedTuple):
     """Whether the gate counted the frame as attacked; None without the gate."""
     payload: Optional[str] = None
     """The payload form in which the frame was sent: fp32, uint8 or coefficients; None where nothing was sent."""
+    capped: bool = False
+    """Whether the frame is a fallback because the ceiling kept it from being sent."""
 
 
 def to_line(decision: Decision) -> str:
@@ -59,6 +61,8 @@ def to_line(decision: Decision) -> str:
         fields["attacked"] = decision.attacked
     if decision.truth is not None:
         fields["truth"] = decision.truth
+    if decision.capped:
+        fields["capped"] = True
     return json.dumps(fields)
 
 

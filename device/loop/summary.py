@@ -6,8 +6,10 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
+from device.defence.ceiling import Ceiling
 from device.loop.exits import efcy_of
 from device.loop.sinks import Decision
+from device.loop.windows import Windows
 from device.payload.forms import FP32
 
 
@@ -19,10 +21,16 @@ class Summary:
 
     Args:
         relative_costs: of every exit, ascending, at most 1.0.
+        ceiling: of the run, whose figures are shown too.
     """
 
-    def __init__(self, relative_costs: Sequence[float]) -> None:
+    def __init__(self, relative_costs: Sequence[float], ceiling: Optional[Ceiling] = None) -> None:
         self.relative_costs = list(relative_costs)
+        self.ceiling = ceiling
+        self.capped = 0
+        """Number of frames that the ceiling kept from being sent."""
+        self.windows = Windows()
+        """The most frames sent in any 100 and in any 1,000 frames in a row."""
         self.skipped = 0
         self.dropped = 0
         self.reopened = 0
@@ -51,6 +59,8 @@ class Summary:
             entry[0] += value
             entry[1] += 1
         self._sources[decision.source] += 1
+        self.capped += decision.capped
+        self.windows.add(decision.bytes_sent > 0)
         if decision.bytes_sent:
             sent = self._sent.setdefault(decision.payload or FP32, [0, 0])
             sent[0] += 1
@@ -93,6 +103,10 @@ class Summary:
             result["age_ms"] = self._ages_ms.to_dict()
         if self.alarms is not None:
             result["alarms"] = self.alarms
+        if result["frames_to_host"] or self.ceiling is not None:
+            result["most_sent"] = dict(zip(map(str, self.windows.lengths), self.windows.most))
+        if self.ceiling is not None:
+            result["ceiling"] = ceiling_figures(self.ceiling, self.capped, self.windows)
         if self._known:
             result["accuracy"] = self._right / self._known
         if self._gated:
@@ -109,6 +123,7 @@ class Summary:
         lines = [
             "{} frames: {} left on the device, {} answered by the host, {} fallback".format(
                 figures["frames"], sources["edge"], sources["host"], sources["fallback"])
+            + (" ({} of them capped)".format(self.capped) if self.capped else "")
             + (", {} skipped".format(self.skipped) if self.skipped else "")
             + (", {} dropped by the camera".format(self.dropped) if self.dropped else "")
             + (", which was reopened {} times".format(self.reopened) if self.reopened else "")
@@ -127,7 +142,34 @@ class Summary:
             lines.append(
                 "monitor: {} alarms; {} frames behind DefQ".format(figures["alarms"], figures["quantised_frames"])
             )
+        if "ceiling" in figures:
+            lines.append(_ceiling_text(figures["ceiling"], figures["most_sent"]))
         return "\n".join(lines)
+
+
+def ceiling_figures(ceiling: Ceiling, capped: int, windows: Windows) -> Dict[str, Any]:
+    """What a ceiling has done, ready for JSON; for the summary and the preview.
+
+    Args:
+        capped: number of frames that it kept from being sent.
+        windows: the most that was sent, whose bounds are told.
+    """
+    bounds = {str(length): ceiling.bound(length) for length in windows.lengths}
+    budget = ceiling.budget
+    return {
+        "level": ceiling.level, "threshold": ceiling.threshold, "capped_frames": capped, "share": ceiling.share,
+        "bound": None if None in bounds.values() else bounds, "bytes_per_s": None if budget is None else budget.per_s,
+    }  # fmt: skip
+
+
+def _ceiling_text(figures: Dict[str, Any], most_sent: Dict[str, int]) -> str:
+    """The figures of a ceiling as a line for the console."""
+    bounds = figures["bound"] or {}
+    windows = ["{} of any {}{}".format(most, length, " (bound {})".format(bounds[length]) if bounds else "")
+               for length, most in most_sent.items()]  # fmt: skip
+    return "ceiling: {} frames capped, level {:.2f} of {:.2f}; most frames sent: {}".format(
+        figures["capped_frames"], figures["level"], figures["threshold"], ", ".join(windows)
+    )
 
 
 def _per_form(payloads: Dict[str, Dict[str, int]]) -> str:

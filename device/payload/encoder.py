@@ -8,6 +8,17 @@ from device.bundle.reader import Bundle
 from device.payload.base import Payload, Sendable
 from device.payload.forms import CLASSES, FORMS, FP32
 
+MOST_HEADER_BYTES = 8192  # of the HTTP head, a token in it, and the JSON header
+
+
+def largest_request_bytes(bundle: Bundle) -> int:
+    """A bound on the size of a request with one frame in any form. zlib makes nothing larger by more than a thousandth."""
+    sizes = [
+        sum(int(np.prod(shape)) * (4 if datatype == "FP32" else 1) for datatype, shape in form.inputs(bundle).values())
+        for form in CLASSES.values()
+    ]
+    return int(1.001 * max(sizes)) + MOST_HEADER_BYTES
+
 
 class Encoder:
     """Encodes frames. It keeps work space: an instance serves one thread."""

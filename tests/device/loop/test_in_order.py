@@ -25,7 +25,7 @@ class GivenHost:
         self.requests = []
         self.deadline = Deadline.after(PATIENCE_S)
 
-    def submit(self, frame, wait, threshold=None):
+    def submit(self, frame, wait, threshold=None, may_pay=None):
         self.requests.append(HostRequest(frame, None, self.deadline))
         return self.requests[-1]
 

@@ -60,7 +60,7 @@ def check_numbers(parser, required=()):
 def test_every_number_is_taken_or_refused_in_one_sentence(command, required):
     assert set(COMMANDS) == {"run", "bench", "plan", "preview", "doctor", "jpeg"}  # none is left out
     count = check_numbers(parser_of(command), required)
-    assert count == {"run": 6, "bench": 7, "plan": 4, "preview": 8, "doctor": 0, "jpeg": 3}[command]
+    assert count == {"run": 8, "bench": 9, "plan": 4, "preview": 10, "doctor": 0, "jpeg": 3}[command]
 
 
 SOURCES = ("photos:?size={}x3", "photos:?size=3x{}", "photos:?seed={}", "photos:?rate={}",
