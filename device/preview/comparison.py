@@ -30,7 +30,7 @@ class Row(NamedTuple):
     t3_er: float
     efcy: Optional[float]
     bytes_a_frame: Optional[float]
-    """Of answered frames; a frame that left on the device counts with 0."""
+    """Of answered and capped frames; those that were not sent count with 0."""
     payloads: List[str]
     """Forms in which frames were sent, the most frequent first."""
     latency_ms: Optional[float]
@@ -44,6 +44,7 @@ class Tally:
 
     def __init__(self, exits: int) -> None:
         self.histogram = [0] * (exits + 1)  # the last: fallbacks
+        self.capped = 0
         self.bytes = 0
         self.known = 0
         self.right = 0
@@ -87,10 +88,13 @@ class Comparison:
         if last == condition and now_s - last_s <= LONGEST_GAP_S:
             tally.gaps += 1
             tally.gaps_s += now_s - last_s
+        tally.capped += decision.capped
         if decision.source == "fallback":
             tally.histogram[-1] += 1
-            return
-        tally.histogram[decision.exit - 1] += 1
+            if not decision.capped:
+                return
+        else:
+            tally.histogram[decision.exit - 1] += 1
         tally.bytes += decision.bytes_sent
         tally.ms.append(decision.ms["total"])
         if decision.payload is not None:
@@ -111,7 +115,7 @@ class Comparison:
         return [self._row(condition, self._tallies[condition]) for condition in sorted(self._tallies)]
 
     def _row(self, condition: Condition, tally: Tally) -> Row:
-        frames, answered = sum(tally.histogram), sum(tally.histogram[:-1])
+        frames, answered = sum(tally.histogram), sum(tally.histogram[:-1]) + tally.capped
         energy_mj = None
         if tally.readings and tally.gaps:
             energy_mj = 1e3 * (tally.readings_w / tally.readings) * (tally.gaps_s / tally.gaps)

@@ -21,7 +21,7 @@ from device.link.deadline import Deadline, DeadlineReader
 from device.preview.service import Service
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")
-SCRIPTS = ("page", "comparison", "curves", "exits", "liveness", "pictures", "switches", "text", "words")
+SCRIPTS = ("page", "ceiling", "comparison", "curves", "exits", "liveness", "pictures", "switches", "text", "words")
 FILES = {"/": ("page.html", "text/html; charset=utf-8"), "/page.css": ("page.css", "text/css; charset=utf-8")}
 FILES.update({"/{}.js".format(name): (name + ".js", "text/javascript; charset=utf-8") for name in SCRIPTS})
 BOUNDARY = "frame"

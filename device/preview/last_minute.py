@@ -22,11 +22,12 @@ class Bin:
     def __init__(self, exits: int) -> None:
         self.frames = 0
         self.bytes = 0
-        self.known = 0  # answered frames whose label the source knows
+        self.known = 0  # answered or capped frames whose label the source knows
         self.right = 0
         self.quantised = 0
         self.attacked = 0
         self.host_down = False
+        self.capped = 0
         self.histogram = [0] * (exits + 1)  # the last: fallbacks
         self.ms: List[float] = []
 
@@ -35,12 +36,15 @@ class Point(NamedTuple):
     """What a window of time says. Shares are in 0..1, and None where there was no frame to tell them from.
 
     Frames that the host did not answer are in no mean. In the shares of frames that left early they count as frames that
-    did not leave, which is known of them.
+    did not leave, which is known of them. Capped frames did not leave either; they are in the means but for the mean exit.
     """
 
     seconds: float
     frames: int
     unanswered: int
+    """Frames that the host was asked about in vain."""
+    capped: int
+    """Frames that the ceiling kept from being sent."""
     left_share: Optional[float]
     """Share of the frames that left early."""
     t3_er: Optional[float]
@@ -48,12 +52,12 @@ class Point(NamedTuple):
     """As device/loop/summary.py has it: frames without an answer count at the final classifier."""
     bytes_per_s: float
     latency_ms: Optional[float]
-    """Median of answered frames, from the camera's hand-over to the decision."""
+    """Median of answered and capped frames, from the camera's hand-over to the decision."""
     accuracy: Optional[float]
     mean_exit: Optional[float]
     """1-based, of answered frames."""
     histogram: List[int]
-    """Frames at every exit, and behind them those that the host did not answer."""
+    """Frames at every exit, and behind them those that the host did not answer or that were capped."""
     attacked: bool
     quantised: bool
     host_down: bool
@@ -90,10 +94,13 @@ class LastMinute:
         bin_.quantised += decision.quantised
         bin_.attacked += attacked
         bin_.host_down = host_down
+        bin_.capped += decision.capped
         if decision.source == "fallback":
             bin_.histogram[-1] += 1
-            return
-        bin_.histogram[decision.exit - 1] += 1
+            if not decision.capped:
+                return
+        else:
+            bin_.histogram[decision.exit - 1] += 1
         if len(bin_.ms) < LATENCIES:
             bin_.ms.append(decision.ms["total"])
         if decision.truth is not None:
@@ -124,6 +131,7 @@ class LastMinute:
         histogram = [0] * (len(self._costs) + 1)
         for each in seen:
             histogram = [total + count for total, count in zip(histogram, each.histogram)]
+        capped = sum(each.capped for each in seen)
         known = sum(each.known for each in seen)
         ms = [value for each in seen for value in each.ms]
         answered = sum(histogram[:-1])
@@ -131,7 +139,8 @@ class LastMinute:
         return Point(
             seconds=span * BIN_S,
             frames=frames,
-            unanswered=histogram[-1],
+            unanswered=histogram[-1] - capped,
+            capped=capped,
             left_share=sum(histogram[: self._split]) / frames if frames else None,
             t3_er=sum(histogram[:T3]) / frames if frames else None,
             efcy=efcy_of_answers(histogram, self._costs),

@@ -98,7 +98,7 @@ class Painter:
         colour = COLOURS[decision.source]
         image[height : height + 3] = colour
         middle = height + 2 + line // 2
-        place = PLACES[decision.source].format(decision.exit)
+        place = "capped" if decision.capped else PLACES[decision.source].format(decision.exit)
         _tag(image, place, width - int(12 * size) - _tag_width(place, size), middle, size, colour)
         margin, drop = int(16 * size), int(11 * size)
         wrong = is_wrong(decision)

@@ -83,7 +83,7 @@ class PreviewSink(Sink):
             number = 1 if self.newest is None else self.newest.number + 1
             self.newest = Shot(number, decision, frame, pixels, attacked)
             self._last_s = self._clock()
-            if self._has_host:
+            if self._has_host and not decision.capped:  # a frame that was not sent says nothing of the host
                 self._host.see(decision.source, self._last_s)
             self._minute.add(decision, attacked, self._host.is_down)
             self._comparison.add(decision, attacked, self._last_s, self._host.is_down)

@@ -6,6 +6,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 from device.loop.pipeline import Pipeline
+from device.loop.summary import ceiling_figures
 from device.preview.comparison import Row, defence_of
 from device.preview.last_minute import BIN_S, Point
 from device.preview.pictures import is_wrong
@@ -84,6 +85,7 @@ class Stats:
         figures.update(
             dropped=summary.dropped, skipped=summary.skipped, ended=self._ended,
             ended_s=_rounded(now_s - self._ended_s) if self._ended else None, quiet_s=_rounded(now.quiet_s), host_down_s=_rounded(now.host_down_s), power_w=_rounded(self._watts), monitor=self._monitor(),
+            ceiling=self._ceiling(),
             history=_history(now.points), comparison=[_row(each) for each in now.rows], **self._switches.to_dict(),
         )  # fmt: skip
         return figures
@@ -94,8 +96,19 @@ class Stats:
         return {
             "label": decision.label, "confidence": _rounded(decision.confidence), "exit": decision.exit,
             "source": decision.source, "defq": decision.quantised, "attacked": shot.attacked, "truth": truth,
-            "wrong": is_wrong(decision), "defence": defence_of(decision),
+            "wrong": is_wrong(decision), "defence": defence_of(decision), "capped": decision.capped,
         }  # fmt: skip
+
+    def _ceiling(self) -> Optional[Dict[str, Any]]:
+        ceiling, summary = self._pipeline.ceiling, self._pipeline.summary
+        if ceiling is None:
+            return None
+        figures = ceiling_figures(ceiling, summary.capped, summary.windows)
+        return dict(
+            figures,
+            level=_rounded(ceiling.level),
+            most_sent=dict(zip(map(str, summary.windows.lengths), summary.windows.most)),
+        )
 
     def _monitor(self) -> Dict[str, Any]:
         monitor = self._pipeline.controller.monitor
@@ -107,7 +120,7 @@ class Stats:
 
 def _recent(point: Point) -> Dict[str, Any]:
     return {
-        "seconds": point.seconds, "frames": point.frames, "unanswered": point.unanswered,
+        "seconds": point.seconds, "frames": point.frames, "unanswered": point.unanswered, "capped": point.capped,
         "frames_per_s": _rounded(point.frames / point.seconds), "left_share": _rounded(point.left_share),
         "t3_er": _rounded(point.t3_er), "efcy": _rounded(point.efcy), "bytes_per_s": round(point.bytes_per_s),
         "latency_ms": _rounded(point.latency_ms), "accuracy": _rounded(point.accuracy),

@@ -35,7 +35,9 @@ export function showExits(stats) {
   built = now;
   const items = [...at("bars").children];
   const hasHost = Boolean(stats.host);
-  items[count].hidden = (hasHost || needsNoHost(stats)) && !recent.unanswered;
+  items[count].hidden = (hasHost || needsNoHost(stats)) && !recent.unanswered && !recent.capped;
+  const onlyCapped = Boolean(recent.capped) && !recent.unanswered;
+  items[count].querySelector(".number").textContent = onlyCapped ? "capped" : "fallback";
   const columns = count + (items[count].hidden ? 0 : FALLBACK_WIDTH);
   at("side-device").style.width = `calc(${(100 * split) / columns}% - 4px)`;
   at("side-host").style.width = `calc(${(100 * (columns - split)) / columns}% - 4px)`;
@@ -49,7 +51,7 @@ export function showExits(stats) {
     const [bar, number] = [items[index].querySelector(".bar"), items[index].querySelector(".count")];
     bar.style.height = `${Math.max(frames ? 1.5 : 0, (85 * frames) / most)}%`;
     number.textContent = share >= 0.005 ? Math.round(100 * share) : "";
-    const where = index === count ? "fallback, the host did not answer" : `exit ${index + 1}, ${index < split ? "on the device" : "at the host"}`;
+    const where = index === count ? onlyCapped ? "capped, not sent because of the ceiling" : "fallback, the host did not answer" : `exit ${index + 1}, ${index < split ? "on the device" : "at the host"}`;
     items[index].setAttribute("aria-label", `${where}: ${percent(share)}`);
   });
   say("exits-window", `% of the last ${recent.frames} frames`);

@@ -1,5 +1,6 @@
 // The preview's page: asks the device for its figures four times a second and shows them.
 
+import { showCeiling } from "./ceiling.js";
 import { showComparison } from "./comparison.js";
 import { showCurves } from "./curves.js";
 import { showExits } from "./exits.js";
@@ -17,6 +18,7 @@ function show(stats) {
   showFacts(stats);
   showSwitches(stats);
   showMonitor(stats.monitor, stats.defq);
+  showCeiling(stats.ceiling);
   showNewest(stats);
   showTiles(stats);
   showComparison(stats);
@@ -40,7 +42,7 @@ function showFacts(stats) {
 
 function showNewest({ newest, frames }) {
   if (!newest) return;
-  const place = newest.source === "fallback" ? "fallback" : `exit ${newest.exit} ${newest.source === "edge" ? "on the device" : "at the host"}`;
+  const place = newest.source === "fallback" ? (newest.capped ? "capped" : "fallback") : `exit ${newest.exit} ${newest.source === "edge" ? "on the device" : "at the host"}`;
   const truth = newest.truth === null ? "" : newest.wrong ? `, wrong: it is ${newest.truth}` : ", correct";
   say("decision", `Frame ${frames}: ${newest.label}, confidence ${percent(newest.confidence)}, ${place}${truth}`);
   at("decision").classList.toggle("wrong", newest.wrong);

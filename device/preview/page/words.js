@@ -9,6 +9,8 @@ const MEANINGS = {
   "T3-ER": "Share of frames that leave at exits 1 to 3.",
   DefQ: "Defensive quantisation: each 8 x 8 block of each colour channel is transformed by the DCT, divided by a table, rounded, and transformed back. Gated: only frames with much colour noise.",
   DeepSloth: "A slow-down attack: it changes an image so slightly that people do not see it, and so that no exit is sure. No frame then leaves early.",
+  Ceiling: "A bound on what goes to the host, whatever the frames are. A frame that stays is sent only if its confidence is below the level; every frame that is sent lowers the level, and every frame that is not raises it again, up to the threshold.",
+  capped: "The ceiling kept the frame from being sent, and the last exit on the device answered it.",
   fallback: "The answer of the last exit on the device, given because the host did not answer. It counts in no mean.",
 };
 const KNOWN = new RegExp(`(${Object.keys(MEANINGS).join("|")})`);

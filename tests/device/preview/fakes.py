@@ -49,10 +49,20 @@ class Clock:
 
 
 def decision(
-    number=1, exit_=1, source="edge", sent=0, truth=None, label=0, total=2.0, quantised=False, found=None, payload=None
+    number=1,
+    exit_=1,
+    source="edge",
+    sent=0,
+    truth=None,
+    label=0,
+    total=2.0,
+    quantised=False,
+    found=None,
+    payload=None,
+    capped=False,
 ):
     return Decision(
-        number, label, "circle", 0.75, exit_, source, {"total": total}, sent, truth, quantised, found, payload
+        number, label, "circle", 0.75, exit_, source, {"total": total}, sent, truth, quantised, found, payload, capped
     )
 
 

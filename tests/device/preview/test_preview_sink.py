@@ -51,3 +51,17 @@ def test_without_a_host_none_is_down():
     write(sink, 5, source="fallback", exit_=2)
     assert sink.now().host_down_s is None
     assert sink.now().rows[0].frames == 5
+
+
+def test_a_capped_frame_says_nothing_of_the_host_and_is_in_the_means():
+    clock = Clock()
+    sink = PreviewSink(COSTS, 2, True, clock)
+    write(sink, 6, source="fallback", exit_=2, capped=True, truth=0, total=4.0)
+    write(sink, 2, source="host", exit_=4, sent=800, truth=1, total=8.0)
+    clock.now += 3
+    now = sink.now()
+    assert now.host_down_s is None
+    point, row = now.points[-1], now.rows[0]
+    assert (point.frames, point.unanswered, point.capped, point.histogram[-1]) == (8, 0, 6, 6)
+    assert (point.accuracy, row.accuracy) == (0.75, 0.75)
+    assert (row.bytes_a_frame, row.left_share, row.latency_ms) == (200.0, 0.0, 4.0)
