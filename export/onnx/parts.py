@@ -15,6 +15,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from torch import nn
 
 from export.networks.sdn import SDN
+from export.onnx.pooling import with_few_operators
 
 OPSET = 13
 IR_VERSION = 7
@@ -122,27 +123,28 @@ class ExportedBlocks(NamedTuple):
     Block i, from 0, reads ``features{i-1}`` (block 0 reads ``pixels``) and writes ``features{i}``. Exit i reads
     ``features{i}`` and writes ``softmax{i}`` (n, classes). The last exit is the final classifier, whose block is empty.
     shapes: of ``features{i}``, without the batch axis.
-    grids: of ``features{i}`` where they are uint8 (export/onnx/int8.py); none where they are float32.
+    grids: of ``features{i}`` where the blocks compute in 8 bits (export/onnx/int8.py); None for features that are float32, and
+        no grids at all where all of them are.
     """
 
     blocks: list[GraphPart]
     exits: list[GraphPart]
     shapes: list[tuple[int, ...]]
-    grids: Sequence[Grid] = ()
+    grids: Sequence[Grid | None] = ()
+
+    def grid(self, index: int) -> Grid | None:
+        """Of ``features{index}``; None where they are float32."""
+        return self.grids[index] if self.grids else None
 
     def giving(self, part: GraphPart, index: int, target: str) -> GraphPart:
         """``part``, which computes ``features{index}``, and these features as the float32 tensor ``target``."""
-        source = f"features{index}"
-        return (
-            joined(part, self.grids[index].to_float(source, target)) if self.grids else renamed(part, {source: target})
-        )
+        source, grid = f"features{index}", self.grid(index)
+        return joined(part, grid.to_float(source, target)) if grid else renamed(part, {source: target})
 
     def taking(self, part: GraphPart, index: int, source: str) -> GraphPart:
         """``part``, which reads ``features{index}``, and these features made of the float32 tensor ``source``."""
-        target = f"features{index}"
-        return (
-            joined(self.grids[index].to_uint8(source, target), part) if self.grids else renamed(part, {target: source})
-        )
+        target, grid = f"features{index}", self.grid(index)
+        return joined(grid.to_uint8(source, target), part) if grid else renamed(part, {target: source})
 
     def span(self, first: int, last: int) -> GraphPart:
         """Blocks and exits ``first`` to ``last``, inclusive."""
@@ -159,7 +161,11 @@ def export_blocks(network: SDN) -> ExportedBlocks:
         whole = nn.Sequential(network.stem, block) if index == 0 else block
         blocks.append(graph_part(whole, features, source, f"features{index}"))
         features, source = whole(features), f"features{index}"
-        exits.append(graph_part(nn.Sequential(classifier, nn.Softmax(1)), features, source, f"softmax{index}"))
+        exits.append(
+            graph_part(
+                nn.Sequential(with_few_operators(classifier), nn.Softmax(1)), features, source, f"softmax{index}"
+            )
+        )
         shapes.append(tuple(features.shape[1:]))
     last = len(blocks)
     blocks.append(GraphPart([], []))
