@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from device.errors import DataError
-from export.bundle.graph_set import activation_levels, bundle_graphs
+from export.bundle.graph_set import activation_levels, bundle_graphs, traffic_of
 from export.bundle.settings import BundleSettings
 from export.calibration.card import ModelCard
 from export.calibration.cost import score
@@ -113,7 +113,7 @@ def in_int8(
     if warning := comparison.warning():
         print(f"warning: {warning}", file=sys.stderr, flush=True)
 
-    graphs = bundle_graphs(quantised, shape, settings, threshold, steps)
+    graphs = bundle_graphs(quantised, shape, settings, threshold, steps, traffic_of(network, new, rad))
     levels = activation_levels(graphs["head_flat"], frames[:50]) if "tail" in graphs else None
     graphs = {name: graph if name in GRAPHS else float32[name] for name, graph in graphs.items()}
     whole = graph_scores(quantised, shape, frames)

@@ -10,7 +10,7 @@ from device.errors import DataError
 from device.pictures.fit import STRETCH
 from export.bundle.comparison_frames import comparison_frames
 from export.bundle.frame_set import FILE, MadeFrames, frames_of, pack_frames
-from export.bundle.graph_set import activation_levels, bundle_graphs
+from export.bundle.graph_set import activation_levels, bundle_graphs, traffic_of
 from export.bundle.int8 import calibration_images, in_int8
 from export.bundle.manifest import manifest
 from export.bundle.settings import BundleSettings, check_settings
@@ -117,7 +117,8 @@ def write_bundle(
         )
     threshold = float(card.thresholds[settings.rad].threshold)
     exported = export_blocks(network)
-    graphs = bundle_graphs(exported, network.input_shape, settings, threshold, table.steps)
+    traffic = traffic_of(network, card, settings.rad)
+    graphs = bundle_graphs(exported, network.input_shape, settings, threshold, table.steps, traffic)
     split = settings.exits_on_device(len(card.relative_costs))
     levels = activation_levels(graphs["head_flat"], frames[:50]) if "tail" in graphs else None
     check_exits(network, graphs, split, threshold, frames, origin)

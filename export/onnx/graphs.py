@@ -187,9 +187,7 @@ def nested_head(
     """Exits 1..split for one frame; what lies behind a cut runs only when the frame has not left before it.
 
     Args:
-        cuts: exits (1-based, below ``split``) with a cut behind them; all of them by default. On x86-64 with AVX-512 the
-            first cut costs a frame that stays 10 to 20 us and each further one little, and a cut behind every exit was
-            the cheapest over clean traffic (splits 3 and 9 of ResNet-56, 3 and 7 of MobileNet, 3 and 6 of VGG-16).
+        cuts: exits (1-based, below ``split``) with a cut behind them (export/onnx/cuts.py says where); all of them by default.
         repeat_first_block: compute block 1 once more behind a first cut at exit 1 instead of handing its features over
             (export/onnx/cuts.py says when).
         table: Q_def (8, 8), to apply DefQ inside the graph; adds the input ``defq`` bool (1,), by default true.

@@ -8,7 +8,7 @@ from export.networks.find import network_spec
 from export.networks.sdn import SDN, InternalClassifier
 from export.networks.weights import to_tensor
 from export.onnx import graphs, parts
-from export.onnx.cuts import cheapest_handover, macs_per_value
+from export.onnx.cuts import Traffic, cheapest_handover, cuts_that_pay, macs_per_value
 from export.onnx.parity import run_split, session
 from tests import tiny
 
@@ -91,7 +91,8 @@ def test_nothing_moves_from_the_tail_into_the_head():
 
 
 def test_the_shipped_networks():
-    """VGG-16 computes its cheap first block twice; MobileNet's second block begins with a strided depthwise convolution."""
+    """VGG-16 computes its cheap first block twice; MobileNet's second block begins with a strided depthwise convolution; blocks 2
+    and 3 of ResNet-56 read their features twice."""
     found = {}
     for name in ("vgg16", "resnet56", "mobilenet"):
         exported = parts.export_blocks(network_spec(name).network(10))
@@ -100,4 +101,39 @@ def test_the_shipped_networks():
             int(np.sum([old is not new for old, new in zip(exported.blocks, handover.exported.blocks, strict=True)]))
         ]
         found[name] = (macs_per_value(exported), handover.repeat_first_block, *moved)
-    assert found == {"vgg16": (27, True, 0), "resnet56": (315, False, 0), "mobilenet": (50, False, 1)}
+    assert found == {"vgg16": (27, True, 0), "resnet56": (315, False, 2), "mobilenet": (50, False, 1)}
+
+
+def test_a_residual_block_reads_its_features_through_one_pool():
+    handover = cheapest_handover(parts.export_blocks(network(Residual())), 2)
+    first, *others = handover.exported.blocks[1].nodes
+    assert (first.op_type, list(first.input)) == ("MaxPool", ["features0"])
+    assert not any("features0" in node.input for node in others)
+
+
+MACS = [10_000_000] * 5
+
+
+@pytest.mark.parametrize(
+    ("shares", "split", "expected"),
+    [
+        ([0.2] * 5, 4, [1, 2, 3]),
+        ([0.5, 0, 0, 0.5, 0], 5, [1, 4]),
+        ([0, 0, 0, 0, 1], 5, []),
+        ([1, 0, 0, 0, 0], 3, [1]),
+        ([0.3, 0.01, 0.3, 0.01, 0.38], 4, [1, 3]),
+        ([0.5, 0.5, 0, 0, 0], 1, []),
+    ],
+)
+def test_there_is_a_cut_where_enough_frames_leave(shares, split, expected):
+    assert cuts_that_pay(Traffic(MACS, shares), [1_000_000] * (split - 1), split) == expected
+
+
+def test_a_cut_that_hands_much_over_needs_more_frames_that_leave():
+    traffic = Traffic(MACS, [0.3, 0, 0, 0, 0.7])
+    assert cuts_that_pay(traffic, [1_000_000], 2) == [1]
+    assert cuts_that_pay(traffic, [8_000_000], 2) == []
+
+
+def test_without_known_traffic_there_is_a_cut_behind_every_exit():
+    assert cheapest_handover(parts.export_blocks(network(Residual(), Residual())), 3).cuts == [1, 2]
