@@ -11,7 +11,11 @@ the bytes. Exits read float32: their classifiers are a small part of the work, a
 
 The convolution that reads the pixels, and a depthwise one behind it, stay float32. They are not faster in 8 bits, and what
 is rounded there changes every exit: with them in 8 bits, 89 % of calibration images left EfficientNet-Lite0 where they leave
-in float32, else 97 % (hand signs, 96 x 96, 7 exits).
+in float32, else 97 % (hand signs, 96 x 96, 7 exits). Where the first block hands over less than the first convolution in
+8 bits would read, the whole block stays float32: making uint8 of a map takes as long as a layer.
+
+An exit averages its map by a depthwise convolution in 8 bits. With a float32 average, ONNX Runtime first makes float32 of the
+whole map and brings it into another layout, which took MobileNet at 128 x 128 longer than the layers before it.
 """
 
 import logging
@@ -21,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from export.onnx.parts import ExportedBlocks, GraphPart, Grid, joined, model, renamed
+from export.onnx.parts import ExportedBlocks, GraphPart, Grid, constant, joined, model, renamed
 
 QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "MaxPool", "AveragePool", "Relu", "Clip", "Flatten", "Reshape")
 """Operators that are computed in 8 bits. Others, such as the normalisation of a stem, stay float32."""
@@ -42,20 +46,54 @@ def quantised_blocks(exported: ExportedBlocks, input_shape: tuple[int, ...], ima
         images: float32 (n, c, h, w) in [0, 1], calibration images; their largest and smallest activations set the scales.
     """
     excluded = [node.name for node in exported.exits[-1].nodes if node.op_type not in CONVOLUTIONAL]
-    excluded += _first_layers(exported)
+    first = _first_layers(exported, input_shape)
+    blocks_float32 = int(len(first) == len(exported.blocks[0].nodes))
+    exported, means = _with_means(exported, blocks_float32)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "blocks.onnx"
         logging.disable(logging.WARNING)  # it asks for a preparation that adds nothing where batch norm is folded
         try:
             quantize_static(
-                _without_exits(exported, input_shape), str(file), _Images(images),
+                _without_exits(exported, means, input_shape), str(file), _Images(images),
                 quant_format=QuantFormat.QDQ, op_types_to_quantize=list(QUANTISED),
-                nodes_to_exclude=excluded, per_channel=True,
+                nodes_to_exclude=excluded + first, per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
         finally:
             logging.disable(logging.NOTSET)
-        return _taken_apart(onnx.load(str(file)), exported)
+        return _taken_apart(onnx.load(str(file)), exported, means, blocks_float32)
+
+
+def _with_means(exported: ExportedBlocks, first: int) -> tuple[ExportedBlocks, dict[int, GraphPart]]:
+    """Exits from ``first`` on that read ``mean{i}`` in place of averaging ``features{i}``, and by i the convolutions that compute
+    it. Exits that average in another way, or not at all, stay as they are."""
+    exits, means = list(exported.exits), {}
+    for index, shape in list(enumerate(exported.shapes))[first:]:
+        pools = [node for node in exits[index].nodes if node.op_type == "AveragePool" and _is_mean(node, index)]
+        if len(pools) == 1:
+            means[index] = _mean(index, shape[0], _ints(pools[0], "kernel_shape"))
+            rest = [node for node in exits[index].nodes if node is not pools[0]]
+            exits[index] = renamed(GraphPart(rest, exits[index].weights), {pools[0].output[0]: f"mean{index}"})
+    return exported._replace(exits=exits), means
+
+
+def _is_mean(pool: NodeProto, index: int) -> bool:
+    """Whether a pool averages windows of ``features{index}`` that lie side by side."""
+    side_by_side = _ints(pool, "strides") == _ints(pool, "kernel_shape")
+    return pool.input[0] == f"features{index}" and side_by_side and not any(_ints(pool, "pads"))
+
+
+def _ints(node: NodeProto, name: str) -> list[int]:
+    return next((list(each.ints) for each in node.attribute if each.name == name), [])
+
+
+def _mean(index: int, channels: int, window: list[int]) -> GraphPart:
+    """``features{index}`` -> ``mean{index}``, the averages of windows."""
+    weight = constant(f"mean{index}/weight", np.full((channels, 1, *window), 1 / np.prod(window), np.float32))
+    node = helper.make_node(
+        "Conv", [f"features{index}", weight.name], [f"mean{index}"], f"mean{index}", kernel_shape=window, strides=window, group=channels
+    )  # fmt: skip
+    return GraphPart([node], [weight])
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
@@ -69,29 +107,42 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {"pixels": batch}
 
 
-def _first_layers(exported: ExportedBlocks) -> list[str]:
-    """The nodes before the first convolution that is neither the one that reads the pixels nor depthwise. None where the first
-    block has no such convolution: ONNX Runtime 1.10 crashes on nested heads in 8 bits whose outermost graph has no
-    convolution in 8 bits (found with 2 and 4 exits, not with 1 and 3)."""
+def _first_layers(exported: ExportedBlocks, input_shape: tuple[int, ...]) -> list[str]:
+    """Names of the nodes that stay float32: those before the first convolution that is neither the one that reads the pixels
+    nor depthwise, or the whole first block where it hands over less than this convolution reads. None where the first block has
+    no such convolution: ONNX Runtime 1.10 crashes on nested heads in 8 bits whose outermost graph has no convolution in
+    8 bits and hands uint8 over (found with 2 and 4 exits, not with 1 and 3)."""
+    known = onnx.shape_inference.infer_shapes(_without_exits(exported, {}, input_shape)).graph.value_info
+    sizes = {
+        value.name: int(np.prod([each.dim_value for each in value.type.tensor_type.shape.dim[1:]])) for value in known
+    }
     names: list[str] = []
     convolutions = 0
     for node in exported.blocks[0].nodes:
         if node.op_type == "Conv":
             depthwise = any(each.name == "group" and each.i > 1 for each in node.attribute)
             if convolutions and not depthwise:
-                return names
+                less = int(np.prod(exported.shapes[0])) < sizes[node.input[0]]
+                return [each.name for each in exported.blocks[0].nodes] if less else names
             convolutions += 1
         names.append(node.name)
     return []
 
 
-def _without_exits(exported: ExportedBlocks, input_shape: tuple[int, ...]) -> ModelProto:
-    """All blocks and the final classifier: ``pixels`` -> every ``features{i}`` and the last ``softmax{i}``. That each of them
-    is an output makes the quantiser give it a scale of its own, behind which the graph can be cut."""
-    whole = joined(*exported.blocks, exported.exits[-1])
+def _without_exits(exported: ExportedBlocks, means: dict[int, GraphPart], input_shape: tuple[int, ...]) -> ModelProto:
+    """All blocks, averages and the final classifier: ``pixels`` -> every ``features{i}`` and ``mean{i}`` and the last
+    ``softmax{i}``. That each of them is an output makes the quantiser give it a scale of its own, behind which the graph can
+    be cut."""
+    whole = joined(*exported.blocks, *means.values(), exported.exits[-1])
     outputs = [
         helper.make_tensor_value_info(f"features{index}", TensorProto.FLOAT, ["batch", *shape])
         for index, shape in enumerate(exported.shapes)
+    ]
+    outputs += [
+        helper.make_tensor_value_info(
+            f"mean{index}", TensorProto.FLOAT, ["batch", exported.shapes[index][0], "rows", "columns"]
+        )
+        for index in means
     ]
     outputs.append(helper.make_tensor_value_info(_final(exported), TensorProto.FLOAT, ["batch", "classes"]))
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", *input_shape])
@@ -103,27 +154,42 @@ def _final(exported: ExportedBlocks) -> str:
     return f"softmax{len(exported.exits) - 1}"
 
 
-def _taken_apart(quantised: ModelProto, exported: ExportedBlocks) -> ExportedBlocks:
-    """Cut the graph behind the QuantizeLinear of each ``features{i}``."""
+def _taken_apart(
+    quantised: ModelProto, exported: ExportedBlocks, means: dict[int, GraphPart], blocks_float32: int
+) -> ExportedBlocks:
+    """Cut the graph behind the QuantizeLinear of each ``features{i}``, or in front of it where the block stays float32."""
     makers = {output: node for node in quantised.graph.node for output in node.output}
     weights = {weight.name: weight for weight in quantised.graph.initializer}
+
+    def in_8_bits(name: str) -> tuple[str, Grid]:
+        """The tensor that an output is made of, and its grid."""
+        to_float = makers[name].input  # the tensor in 8 bits, its scale, its zero point
+        return to_float[0], Grid(*(numpy_helper.to_array(weights[each]) for each in to_float[1:]))
+
     blocks: list[GraphPart] = []
-    grids: list[Grid] = []
+    exits: list[GraphPart] = []
+    grids: list[Grid | None] = []
+    grid: Grid | None
     before = "pixels"
     for index in range(len(exported.shapes)):
-        to_float = makers[f"features{index}"].input  # the tensor in 8 bits, its scale, its zero point
-        part = _span(quantised, before, to_float[0])
-        blocks.append(
-            _reading_uint8(renamed(part, {to_float[0]: f"features{index}"}), before, index - 1, f"features{index}")
-        )
-        grids.append(Grid(*(numpy_helper.to_array(weights[each]) for each in to_float[1:])))
-        before = to_float[0]
+        features = f"features{index}"
+        end, grid = in_8_bits(features)
+        if index < blocks_float32:
+            end, grid = makers[end].input[0], None
+        part = renamed(_span(quantised, before, end), {end: features})
+        blocks.append(_reading_uint8(part, before, index - 1, features))
+        grids.append(grid)
+        read = exported.exits[index]
+        if grid and any(features in node.input for node in read.nodes):
+            as_float = f"softmax{index}/features"
+            read = joined(grid.to_float(features, as_float), renamed(read, {features: as_float}))
+        if index in means:
+            mean, mean_grid = in_8_bits(f"mean{index}")
+            averaging = _reading_uint8(_span(quantised, end, mean), end, index, f"softmax{index}/mean")
+            read = joined(averaging, mean_grid.to_float(mean, f"mean{index}"), read)
+        exits.append(read)
+        before = end
     final, last = _final(exported), len(grids) - 1
-    exits = []
-    for index, part in enumerate(exported.exits[:-1]):
-        features = f"softmax{index}/features"
-        read = renamed(part, {f"features{index}": features})
-        exits.append(joined(grids[index].to_float(f"features{index}", features), read))
     exits.append(_reading_uint8(_span(quantised, before, final), before, last, final))
     return ExportedBlocks([*blocks, exported.blocks[-1]], exits, exported.shapes, grids)
 
@@ -145,7 +211,7 @@ def _span(quantised: ModelProto, first: str, last: str) -> GraphPart:
 
 def _reading_uint8(part: GraphPart, before: str, index: int, own: str) -> GraphPart:
     """A part that reads ``before`` and dequantises it to ``features{index}``, as the quantiser called it, with the names of
-    ExportedBlocks: ``features{index}`` are the 8 bits. The float32 form, scale and zero point get names under ``own``, because
+    ExportedBlocks: ``features{index}`` are the 8 bits, or float32 that the part quantises itself. The float32 form, scale and zero point get names under ``own``, because
     other parts have them too. The first block, -1, reads ``pixels``, which are float32."""
     if index < 0:
         return part

@@ -4,9 +4,12 @@ import numpy as np
 import onnx
 import pytest
 
+from bench.subject import random_network
 from device.defence.defq import DefQ
 from device.payload.forms.coefficients import packed_coefficients, steps_of
+from export.bundle.comparison_frames import comparison_frames
 from export.calibration.cost import early_exit, score
+from export.networks.exits import with_exits
 from export.networks.mobilenet import mobilenet
 from export.networks.weights import to_tensor
 from export.onnx import graphs, parts
@@ -94,7 +97,7 @@ def test_coefficients_give_the_activation_of_the_head(quantised):
 
 def test_what_a_cut_hands_over_is_uint8_and_nothing_is_computed_twice(quantised):
     handover = cheapest_handover(quantised, 3)
-    assert handover.exported is quantised
+    assert all(new is old for new, old in zip(handover.exported.blocks, quantised.blocks, strict=True))
     assert not handover.repeat_first_block
     head = graphs.nested_head(quantised, 3, tiny.SHAPE, THRESHOLD)
     makers = {output: node.op_type for node in head.graph.node for output in node.output}
@@ -125,3 +128,66 @@ def test_the_first_convolution_and_depthwise_ones_behind_it_stay_float32(images)
     reads_float = [node for node in blocks[0].nodes if node.op_type == "Conv" and "Dequantize" not in node.input[0]]
     assert len(reads_float) == 2
     assert [node.op_type for node in blocks[1].nodes].count("QuantizeLinear") == 2  # behind each of its convolutions
+
+
+def random_blocks(family, side, exits=None):
+    """Float32 blocks and the same in 8 bits, of a network with random weights, and frames of its size."""
+    network = random_network(family, side)
+    network = network if exits is None else with_exits(network, exits).eval()
+    frames = comparison_frames(None, (side, side), 20)[0]
+    exported = parts.export_blocks(network)
+    return (
+        exported,
+        quantised_blocks(exported, network.input_shape, to_tensor(frames).numpy()),
+        network.input_shape,
+        frames,
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "side", "exits"),
+    [("mobilenet", 32, None), ("efficientnet_lite0", 64, (1, 2, 3, 6)), ("resnet56", 32, (1, 2, 10))],
+)
+def test_heads_of_real_networks_answer_as_the_whole_network(family, side, exits):
+    _, quantised, shape, frames = random_blocks(family, side, exits)
+    whole = graph_scores(quantised, shape, frames)
+    threshold = float(np.median(whole.confidences[:3]))
+    handover = cheapest_handover(quantised, 3)
+    head = session(graphs.nested_head(handover.exported, 3, shape, threshold, handover.cuts))
+    expected, labels = early_exit(whole, threshold)
+    found_exits, found_labels, _ = run_split(
+        head, session(graphs.tail(quantised, 3)), to_tensor(frames).numpy(), threshold
+    )
+    assert found_exits.tolist() == (expected + 1).tolist()
+    assert found_labels.tolist() == labels.tolist()
+
+
+def test_a_first_block_that_hands_over_little_stays_float32():
+    exported, quantised, shape, frames = random_blocks("efficientnet_lite0", 64, (1, 2, 3))
+    assert quantised.grids[0] is None
+    assert quantised.grids[1] is not None
+    assert not {node.op_type for node in quantised.blocks[0].nodes} & {"QuantizeLinear", "DequantizeLinear"}
+    assert "QuantizeLinear" in {node.op_type for node in quantised.blocks[1].nodes}
+    first, same = graph_scores(quantised, shape, frames), graph_scores(exported, shape, frames)
+    np.testing.assert_allclose(first.confidences[0], same.confidences[0], atol=1e-6)
+    np.testing.assert_allclose(first.confidences, same.confidences, atol=0.1)
+
+
+def test_a_block_in_8_bits_starts_before_the_cut_where_that_leaves_less_to_hand_over():
+    _, quantised, shape, _ = random_blocks("mobilenet", 32)
+    moved = cheapest_handover(quantised, 3).exported
+    assert [node.op_type for node in moved.exits[0].nodes].count("Conv") == 2  # the mean, and the start of block 2
+    head = graphs.nested_head(moved, 3, shape, THRESHOLD)
+    makers = {output: node.op_type for node in head.graph.node for output in node.output}
+    assert makers["started1"] == "QuantizeLinear"
+    names = [weight.name for each in (*moved.blocks[:3], *moved.exits[:3]) for weight in each.weights]
+    assert len(names) == len(set(names))  # a branch may not use the name of a weight again
+
+
+def test_an_exit_averages_its_map_in_8_bits():
+    exported, quantised, _, _ = random_blocks("mobilenet", 32)
+    assert "AveragePool" in {node.op_type for node in exported.exits[1].nodes}
+    nodes = quantised.exits[1].nodes
+    assert "AveragePool" not in {node.op_type for node in nodes}
+    groups = [each.i for node in nodes if node.op_type == "Conv" for each in node.attribute if each.name == "group"]
+    assert groups == [exported.shapes[1][0]]
