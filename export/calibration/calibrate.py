@@ -1,6 +1,9 @@
 """Measures what a model card holds: costs, accuracies, thresholds and last exits of a network."""
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 
 from device.loop.exits import exit_histogram, first_confident
 from export.calibration.card import ImageCounts, ModelCard
@@ -9,7 +12,9 @@ from export.calibration.last_exit import measured_last_exits
 from export.data.backgrounds import with_others
 from export.data.classes import check_classes
 from export.data.images import Dataset
+from export.networks.loading import build_network
 from export.networks.model_files import ModelFiles
+from export.networks.model_folder import ModelDescription
 from export.networks.sdn import SDN
 from export.networks.weights import trained_classes
 
@@ -27,7 +32,7 @@ def calibrate(files: ModelFiles, network: SDN, data: Dataset, backgrounds: np.nd
     """
     check_classes(network, data, trained_classes(files.weights))
     seen = data.calibration if backgrounds is None else with_others(data.calibration, backgrounds)
-    costs, labels = relative_costs(network), seen.labels
+    costs, labels = costs_of(files.description, network), seen.labels
     scores, test = score(network, seen.pixels), score(network, data.test.pixels)
     points = {rad: rad_threshold(scores, labels, costs, rad) for rad in RADS}
     thresholds = {rad: point.threshold for rad, point in points.items()}
@@ -44,6 +49,19 @@ def calibrate(files: ModelFiles, network: SDN, data: Dataset, backgrounds: np.nd
         shares={rad: rounded_shares(scores, threshold) for rad, threshold in thresholds.items()},
         data=data.facts(),
     )
+
+
+def costs_of(description: ModelDescription, network: SDN) -> list[float]:
+    """Relative cost of every exit. Those of a network that ends at an internal classifier are relative to the network that it was
+    cut from.
+
+    Args:
+        network: of this description.
+    """
+    if not description.ends:
+        return relative_costs(network)
+    whole = build_network(replace(description, ends=0), len(network(torch.zeros(1, *network.input_shape))[0, 0]))
+    return relative_costs(whole)[: len(network.ics) + 1]
 
 
 def rounded_accuracies(scores: ExitScores, labels: np.ndarray) -> tuple[float, ...]:

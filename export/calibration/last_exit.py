@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from device.loop.exits import efcy
 from export.calibration.cost import ExitScores, OperatingPoint, early_exit, operating_point
-from export.networks.sdn import SDN
 
 LOSS = {5: 0.011, 10: 0.009}
 """Accuracy that clean calibration images may lose to the last exit, for each RAD in percent (found in reports/README.md)."""
@@ -96,11 +94,3 @@ def _measured(
         round(efcy([last - 1], costs[:last]), 4),
         {each: point.rounded() for each, point in points.items()},
     )
-
-
-def ending_at(network: SDN, last: int) -> SDN:
-    """``network`` up to exit ``last``, from 1, whose classifier becomes the final one. The modules are shared with
-    ``network``."""
-    end = nn.Sequential(network.blocks[last - 1], network.ics[last - 1])
-    blocks, ics = list(network.blocks)[: last - 1], list(network.ics)[: last - 1]
-    return SDN(network.stem, blocks, ics, end, network.input_shape, network.exit_numbers[: last - 1]).eval()

@@ -7,11 +7,11 @@ from pathlib import Path
 from device.errors import DataError, UsageError
 from export.calibration.calibrate import calibrate
 from export.calibration.card import ModelCard, read_card
-from export.calibration.last_exit import ending_at
 from export.calibration.table_file import TableFile
 from export.calibration.table_reader import own_table
 from export.data.classes import check_classes
 from export.data.images import Dataset
+from export.networks.exits import ending_at
 from export.networks.loading import load_network
 from export.networks.model_files import ModelFiles, shipped
 from export.networks.sdn import SDN, folded

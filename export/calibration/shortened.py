@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from device.errors import DataError
 from export.calibration.card import ModelCard
-from export.calibration.last_exit import ending_at
 from export.calibration.table_file import TableFile
+from export.networks.exits import ending_at
 from export.networks.sdn import SDN
 
 

@@ -12,6 +12,26 @@ class Joined(nn.Sequential):
     """Blocks of a network in a row, without a classifier between them."""
 
 
+class Ending(nn.Sequential):
+    """The end of a network that ends at an internal classifier: the last block and its classifier.
+
+    Args:
+        number: of the block in the whole network, from 1.
+    """
+
+    def __init__(self, block: nn.Module, classifier: nn.Module, number: int) -> None:
+        super().__init__(block, classifier)
+        self.number = number
+
+
+def ending_at(network: SDN, last: int) -> SDN:
+    """``network`` up to exit ``last``, from 1, whose classifier becomes the final one. The modules are shared with
+    ``network``."""
+    end = Ending(network.blocks[last - 1], network.ics[last - 1], network.exit_numbers[last - 1])
+    blocks, ics = list(network.blocks)[: last - 1], list(network.ics)[: last - 1]
+    return SDN(network.stem, blocks, ics, end, network.input_shape, network.exit_numbers[: last - 1]).eval()
+
+
 def with_exits(network: SDN, kept: Sequence[int]) -> SDN:
     """The network with some of its internal classifiers. Blocks without one become part of the next block that has one, and
     blocks behind the last classifier become part of ``end``.
@@ -59,15 +79,21 @@ def file_names(network: SDN) -> dict[str, str]:
         for part in _prefixes(f"blocks.{index}.", each):
             prefixes[part] = f"blocks.{block}."
             block += 1
-    *rest, end = _prefixes("end.", network.end)
+    rest, classifier, name = _end_parts(network.end)
     for offset, part in enumerate(rest):
         prefixes[part] = f"blocks.{block + offset}."
-    prefixes[end] = "end."
+    prefixes[classifier] = name
     names = {}
     for name in network.state_dict():
         prefix = next((each for each in prefixes if name.startswith(each)), "")
         names[name] = prefixes.get(prefix, "") + name.removeprefix(prefix)
     return names
+
+
+def classifier_numbers(network: SDN) -> tuple[int, ...]:
+    """The numbers of the blocks, from 1, whose classifiers the network has, the one that it ends at included."""
+    ends = (network.end.number,) if isinstance(network.end, Ending) else ()
+    return (*network.exit_numbers, *ends)
 
 
 def kept_in(names: Sequence[str]) -> tuple[int, ...]:
@@ -81,6 +107,14 @@ def _parts(module: nn.Module) -> list[nn.Module]:
 
 def _joined(modules: list[nn.Module]) -> nn.Module:
     return Joined(*modules) if len(modules) > 1 else modules[0]
+
+
+def _end_parts(end: nn.Module) -> tuple[list[str], str, str]:
+    """The names of the blocks in ``end``, that of the final classifier, and the name of the classifier in files."""
+    if isinstance(end, Ending):
+        return _prefixes("end.0.", end[0]), "end.1.", f"ics.{end.number - 1}."
+    *blocks, classifier = _prefixes("end.", end)
+    return blocks, classifier, "end."
 
 
 def _prefixes(name: str, module: nn.Module) -> list[str]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from device.errors import DataError, UsageError
 from export.data.classes import named
-from export.networks.exits import file_names, kept_in, with_exits
+from export.networks.exits import classifier_numbers, ending_at, file_names, kept_in, with_exits
 from export.networks.model_files import ModelFiles
 from export.networks.model_folder import ModelDescription
 from export.networks.sdn import SDN
@@ -77,7 +77,14 @@ def build_network(description: ModelDescription, classes: int) -> SDN:
         UsageError: the network cannot take this size, or does not have these exits.
     """
     spec = spec_of(description.family, description.code)
-    return with_exits(spec.build(classes, description.input_size), description.exits)
+    network = with_exits(spec.build(classes, description.input_size), description.exits)
+    if not description.ends:
+        return network
+    if description.ends not in description.exits[1:]:
+        raise UsageError(
+            f"found a network that ends at exit {description.ends}; expected one of {', '.join(map(str, description.exits[1:]))}"
+        )
+    return ending_at(network, description.exits.index(description.ends) + 1)
 
 
 def read_tensors(file: Path, family: str) -> dict[str, Tensor]:
@@ -116,7 +123,8 @@ def fill(network: SDN, tensors: Mapping[str, Tensor], file: Path, family: str) -
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    given = {name: tensor for name, tensor in tensors.items() if not set(kept_in([name])) - set(network.exit_numbers)}
+    numbers = set(classifier_numbers(network))
+    given = {name: tensor for name, tensor in tensors.items() if not set(kept_in([name])) - numbers}
     wrong = {
         "missing": [name for name in shapes if name not in given],
         "unexpected": [name for name in given if name not in names.values()],
@@ -156,6 +164,10 @@ def _check_agreement(tensors: Mapping[str, Tensor], files: ModelFiles) -> None:
 
 
 def _classes(tensors: Mapping[str, Tensor]) -> int:
-    """The number of classes that weights were trained for, by their last linear layer; 0 where there is none."""
-    last = max((name for name in tensors if name.startswith("end.") and name.endswith(".weight")), default="")
-    return len(tensors[last]) if last else 0
+    """The number of classes that weights were trained for, by their last linear layer; 0 where there is none. The last layer of a
+    network that ends at an internal classifier is the one of this classifier."""
+    ends = [name for name in tensors if name.startswith("end.") and name.endswith(".weight")]
+    numbers = kept_in(list(tensors))
+    if not ends and numbers:
+        ends = [name for name in tensors if name.startswith(f"ics.{numbers[-1] - 1}.") and name.endswith(".weight")]
+    return len(tensors[max(ends)]) if ends else 0

@@ -56,6 +56,8 @@ class ModelDescription:
         train, calibration, test: number of images in each split.
         photographs: where they lie; None for CIFAR-10 and for folders of early releases.
         code: where the network is defined, if it is one of the user's own; it lies beside model.json.
+        ends: the number of the block, one of ``exits``, whose classifier is the final one, for a hardened twin
+            (export/calibration/twin.py); later blocks are not in it. 0: the network has its own end.
     """
 
     family: str
@@ -70,6 +72,7 @@ class ModelDescription:
     test: int = 0
     photographs: Photographs | None = None
     code: UserCode | None = None
+    ends: int = 0
 
     @property
     def group(self) -> str:
@@ -80,7 +83,8 @@ class ModelDescription:
         """Network, input size and exits in words."""
         height, width = self.input_size
         name = self.family if self.code is None else f"{self.family} ({self.code.sha256[:12]})"
-        return f"{name} for {width} x {height} pixels with exits {', '.join(map(str, self.exits))}"
+        ends = f", ending at exit {self.ends}" if self.ends else ""
+        return f"{name} for {width} x {height} pixels with exits {', '.join(map(str, self.exits))}{ends}"
 
     def as_json(self) -> dict[str, Any]:
         height, width = self.input_size
@@ -92,6 +96,7 @@ class ModelDescription:
             "input": {"height": height, "width": width, "fit": self.fit},
             "classes": list(self.classes),
             "exits": list(self.exits),
+            **({"ends": self.ends} if self.ends else {}),
             "data": {
                 "source": self.data_source,
                 "sha256": self.data_sha256,
@@ -202,6 +207,7 @@ def _from_json(fields: Fields) -> ModelDescription:
         split.whole("calibration"),
         split.whole("test"),
         _photographs(data),
+        ends=_ends(fields),
     )
 
 
@@ -244,6 +250,15 @@ def _exits(fields: Fields) -> tuple[int, ...]:
     if not numbers or numbers != sorted(set(numbers)) or numbers[0] < 1:
         raise ValueError(f"found {found!r} under exits; expected the numbers of blocks, from 1, that rise")
     return tuple(numbers)
+
+
+def _ends(fields: Fields) -> int:
+    if "ends" not in fields:
+        return 0
+    ends = fields.whole("ends", 1)
+    if ends not in _exits(fields)[1:]:
+        raise ValueError(f"found {ends} under ends; expected one of exits, but not the first one")
+    return ends
 
 
 def family_in(folder: Path) -> str:

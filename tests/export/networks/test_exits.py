@@ -10,10 +10,9 @@ from device.errors import DataError, UsageError
 from export.bundle.settings import BundleSettings
 from export.bundle.writer import write_bundle
 from export.calibration.cost import relative_costs
-from export.calibration.last_exit import ending_at
 from export.networks import mobilenet
 from export.networks.bfloat16 import InBfloat16
-from export.networks.exits import file_names, tensors_of, with_exits
+from export.networks.exits import ending_at, file_names, tensors_of, with_exits
 from export.networks.find import network_spec
 from export.networks.loading import fill, load_network, planned, read_tensors
 from export.networks.model_files import beside
