@@ -151,7 +151,7 @@ class _Training:
             freeze(network, final=trained)
         self.objective = Objective(torch.tensor(relative_costs(network)), recipe, trained)
         self.optimiser = torch.optim.SGD(
-            _parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
+            parameter_groups(network, recipe.weight_decay), lr=recipe.peak_rate, momentum=0.9, nesterov=True
         )
         self.steps = len(images.labels) // recipe.batch
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -245,7 +245,7 @@ def freeze(network: SDN, final: bool) -> None:
         [layer for layer in network.end.modules() if isinstance(layer, nn.Linear)][-1].requires_grad_(True)
 
 
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Groups for the optimiser: weights of convolutions and linear layers with weight decay, all others without."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
