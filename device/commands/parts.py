@@ -58,7 +58,7 @@ PARTS = (
     Part("device", "on the device", "device.commands.cli", ("run", "bench", "plan", "preview", "doctor", "jpeg"),
          ("numpy", "cv2", "onnxruntime"), (3, 6)),
     Part("export", "on a workstation", "export.commands.cli",
-         ("fit", "scan", "train", "calibrate", "table", "gate", "monitor", "search", "attack", "bundle", "evaluate", "triton", "kit", "demo"),
+         ("fit", "scan", "train", "harden", "calibrate", "table", "gate", "monitor", "search", "attack", "bundle", "evaluate", "triton", "kit", "demo"),
          ("torch", "onnx", "safetensors"), (3, 10)),
     Part("host", "on a server", "host.cli", ("serve", "cluster", "keys"), ("starlette", "uvicorn"), (3, 10)),
 )  # fmt: skip

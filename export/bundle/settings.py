@@ -19,6 +19,7 @@ class BundleSettings:
         archive: whether the folder is also written as .tar.gz.
         last_exit: whether the network ends at the last exit that its card names for ``rad``.
         int8: whether head and tail compute in 8 bits.
+        twin: what of the hardened twin is in it (FORMS of export/bundle/twin.py); "": nothing.
     """
 
     split: int | None = 3
@@ -27,6 +28,7 @@ class BundleSettings:
     archive: bool = False
     last_exit: bool = False
     int8: bool = False
+    twin: str = ""
 
     def exits_on_device(self, exits: int) -> int:
         """How many of a network's ``exits``, the final classifier among them, are on the device."""

@@ -14,6 +14,7 @@ from export.bundle.graph_set import activation_levels, bundle_graphs, traffic_of
 from export.bundle.int8 import calibration_images, in_int8
 from export.bundle.manifest import manifest
 from export.bundle.settings import BundleSettings, check_settings
+from export.bundle.twin import TwinPart, twin_part
 from export.calibration.card import ModelCard, read_card
 from export.calibration.shortened import shortened
 from export.calibration.table_file import TableFile
@@ -75,7 +76,8 @@ def export_bundle(
         else None
     )
     frames, origin = comparison_frames(data, network.input_shape[1:], fit=fit, group=group, source=source)
-    return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set, fit, calibration)
+    twin = twin_part(files, settings.twin, settings, card, frames, origin) if settings.twin else None
+    return write_bundle(model, network, card, table, out, settings, frames, origin, frame_set, fit, calibration, twin)
 
 
 def write_bundle(
@@ -90,6 +92,7 @@ def write_bundle(
     frame_set: MadeFrames | None = None,
     fit: str = STRETCH,
     calibration: Images | None = None,
+    twin: TwinPart | None = None,
 ) -> Path:
     """Write the bundle of any SDN.
 
@@ -104,6 +107,7 @@ def write_bundle(
         frame_set: for the device's bench and preview (export.bundle.frame_set.make_frames makes it).
         fit: how the device brings its frames to the size of the network (device/pictures/fit.py).
         calibration: images that a bundle in 8 bits is calibrated with; needed for that alone.
+        twin: the hardened twin that the bundle carries beside the network.
 
     Raises:
         DataError: the graphs do not agree with PyTorch, the table was learned on other weights, or labels or frame set are
@@ -136,12 +140,15 @@ def write_bundle(
     contents = {f"{name}.onnx": graph.SerializeToString() for name, graph in graphs.items()}
     contents["table.json"] = (json.dumps(table.as_json(), indent=1) + "\n").encode()
     contents["labels.txt"] = ("\n".join(card.classes) + "\n").encode()
+    contents.update(twin.contents if twin else {})
     about_frames = None
     if frame_set is not None:
         contents[FILE], about_frames = pack_frames(frame_set, network.input_shape, len(card.classes))
     about = manifest(
         model, network, fit, card, table, settings, graphs, levels, about_frames, comparison, contents, exported.shapes
     )
+    if twin:
+        about["twin"] = dict(twin.about)
     contents["manifest.json"] = (json.dumps(about, indent=1) + "\n").encode()
     replace_folder(out, contents)
     print(f"wrote {about['id']} to {out} ({sum(len(each) for each in contents.values()) / 1e6:.1f} MB)")

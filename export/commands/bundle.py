@@ -6,6 +6,7 @@ from pathlib import Path
 
 from device.system.options import whole
 from export.bundle.settings import BundleSettings
+from export.bundle.twin import FORMS
 from export.bundle.writer import export_bundle
 from export.calibration.card import read_card
 from export.calibration.cost import RADS
@@ -56,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="head and tail compute in 8 bits, with thresholds calibrated anew; needs the calibration images",
     )
+    parser.add_argument(
+        "--twin",
+        choices=FORMS,
+        default="",
+        help="carry the hardened twin (defq harden) too: head, which answers everything on the device, or both head and tail",
+    )
     add_debug(parser)
 
 
@@ -69,7 +76,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(choice.told(), flush=True)
         split = choice.split
     settings = BundleSettings(
-        split, arguments.rad, arguments.fuse_defq, arguments.archive, arguments.last_exit, arguments.int8
+        split,
+        arguments.rad,
+        arguments.fuse_defq,
+        arguments.archive,
+        arguments.last_exit,
+        arguments.int8,
+        arguments.twin,
     )
     own = arguments.data is None and files.description.photographs is not None
     data = data_for(arguments, files) if own else arguments.data

@@ -8,6 +8,7 @@ COMMANDS = {
     "fit": ("export.commands.fit", "From a folder of photographs to a defended bundle and a report, in one command."),
     "scan": ("export.commands.scan", "Show what a folder of photographs holds, and what of it is in the way."),
     "train": ("export.commands.train", "Train a network; goes on from its checkpoint after a kill."),
+    "harden": ("export.commands.harden", "Train the hardened twin of a network, which works while an attack goes on."),
     "calibrate": ("export.commands.calibrate", "Measure costs, accuracies and thresholds; write the model card."),
     "table": ("export.commands.table", "Learn Q_def by Algorithm 1 from DeepSloth L-inf."),
     "gate": ("export.commands.gate", "Calibrate the noise gate of a table."),

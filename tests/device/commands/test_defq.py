@@ -98,7 +98,7 @@ def test_a_command_gets_its_options(capsys):
 
 def test_every_command_has_one_part():
     names = [name for part in PARTS for name in part.names]
-    assert len(names) == len(set(names)) == 23
+    assert len(names) == len(set(names)) == 24
     assert part_of("keys").name == "host"
     assert part_of("preview").name == "device"
     assert part_of("nothing") is None
