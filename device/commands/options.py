@@ -86,7 +86,8 @@ def add_camera_options(groups: OptionGroups, defq: str = "on") -> None:
     add = groups.decision.add_argument
     add("--defq", choices=MODES, default=defq,
         help="which frames are quantised. off: none; on: all; gated: those with much colour noise; auto: all while the monitor "
-             "suspects an attack (default %(default)s)")  # fmt: skip
+             "suspects an attack, and the hardened twin answers where that does not help; twin: the hardened twin answers every "
+             "frame (default %(default)s)")  # fmt: skip
     add("--monitor", action="store_true", help="watch the exits and warn of an attack; --defq auto implies it")
     add("--learn", type=whole(0, 1 << 31), default=0, metavar="N",
         help="the first N frames are clean: let the monitor learn from them how often frames leave early here")  # fmt: skip

@@ -8,14 +8,16 @@ from typing import Any, NamedTuple, Optional
 
 from device.bundle.frame_set import load_frame_set
 from device.bundle.reader import Bundle, load_bundle
+from device.bundle.twin import read_twin
 from device.cameras.arrays import ArrayCamera
 from device.cameras.base import Camera, options, rate_option, whole_option
 from device.cameras.open import open_camera
 from device.commands.options import payload_of
 from device.defence.ceiling import Ceiling
-from device.defence.controller import Controller
+from device.defence.controller import Controller, HardenedTwin
 from device.engines.base import Engine
 from device.engines.open import open_engine
+from device.engines.sleeping import SleepingEngine
 from device.errors import HostError, UsageError
 from device.link.credentials import credentials_of
 from device.link.host_client import HostClient
@@ -32,10 +34,12 @@ class Session(NamedTuple):
     host: Optional[HostClient]
     rad: int
     threshold: float
+    twin: Optional[HardenedTwin]
+    """The bundle's hardened twin, asleep; None where it carries none that answers everything on the device."""
 
     def controller(self, mode: str, watch: bool = False, learn: int = 0) -> Controller:
         """A controller for this session's bundle and relative accuracy drop; arguments and errors are those of Controller.of."""
-        return Controller.of(self.bundle, self.rad, mode, watch, learn)
+        return Controller.of(self.bundle, self.rad, mode, watch, learn, self.twin)
 
     def pipeline(self, controller: Controller, sink: Sink, ceiling: Optional[Ceiling] = None) -> Pipeline:
         """A pipeline over this session's engine and host."""
@@ -48,6 +52,8 @@ class Session(NamedTuple):
                 self.host.close()
         finally:
             self.engine.close()
+            if self.twin is not None:
+                self.twin.head.close()
 
 
 def open_session(arguments: argparse.Namespace) -> Session:
@@ -57,6 +63,7 @@ def open_session(arguments: argparse.Namespace) -> Session:
         EdgeError: one of them cannot be used.
     """
     bundle = load_bundle(arguments.bundle)
+    twin = _sleeping_twin(bundle, arguments)
     if not bundle.has_tail:
         _check_no_host(arguments, bundle)
     if arguments.require_host and arguments.host is None:
@@ -84,7 +91,17 @@ def open_session(arguments: argparse.Namespace) -> Session:
         if host is not None:
             host.close()
         raise
-    return Session(bundle, engine, host, rad, threshold)
+    return Session(bundle, engine, host, rad, threshold, twin)
+
+
+def _sleeping_twin(bundle: Bundle, arguments: argparse.Namespace) -> Optional[HardenedTwin]:
+    """The hardened twin of a bundle, whose engine starts when the controller wakes it."""
+    twin = read_twin(bundle)
+    if twin is None:
+        return None
+    own = twin.bundle
+    head = SleepingEngine(own, lambda: open_engine(own, arguments.engine, arguments.threads, arguments.fp16))
+    return HardenedTwin(twin, head)
 
 
 def _check_no_host(arguments: argparse.Namespace, bundle: Bundle) -> None:

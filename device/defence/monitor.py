@@ -16,10 +16,11 @@ from typing import Deque, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from device.defence.cusum import cusum_limit
+
 MIXTURE = 0.3
 """Share of attacked frames for which the test is tuned. It finds attacks on half as many frames too, but later."""
 FALSE_ALARM_FRAMES = 10000
-CELLS = 150  # states of the chain; with more of them the limit changes by less than 2 %
 MOST_PENDING = 100000  # frames that are kept while limits are computed; then the oldest are dropped
 LEAST_SHARE = 1e-3  # of each exit: one at which no calibration image left is rare, but not impossible
 
@@ -62,7 +63,7 @@ class Monitor:
         self.false_alarm_frames = false_alarm_frames
         self._split = split
         self._sum = 0.0
-        clean, attacked, clean_defq, attacked_defq = (_on_device(each, split) for each in shares)
+        clean, attacked, clean_defq, attacked_defq = (on_device(each, split) for each in shares)
         self._shares = {False: (clean, attacked), True: (clean_defq, attacked_defq)}
         self._tests = limits_of(self._shares, false_alarm_frames)  # here: it would hold up a frame in the loop
         self._learn = learn
@@ -173,50 +174,6 @@ def limits_of(shares: Shares, frames: int) -> Tests:
     return tests
 
 
-def cusum_limit(ratios: np.ndarray, shares: np.ndarray, frames: int) -> float:
-    """The limit that the sum reaches after ``frames`` frames on average while frames leave with the given shares.
-
-    Args:
-        ratios: log-likelihood ratio of each exit, float64 (bins,).
-        shares: probability of each exit, float64 (bins,).
-
-    Returns:
-        Infinity where no exit supports the hypothesis: the test then stays silent.
-    """
-    if ratios.max() <= 1e-9:
-        return float("inf")
-    low, high = 0.0, float(ratios.max())
-    while mean_run_length(ratios, shares, high) < frames:
-        low, high = high, 2 * high
-        if high > 1e3:
-            return float("inf")
-    for _ in range(12):
-        middle = (low + high) / 2
-        if mean_run_length(ratios, shares, middle) < frames:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def mean_run_length(ratios: np.ndarray, shares: np.ndarray, limit: float) -> float:
-    """Mean number of frames until the sum, which starts at 0, reaches ``limit``."""
-    width = limit / CELLS
-    states = np.arange(CELLS) * width
-    chain = np.eye(CELLS)
-    for ratio, share in zip(ratios, shares):
-        landed = np.maximum(states + ratio, 0.0) / width
-        below = np.floor(landed).astype(np.int64)
-        above_share = (
-            landed - below
-        )  # it is shared between two cells, as rounding to one of them would change the drift of the sum
-        for cells, part in ((below, 1 - above_share), (below + 1, above_share)):
-            stays = cells < CELLS
-            np.subtract.at(chain, (np.flatnonzero(stays), cells[stays]), share * part[stays])
-    run_lengths: np.ndarray = np.linalg.solve(chain, np.ones(CELLS))
-    return float(run_lengths[0])
-
-
 def check_shares(content: Dict[str, List[float]], exits: int) -> ExitShares:
     """The shares of one RAD in a table.json: four lists, each with one number for every exit.
 
@@ -230,7 +187,7 @@ def check_shares(content: Dict[str, List[float]], exits: int) -> ExitShares:
     return ExitShares(*(array / array.sum() for array in arrays))
 
 
-def _on_device(shares: np.ndarray, split: int) -> np.ndarray:
+def on_device(shares: np.ndarray, split: int) -> np.ndarray:
     """Shares of exits 1..split and of staying, float64 (split + 1,)."""
     return _floored(np.append(shares[:split], shares[split:].sum()))
 

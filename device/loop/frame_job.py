@@ -39,6 +39,8 @@ class FrameJob(NamedTuple):
     """The request to the host; None for a frame that the host is not asked about."""
     capped: bool = False
     """Whether the host is not asked because of the ceiling."""
+    twin: bool = False
+    """Whether the hardened twin's head answered."""
 
     def wait(self) -> None:
         """Wait until the host has answered, or will not answer any more."""
@@ -77,5 +79,5 @@ class FrameJob(NamedTuple):
             ms["age"] = (now_s - self.born_s) * 1e3
         return Decision(
             frame.index, label, bundle.label_name(label), confidence, exit_, source, ms, sent, frame.label,
-            self.treatment.quantised, self.treatment.found, form, capped,
+            self.treatment.quantised, self.treatment.found, form, capped, self.twin,
         )  # fmt: skip

@@ -40,7 +40,7 @@ class Pipeline:
     Args:
         bundle: labels and shapes.
         engine: runs the head.
-        controller: names the defence for each frame, and is told what was done to the frame and where it left.
+        controller: names the defence for each frame and the engine where it is the hardened twin's, and is told what was done to the frame and where it left.
         host: answers the frames that stay; without it the last device exit answers, as a fallback.
         sink: takes the decisions in frame order.
         ceiling: decides which of the frames that stay may be sent; without it all may.
@@ -129,9 +129,10 @@ class Pipeline:
             pixels = self.attack(frame, pixels)
             spent_s = time.perf_counter() - resized_s
             started_s, resized_s = started_s + spent_s, resized_s + spent_s
+        twin = self.controller.engine
         treatment = self.controller.defence.treat(pixels)
         quantised_s = time.perf_counter()
-        head = self._engine.run(treatment.image, treatment.threshold, treatment.fused)
+        head = (twin or self._engine).run(treatment.image, treatment.threshold, treatment.fused)
         headed_s = time.perf_counter()
         ms["defq"] = (quantised_s - resized_s) * 1e3
         ms["head"] = (headed_s - quantised_s) * 1e3
@@ -147,7 +148,9 @@ class Pipeline:
                 request = self._sent(self._host, Sendable(head.activation, pixels, treatment.table), treatment, live)
         if ceiling is not None:
             ceiling.count(request is not None and request.taken, self.controller.mode)
-        return FrameJob(frame, pixels, treatment, head, ms, started_s, headed_s, born_s, request, capped)
+        return FrameJob(
+            frame, pixels, treatment, head, ms, started_s, headed_s, born_s, request, capped, twin is not None
+        )
 
     def _sent(self, host: HostClient, sendable: Sendable, treatment: Treatment, live: bool) -> HostRequest:
         """Send a frame to the host."""

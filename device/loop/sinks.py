@@ -40,6 +40,8 @@ class Decision(NamedTuple):
     """The payload form in which the frame was sent: fp32, uint8 or coefficients; None where nothing was sent."""
     capped: bool = False
     """Whether the frame is a fallback because the ceiling kept it from being sent."""
+    twin: bool = False
+    """Whether the hardened twin answered. ``exit`` is one of its exits then."""
 
 
 def to_line(decision: Decision) -> str:
@@ -63,6 +65,8 @@ def to_line(decision: Decision) -> str:
         fields["truth"] = decision.truth
     if decision.capped:
         fields["capped"] = True
+    if decision.twin:
+        fields["twin"] = True
     return json.dumps(fields)
 
 

@@ -46,6 +46,7 @@ class Summary:
         self._right = 0
         self._ages_ms = _Spread()
         self._quantised = 0
+        self._twin = 0
         self._gated = 0
         self._attacked = 0
 
@@ -71,6 +72,7 @@ class Summary:
         if "age" in decision.ms:
             self._ages_ms.add(decision.ms["age"])
         self._quantised += decision.quantised
+        self._twin += decision.twin
         if decision.attacked is not None:
             self._gated += 1
             self._attacked += decision.attacked
@@ -109,6 +111,8 @@ class Summary:
             result["ceiling"] = ceiling_figures(self.ceiling, self.capped, self.windows)
         if self._known:
             result["accuracy"] = self._right / self._known
+        if self._twin:
+            result["twin_frames"] = self._twin
         if self._gated:
             result["attacked_frames"] = self._attacked
         return result
@@ -127,7 +131,8 @@ class Summary:
             + (", {} skipped".format(self.skipped) if self.skipped else "")
             + (", {} dropped by the camera".format(self.dropped) if self.dropped else "")
             + (", which was reopened {} times".format(self.reopened) if self.reopened else "")
-            + ("; {} counted as attacked".format(figures["attacked_frames"]) if "attacked_frames" in figures else ""),
+            + ("; {} counted as attacked".format(figures["attacked_frames"]) if "attacked_frames" in figures else "")
+            + ("; {} answered by the hardened twin".format(self._twin) if self._twin else ""),
             "T3-ER {:.2f}  EFCY {:.2f}".format(figures["t3_er"], figures["efcy"])
             + ("  accuracy {:.2f} %".format(100 * figures["accuracy"]) if "accuracy" in figures else "")
             + "  latency mean {:.2f} ms, p50 {:.2f}, p99 {:.2f}".format(latency["mean"], latency["p50"], latency["p99"]),

@@ -3,6 +3,7 @@
 import threading
 from typing import Any, Dict, Optional
 
+from device.defence.ladder import RUNGS
 from device.errors import UsageError
 from device.loop.pipeline import Attack, Pipeline
 from device.preview.attackers import Attacker
@@ -48,6 +49,7 @@ class Switches:
             raise UsageError("found no attack to switch on ({})".format(self._why_not))
         if modes[defq]:
             raise UsageError(modes[defq])
+        self._pipeline.controller.prepare(defq)  # here, and not between two frames
         with self._lock:
             self.attack, self.defq, self._changed = attack, defq, True
 
@@ -72,6 +74,8 @@ class Switches:
             "defq": {
                 "mode": self.defq,
                 "active": controller.active,
+                "rung": RUNGS[controller.rung],
+                "changed_at": controller.changed_at,
                 "unavailable": {mode: reason for mode, reason in controller.modes.items() if reason},
             },
         }

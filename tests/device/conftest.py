@@ -69,6 +69,45 @@ def whole_bundle():
     return load_bundle(os.path.join(DATA, "whole_bundle"))
 
 
+@pytest.fixture
+def twin_folder(bundle_folder):
+    """A bundle with a hardened twin, as defq bundle --twin head writes it: the same network with all exits on the device. DefQ
+    belongs before the twin, and it has a monitor."""
+    source = os.path.join(DATA, "whole_bundle")
+    with open(os.path.join(source, "manifest.json")) as file:
+        whole = json.load(file)
+    with open(os.path.join(bundle_folder, "manifest.json")) as file:
+        manifest = json.load(file)
+    with open(os.path.join(source, "table.json")) as file:
+        table = json.load(file)
+    shares = dict(zip(("clean", "attacked", "clean_defq", "attacked_defq"), TWIN_SHARES))
+    table["monitor"] = {"shares": {"5": shares, "10": shares}}
+    contents = {"twin_table.json": json.dumps(table).encode()}
+    for name in ("head", "head_flat"):
+        with open(os.path.join(source, name + ".onnx"), "rb") as file:
+            contents["twin_{}.onnx".format(name)] = file.read()
+        whole["graphs"][name]["file"] = "twin_{}.onnx".format(name)
+    for name, content in contents.items():
+        manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        with open(os.path.join(bundle_folder, name), "wb") as file:
+            file.write(content)
+    manifest["twin"] = {
+        "split": 5, "exits": whole["exits"], "thresholds": {"5": 0.5, "10": 0.4}, "graphs": whole["graphs"],
+        "defq": {"file": "twin_table.json", "before": True}, "provenance": {},
+    }  # fmt: skip
+    with open(os.path.join(bundle_folder, "manifest.json"), "w") as file:
+        json.dump(manifest, file)
+    return bundle_folder
+
+
+TWIN_SHARES = [
+    [0.7, 0.2, 0.05, 0.03, 0.02],
+    [0.5, 0.25, 0.15, 0.05, 0.05],
+    [0.68, 0.2, 0.06, 0.03, 0.03],
+    [0.4, 0.3, 0.15, 0.1, 0.05],
+]
+
+
 @pytest.fixture(scope="session")
 def frames():
     """uint8 (60, 16, 16, 3)."""

@@ -84,6 +84,15 @@ function showStory(stats) {
   say("sentence", stats.ended ? `of frames left ${whereEarly(stats)} at the end` : storyOf(stats));
 }
 
+function rungOf({ rung, changed_at: frame }) {
+  const since = frame === null ? "" : ` since frame ${frame}`;
+  return {
+    peace: "DefQ follows and is off",
+    defq: `DefQ follows and is on${since}`,
+    twin: `the hardened twin answers${since}, because frames left late behind DefQ too: the attacker is likely to know it`,
+  }[rung];
+}
+
 function showMonitor(monitor, defq) {
   const alarms = monitor.alarms ? ` · ${monitor.alarms} alarm${monitor.alarms > 1 ? "s" : ""}` : "";
   const text = {
@@ -92,7 +101,7 @@ function showMonitor(monitor, defq) {
     ok: "Monitor: ok",
     suspected: "Monitor: attack suspected",
   }[monitor.state];
-  say("monitor", text + (defq.mode === "auto" ? `, DefQ follows and is ${defq.active ? "on" : "off"}` : "") + alarms);
+  say("monitor", text + (defq.mode === "auto" ? `, ${rungOf(defq)}` : "") + alarms);
   at("monitor").classList.toggle("suspected", monitor.state === "suspected");
 }
 

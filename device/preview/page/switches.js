@@ -32,7 +32,8 @@ const EXPLAINED = {
   off: "no frame is quantised",
   on: "all frames are quantised",
   gated: "frames with much colour noise are quantised",
-  auto: "all frames are quantised while the monitor suspects an attack",
+  auto: "all frames are quantised while the monitor suspects an attack, and the hardened twin answers where that does not help",
+  twin: "the hardened twin answers every frame",
 };
 
 const brief = (reason) => reason.split(";")[0].replace(/^found (--defq \w+, but )?/, "");
@@ -51,9 +52,11 @@ function show({ attack, defq }) {
     const reason = defq.unavailable[input.value];
     input.checked = input.value === defq.mode;
     input.disabled = Boolean(reason);
+    input.parentElement.hidden = input.value === "twin" && Boolean(reason);  // most bundles carry none
     input.parentElement.title = reason ? `not available: ${brief(reason)}` : EXPLAINED[input.value];
   }
-  const missing = Object.entries(defq.unavailable).map(([mode, reason]) => `${mode} is not available: ${brief(reason)}`);
+  const asked = Object.entries(defq.unavailable).filter(([mode]) => mode !== "twin");
+  const missing = asked.map(([mode, reason]) => `${mode} is not available: ${brief(reason)}`);
   sayWithWords("defq-text", `DefQ ${defq.mode}: ${EXPLAINED[defq.mode]}`);
   say("defq-missing", missing.join("; "));
 }

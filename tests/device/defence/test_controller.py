@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 
+from device.bundle.reader import load_bundle
+from device.bundle.twin import read_twin
 from device.defence.base import Treatment
-from device.defence.controller import DEFENCES, MODES, Controller
+from device.defence.controller import DEFENCES, MODES, Controller, HardenedTwin
+from device.defence.ladder import DEFQ, PEACE, TWIN
 from device.defence.monitor import ExitShares
-from device.errors import UsageError
+from device.engines.onnx_runtime import OnnxRuntimeEngine
+from device.engines.sleeping import SleepingEngine
+from device.errors import EngineError, UsageError
 
 SHARES = ExitShares(*(np.array(each) for each in ([0.8, 0.2], [0.05, 0.95], [0.7, 0.3], [0.3, 0.7])))
 
@@ -18,11 +23,14 @@ class GivenMonitor:
         self.attacked = False
         self.alarms = 0
         self.seen = []
-        self.changes = False
+        self.then = None  # what it believes after the next frame
 
     def see(self, exit_, quantised):
         self.seen.append((exit_, quantised))
-        return self.changes
+        before = self.attacked
+        if self.then is not None:
+            self.attacked = self.then
+        return self.attacked != before
 
 
 @pytest.fixture
@@ -38,8 +46,8 @@ def treatment(table=None):
     return Treatment(np.zeros((1, 3, 16, 16), np.float32), 0.5, table)
 
 
-def test_a_mode_for_every_defence_and_auto():
-    assert list(MODES) == [*DEFENCES, "auto"]
+def test_a_mode_for_every_defence_and_auto_and_the_twin():
+    assert list(MODES) == [*DEFENCES, "auto", "twin"]
     assert {"off", "on", "gated"} <= set(DEFENCES)
 
 
@@ -73,11 +81,12 @@ def test_another_mode_holds_for_the_next_frame(gated_bundle, frames):
 
 
 def test_modes_that_a_run_cannot_take_have_a_reason(bundle, gated_bundle, monitor):
-    assert {mode for mode, reason in Controller(bundle).modes.items() if reason} == {"gated", "auto"}
+    assert {mode for mode, reason in Controller(bundle).modes.items() if reason} == {"gated", "auto", "twin"}
     reasons = Controller(bundle).modes
     assert "found no monitor" in reasons["auto"]
     assert "no gate in bundle" in reasons["gated"]
-    assert set(Controller(gated_bundle, monitor=monitor).modes.values()) == {""}
+    assert "found no hardened twin in bundle" in reasons["twin"]
+    assert {mode for mode, reason in Controller(gated_bundle, monitor=monitor).modes.items() if reason} == {"twin"}
 
 
 @pytest.mark.parametrize(
@@ -120,13 +129,76 @@ def test_alarms_and_all_clears_are_told_once(bundle, monitor, capsys, mode, more
     controller = Controller(bundle, 5, mode, monitor)
     controller.saw(treatment(), 1, 7)
     assert capsys.readouterr().err == ""
-    monitor.changes = monitor.attacked = True
+    monitor.then = True
     controller.saw(treatment(), 0, 8)
     alarm = "warning: frames leave so late that an attack is likely, found at frame 8"
     assert capsys.readouterr().err == alarm + (more and more + "on") + "\n"
-    monitor.attacked = False
+    monitor.then = False
     controller.saw(treatment(bundle.table), 1, 9)
     assert capsys.readouterr().err == "frames leave as usual again, found at frame 9" + (more and more + "off") + "\n"
+
+
+@pytest.fixture
+def twin(twin_folder):
+    """Asleep; its engine runs once it is awake."""
+    found = read_twin(load_bundle(twin_folder))
+    head = SleepingEngine(found.bundle, lambda: OnnxRuntimeEngine(found.bundle, 1))
+    yield HardenedTwin(found, head)
+    head.close()
+
+
+def test_the_mode_twin_has_the_twin_answer_every_frame(bundle, frames, twin):
+    controller = Controller(bundle, 5, "twin", twin=twin)
+    treated = controller.defence.treat(frames[0])
+    assert controller.engine is twin.head.engine
+    assert (treated.threshold, treated.quantised) == (0.5, True)
+    controller.set_mode("off")
+    assert controller.engine is None
+    assert controller.defence.treat(frames[0]).threshold == bundle.thresholds[5]
+
+
+def test_a_twin_that_does_not_start_is_refused(bundle, twin):
+    asleep = HardenedTwin(twin.twin, SleepingEngine(twin.twin.bundle, refuses))
+    with pytest.raises(UsageError, match="found a hardened twin that has not been started"):
+        Controller(bundle, 5, "twin", twin=asleep)
+
+
+def refuses():
+    raise EngineError("found no memory; expected some; buy some")
+
+
+def test_auto_wakes_the_twin_at_an_alarm_and_climbs_to_it_behind_defq(bundle, frames, twin, monitor, capsys):
+    controller = Controller(watched(bundle), 5, "auto", monitor, twin=twin)
+    controller.ladder = ladder = GivenLadder()
+    assert (controller.engine, twin.head.engine) == (None, None)
+    ladder.then = DEFQ
+    controller.saw(treatment(), 0, 8)
+    assert (controller.rung, controller.changed_at) == (DEFQ, 8)
+    assert twin.head.wait() is not None
+    assert controller.engine is None
+    ladder.then = TWIN
+    controller.saw(treatment(bundle.table), 0, 20)
+    assert controller.engine is twin.head.engine
+    assert controller.defence.treat(frames[0]).threshold == 0.5
+    ladder.then = DEFQ
+    controller.saw(treatment(bundle.table), 5, 200)
+    assert controller.engine is None
+    assert ladder.seen == [(PEACE, False), (DEFQ, True), (TWIN, True)]
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: frames leave so late that an attack is likely, found at frame 8; DefQ goes on",
+        "warning: frames leave late behind DefQ too, so that the attacker is likely to know it, found at frame 20; the hardened twin answers",
+        "DefQ is tried again after frame 200; the hardened twin sleeps",
+    ]
+
+
+class GivenLadder:
+    def __init__(self):
+        self.rung, self.then, self.seen = PEACE, PEACE, []
+
+    def see(self, rung, exit_, quantised, twin_ready):
+        self.seen.append((rung, twin_ready))
+        changes, self.rung = self.then != rung, self.then
+        return changes
 
 
 def test_without_a_monitor_nothing_is_told(bundle, capsys):

@@ -3,7 +3,8 @@ import threading
 import numpy as np
 import pytest
 
-from device.defence.monitor import ExitShares, Monitor, check_shares, cusum_limit, limits_of, mean_run_length
+from device.defence.cusum import cusum_limit, mean_run_length
+from device.defence.monitor import ExitShares, Monitor, check_shares, limits_of
 
 SHARES = ExitShares(
     *(

@@ -83,7 +83,7 @@ def test_stats_tell_the_story(running, bundle):
     assert (stats["defq"]["mode"], stats["defq"]["active"], list(stats["defq"]["unavailable"])) == (
         "off",
         False,
-        ["gated"],
+        ["gated", "twin"],
     )
     assert stats["host_down_s"] is None
     row = stats["comparison"][0]

@@ -64,5 +64,5 @@ def test_switches_refuse_what_this_run_cannot_do(bundle):
         switches.ask({"defq": "auto"})
     state = switches.to_dict()
     assert state["attack"] == {"on": False, "available": False, "kind": "none", "text": "the source has no twins"}
-    assert sorted(state["defq"]["unavailable"]) == ["auto", "gated"]
+    assert sorted(state["defq"]["unavailable"]) == ["auto", "gated", "twin"]
     assert "no monitor" in state["defq"]["unavailable"]["auto"]
