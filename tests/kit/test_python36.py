@@ -10,9 +10,13 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from device.bundle.reader import load_bundle
+from device.defence.defq import DefQ
 from export.commands.kit import run as build_kit
+from export.onnx.parity import compare_pixels
 from tests.kit.conftest import TINY, run, unpack
 
 ROOT = Path(__file__).parents[2]
@@ -44,8 +48,32 @@ def test_the_versions_of_jetpack(root):
     assert found.stdout == "(3, 6) 1.19.5 1.10.0\n"
 
 
-@pytest.mark.parametrize("defq", ["on", "off"])
-def test_it_decides_as_here(root, tmp_path, defq):
+QUANTISE = """
+import sys, numpy
+from device.bundle.reader import load_bundle
+from device.defence.defq import DefQ
+bundle, frames, out = sys.argv[1:]
+defq = DefQ(load_bundle(bundle).table)
+numpy.save(out, [defq.planes(frame).copy() for frame in numpy.load(frames)["frames"]])
+"""
+
+
+def test_pixels_differ_only_where_float32_may_round_either_way(root, tmp_path):
+    """The OpenBLAS of NumPy 1.19 adds products in another order than that of today."""
+    python, frames = root / "opt/defq/current/venv/bin/python", TINY.parent / "frames.npz"
+    done = run(python, "-I", "-c", QUANTISE, TINY, frames, tmp_path / "there.npy")
+    assert done.returncode == 0, done.stderr
+    steps, pixels = load_bundle(str(TINY)).table, list(np.load(frames)["frames"])
+    here = [DefQ(steps).planes(frame) for frame in pixels]
+    there = list(np.load(tmp_path / "there.npy").astype(np.float32) / 255)
+    compare_pixels("DefQ on Python 3.6", there, here, pixels, steps, "frames")
+    same = [np.array_equal(np.rint(one * 255), two) for one, two in zip(there, here, strict=True)]
+    assert sum(same) >= 0.9 * len(same)
+
+
+@pytest.mark.parametrize(("defq", "tolerance"), [("on", 1e-3), ("off", 1e-4)])
+def test_it_decides_as_here(root, tmp_path, defq, tolerance):
+    """With DefQ a pixel may differ by one level, which changes a confidence by more than other versions do alone."""
     words = ["run", "--source", f"npz:{TINY.parent}/frames.npz", "--defq", defq, "--threads", "1"]
     here = [sys.executable, "-m", "device", *words, "--bundle", TINY, "--jsonl", tmp_path / "here.jsonl"]
     assert run(*here, cwd=ROOT).returncode == 0
@@ -57,10 +85,10 @@ def test_it_decides_as_here(root, tmp_path, defq):
         for name in ("here.jsonl", "there.jsonl")
     )
     assert [(line["exit"], line["label"]) for line in theirs] == [(line["exit"], line["label"]) for line in ours]
-    assert max(abs(one["confidence"] - two["confidence"]) for one, two in zip(ours, theirs, strict=True)) < 1e-4
+    assert max(abs(one["confidence"] - two["confidence"]) for one, two in zip(ours, theirs, strict=True)) < tolerance
 
 
-def test_doctor(root, tmp_path):
+def test_the_doctor_finds_the_versions_of_jetpack(root, tmp_path):
     launcher = root / "usr/local/bin/defq"
     done = run(launcher, "doctor", "--bundle", root / "opt/defq/current/bundle", cwd=tmp_path)
     assert "Traceback" not in done.stderr
