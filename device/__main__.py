@@ -1,3 +1,5 @@
+"""python -m device: the commands of the device."""
+
 import sys
 
 from device.commands.cli import main

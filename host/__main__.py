@@ -1,3 +1,5 @@
+"""python -m host: the commands of the host."""
+
 import sys
 
 from device.system.console import open_streams

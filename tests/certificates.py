@@ -18,7 +18,7 @@ END = datetime.datetime(2120, 1, 1)
 
 
 class Authority:
-    """Signs. Its file holds its certificate alone."""
+    """A certificate authority. Its file holds its certificate, not its key."""
 
     def __init__(self, name: str) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())

@@ -10,7 +10,7 @@ NEEDS_SIGNS = "needs the hand-sign digits: make test-data SIGNS_DIR=DIR"
 
 @pytest.fixture(autouse=True, scope="session")
 def no_data_but_what_is_named(tmp_path_factory):
-    """Tests see the data sets that CIFAR10_DIR and SIGNS_DIR name. They find none in the user's cache, write nothing to it, and download
+    """Tests see the data sets that CIFAR10_DIR and SIGNS_DIR name, and no others: they find none in the user's cache, write nothing to it, and download
     nothing, nor do the programs that they start: where these would put a download, there is a file."""
     folder = tmp_path_factory.mktemp("cache")
     (folder / "defq").write_text("A download would go here, but no test may start one.\n")

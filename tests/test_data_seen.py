@@ -56,7 +56,7 @@ def test_the_users_cache_is_out_of_sight():
 
 @pytest.mark.parametrize("name", ["argument", "variable"])
 def test_data_that_is_named_is_read_or_refused(name, monkeypatch, tmp_path):
-    """Frames from elsewhere stand in only where no data is named."""
+    """Where a data set is named and cannot be read, no other frames are taken in its place."""
     absent = str(tmp_path / "absent")
     monkeypatch.setenv("CIFAR10_DIR", absent if name == "variable" else "")
     data = absent if name == "argument" else None

@@ -1,3 +1,5 @@
+"""The tables of the documents show the figures of the reports."""
+
 import pytest
 
 from tests import readme_tables

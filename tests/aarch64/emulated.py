@@ -82,8 +82,8 @@ class EmulatedBoard:
             _debootstrap(self.folder)
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        """A shell command as root on the board. Without /sys: it would tell an x86 processor's story, on which ONNX
-        Runtime's search for ARM cores crashes."""
+        """Run a shell command as root on the board. /sys is not mounted, because it would describe an x86 processor, on which
+        ONNX Runtime's search for ARM cores crashes."""
         script = 'mount -t tmpfs tmpfs "$1/tmp" && exec chroot "$1" sh -c "$2"'
         inside = ["--mount", "--net", "--pid", "--fork", "--kill-child", f"--mount-proc={self.folder}/proc"]
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}

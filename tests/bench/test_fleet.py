@@ -1,3 +1,5 @@
+"""python -m bench.fleet: the search for how many devices a host serves, the traces of frames, and the clients that play them."""
+
 import importlib.util
 import json
 import os
@@ -38,7 +40,7 @@ def step(devices=10, p99=50.0, lag=1.0, failures=None, answered=1000, seconds=10
         (step(p99=None, lag=None, answered=0), "ok"),  # nothing had to be sent
     ],
 )
-def test_verdicts(of, expected):
+def test_a_measured_step_has_the_verdict_that_its_figures_give(of, expected):
     assert verdict(of) == expected
 
 

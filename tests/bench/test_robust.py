@@ -58,7 +58,7 @@ def test_films_are_decided_with_every_mode_that_the_bundle_knows(tmp_path):
     assert "| as taken | 1 | on | 8 |" in robust.report(cells)
 
 
-def test_backgrounds():
+def test_a_hand_is_put_before_another_background():
     images = Images(np.stack([disc()] * 2), np.array([0, 1]))
     assert robust.in_front_of("as taken", images) is images
     grey = robust.in_front_of("plain grey", images).pixels

@@ -69,7 +69,7 @@ class Program:
         raise AssertionError("".join(lines))
 
     def stop(self):
-        """Ctrl-C; what it printed since its address."""
+        """Send Ctrl-C, and return what the program printed after its address."""
         if self._process.returncode is not None:
             return ""
         self._process.send_signal(signal.SIGINT)
@@ -166,7 +166,7 @@ def preview(bundle, host, preview_of):
 
 @pytest.fixture
 def wait():
-    """Until ``found`` returns something true; that is returned."""
+    """Wait until ``found`` returns something true, and return it."""
 
     def until(found, seconds=30):
         deadline = time.monotonic() + seconds

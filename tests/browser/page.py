@@ -57,14 +57,14 @@ class Page:
         return dict(zip(("left", "efcy", "bytes", "latency", "accuracy", "energy", "frames"), cells, strict=True))
 
     def pretend(self, **figures):
-        """Have the page see other figures than the device gives, from now on."""
+        """From now on the page gets other figures than those of the device."""
         self.run(PRETENDED, figures)
 
     def text(self, id_):
         return self._browser.find_element("id", id_).text
 
     def share(self):
-        """Frames that leave on the device, percent; None before there is a figure."""
+        """The share of frames that leave on the device, in percent; None before there is one."""
         text = self.text("share").replace("\u202f", "").rstrip("%")
         return int(text) if text.isdigit() else None
 

@@ -30,7 +30,7 @@ def until(found: Callable[[], object]) -> None:
 
 
 def small(file: Path) -> Path:
-    """Write a picture again with a palette of 256 colours: a third of the bytes, for a page that few tell apart."""
+    """Write a picture again with a palette of 256 colours, which takes a third of the bytes and hardly shows."""
     with Image.open(file) as image:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
     return file

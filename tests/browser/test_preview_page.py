@@ -100,7 +100,7 @@ def _number(text):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phone(page, preview, wait, shots, scheme):
+def test_the_page_fits_on_a_phone(page, preview, wait, shots, scheme):
     page.open(preview, 390, 844, scheme)
     wait(lambda: page.share() is not None)
     assert page.run("return document.documentElement.scrollWidth") == 390  # nothing sticks out

@@ -53,7 +53,7 @@ class Cluster:
         self.url = line.group(1)
 
     def wait_for(self, pattern: str, seconds: float) -> re.Match:
-        """A line that it says, or has said."""
+        """Wait for a line of the output, and return it. It may have been printed already."""
 
         def found() -> re.Match | None:
             assert self.process.poll() is None, (
@@ -67,7 +67,7 @@ class Cluster:
         return [pid for pid in descendants(self.process.pid) if command_of(pid).startswith("ray::ServeReplica")]
 
     def stop(self) -> tuple[int, str]:
-        """Exit code and stderr after SIGTERM; none of its processes are left."""
+        """Send SIGTERM, check that none of its processes is left, and return exit code and stderr."""
         family = descendants(self.process.pid)
         self.process.send_signal(signal.SIGTERM)
         try:

@@ -1,3 +1,5 @@
+"""What the tests of the export share: a tiny network, its data, and a place without data sets."""
+
 import pytest
 import torch
 

@@ -120,7 +120,7 @@ class Host(Program):
         self.port, self.url = int(found.group(1)), found.group()
 
     def again(self) -> "Host":
-        """Another at the same place."""
+        """Start another host on the same port."""
         return Host(*self.options, address=self.address, port=self.port, **self.how)
 
 

@@ -50,7 +50,7 @@ class Clock:
             self.environment = {"PYTHONPATH": path}
 
     def jump(self, seconds):
-        """To so many seconds from the true time."""
+        """Set the wall clock to so many seconds from the true time."""
         fresh = self._file.with_suffix(".new")
         fresh.write_text(f"{seconds:+d}")
         fresh.replace(self._file)  # at once: it is read at any time

@@ -11,7 +11,7 @@ from tests.faults.proxy import MODES, Proxy
 
 
 @pytest.mark.parametrize(("how", "away_s"), [(signal.SIGKILL, 1.0), (signal.SIGTERM, 0.5)], ids=["killed", "stopped"])
-def test_host_restart(launch, finish, how, away_s):
+def test_a_host_that_is_restarted_is_found_again(launch, finish, how, away_s):
     host = launch(Host)
     device = launch(Device, host.url)
     device.wait_for("host", 0.0)
@@ -31,7 +31,7 @@ def test_host_restart(launch, finish, how, away_s):
 
 
 @pytest.mark.long
-def test_ten_restarts(launch, finish):
+def test_a_host_that_is_restarted_ten_times_is_found_again(launch, finish):
     host = launch(Host)
     device = launch(Device, host.url)
     device.wait_for("host", 0.0)
@@ -46,7 +46,7 @@ def test_ten_restarts(launch, finish):
 
 @pytest.mark.long
 @pytest.mark.parametrize("seconds", [1.0, 6.0])
-def test_host_frozen(launch, finish, seconds):
+def test_a_frozen_host_is_found_again(launch, finish, seconds):
     """It is there and the kernel takes connections for it, but it answers nothing."""
     host = launch(Host)
     device = launch(Device, host.url)

@@ -71,7 +71,7 @@ def test_garbage_to_the_host(launch, finish, count):
 
 @pytest.mark.long
 @pytest.mark.parametrize("what", ["nothing", "headers", "body"])
-def test_slowloris(launch, finish, what):
+def test_clients_that_send_slowly_do_not_disturb_a_device(launch, finish, what):
     """200 sockets that send a byte a second, or none: the device is served meanwhile, and they are closed in the end."""
     host = launch(Host)
     device = launch(Device, host.url)
@@ -145,7 +145,7 @@ async def client_of(port, request, count, times):
 
 
 @pytest.mark.long
-def test_200_clients(launch, finish):
+def test_a_device_is_answered_beside_200_clients(launch, finish):
     """All at once, each with its connection, beside a device of ours."""
     host = launch(Host)
     device = launch(Device, host.url, "--connections", "16", rate=30)  # a third of a second each, ten frames a second

@@ -37,7 +37,7 @@ LOOP.run_until_complete(_LIFESPAN.__aenter__())
 
 @atexit.register
 def _end() -> None:
-    """Without a word about tasks that still wait; at this point the batcher can no longer stop as it should."""
+    """Cancel the tasks that still wait, so that Python prints nothing about them. At this point the batcher can no longer be stopped properly."""
     tasks = asyncio.all_tasks(LOOP)
     for task in tasks:
         task.cancel()

@@ -29,7 +29,7 @@ def test_the_corpus_stays_small():
 
 
 def accepts(target, content):
-    """Whether the reader under a target takes an input, as check does not say."""
+    """Whether the reader behind a target accepts an input. The target's ``check`` does not tell."""
     with pytest.MonkeyPatch.context() as patch:
         for error in (WireError, BundleError, DataError, HostError):
             patch.setattr(error, "__init__", _never)

@@ -1,3 +1,5 @@
+"""A host as a process, for all tests that talk to one."""
+
 import os
 import re
 import signal

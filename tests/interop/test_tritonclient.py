@@ -32,7 +32,7 @@ def check(result, expected, stay):
     np.testing.assert_allclose(result.as_numpy("confidence"), expected["confidence"][stay], atol=1e-4)
 
 
-def test_health(client, bundle):
+def test_the_client_finds_the_host_live_and_ready(client, bundle):
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready(bundle.id)
@@ -40,7 +40,7 @@ def test_health(client, bundle):
     assert not client.is_model_ready("other")
 
 
-def test_metadata(client, bundle):
+def test_the_client_reads_the_metadata(client, bundle):
     server = client.get_server_metadata()
     assert server["name"] == "sdn-edge-host"
     assert "binary_tensor_data" in server["extensions"]
@@ -57,7 +57,7 @@ def test_metadata(client, bundle):
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_client_that_fills_all_that_the_metadata_lists(client, bundle, sent, expected, batch, binary):
-    """As perf_analyzer does, which knows nothing of the model but its metadata."""
+    """perf_analyzer does this: it knows only the metadata of the model."""
     stay, activation = sent
     values = {"activation": activation[:batch], "threshold": np.full((batch, 1), 0.62, np.float32)}
     model = client.get_model_metadata(bundle.id)
@@ -84,7 +84,7 @@ def test_the_connection_is_good_after_a_refusal(client, bundle, sent, expected):
 
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("binary_out", [True, False, None])
-def test_infer(client, bundle, sent, expected, binary_in, binary_out):
+def test_the_client_gets_the_answers_of_the_tail(client, bundle, sent, expected, binary_in, binary_out):
     stay, activation = sent
     outputs = None
     if binary_out is not None:

@@ -88,7 +88,7 @@ def wheels(tmp_path_factory, pip_wheel):
 
 
 def unpack(archive, folder):
-    """As a person does; the library's own way without a warning begins with Python 3.10.12 and 3.11.4."""
+    """Unpack with tar, as a person does. Python's own way gives no warning only from 3.10.12 and 3.11.4 on."""
     folder.mkdir(exist_ok=True)
     subprocess.run(["tar", "xzf", archive, "-C", folder], check=True)
 

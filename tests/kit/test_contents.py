@@ -94,7 +94,7 @@ def test_the_id_tells_kits_apart(files, board, wheels):
 
 
 @pytest.mark.parametrize("board", [*BOARDS.values(), JETPACK4_ON_X86], ids=lambda board: board.name)
-def test_boards(board):
+def test_the_pins_of_a_board_fit_its_requirements(board):
     pins = dict(pin.split("==") for pin in board.pins)
     asked = {re.split("[=<>]", line)[0]: line for line in board.requirements}
     assert {"numpy", "onnxruntime", "opencv-python-headless"} <= set(asked)
@@ -147,7 +147,7 @@ def test_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert os.listdir(tmp_path / "kits") == ["kit.tar.gz"]
 
 
-def test_unknown_board():
+def test_an_unknown_board_is_told_the_known_ones():
     with pytest.raises(
         UsageError, match="found board 'pi'; expected one of pi-bookworm, pi-trixie, jetson-nano, orin-jp6"
     ):

@@ -260,7 +260,7 @@ def test_a_changed_kit_is_refused(kit, install, root):
         (["--user", "a;b"], "found --user a;b; expected a name"),
     ],
 )
-def test_wrong_options(kit, install, root, options, found):
+def test_wrong_options_are_refused(kit, install, root, options, found):
     done = install(kit, *options)
     assert done.returncode == 2
     assert done.stderr.startswith("error: " + found)
@@ -268,7 +268,7 @@ def test_wrong_options(kit, install, root, options, found):
     assert not root.exists()
 
 
-def test_it_asks(kit, install, root):
+def test_it_asks_before_it_installs(kit, install, root):
     assert "found no terminal to ask at; expected one, or --yes" in install(kit, yes=False).stderr
     ours, theirs = os.openpty()
     os.write(ours, b"n\n")
@@ -315,7 +315,7 @@ def test_the_environment_of_a_board(elsewhere):
     assert f"{prefix}/current" in launcher
 
 
-def test_the_unit(elsewhere):
+def test_the_unit_starts_the_service(elsewhere):
     prefix, root = elsewhere
     unit = root / "etc/systemd/system/defq.service"
     lines = unit.read_text().splitlines()

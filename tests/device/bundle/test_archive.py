@@ -1,3 +1,5 @@
+"""Bundles as archives: which files are taken from one, and which archives are refused before memory is taken."""
+
 import gzip
 import os
 import tarfile

@@ -1,3 +1,5 @@
+"""The frame set of a bundle: clean and attacked frames, labels and the perturbation for all frames, read within bounds."""
+
 import hashlib
 import io
 import json

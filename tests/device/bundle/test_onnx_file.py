@@ -1,3 +1,5 @@
+"""Taking a default value out of an ONNX file without the onnx package."""
+
 import pytest
 
 from device.bundle.onnx_file import without_initializer

@@ -1,3 +1,5 @@
+"""Reading a bundle: what is in it, what may be absent, and every damage told in one sentence."""
+
 import hashlib
 import json
 import os
@@ -33,7 +35,7 @@ def test_reads_what_the_export_wrote(bundle):
 
 
 def test_fewer_labels_than_logits_is_one_sentence(bundle_folder, frames, tmp_path, monkeypatch, capsys):
-    """The graphs do not say how many classes they have: it shows with the first frame of a class without a name."""
+    """The graphs do not name their number of classes, so that a missing label shows only with the first frame of its class."""
     two = b"circle\nsquare\n"
     with open(os.path.join(bundle_folder, "labels.txt"), "wb") as file:
         file.write(two)
@@ -60,7 +62,7 @@ def test_unknown_rad_names_the_known_ones(bundle):
         bundle.threshold(7)
 
 
-def test_archive_is_the_same(bundle, bundle_folder, tmp_path):
+def test_an_archive_gives_the_same_bundle_as_its_folder(bundle, bundle_folder, tmp_path):
     archive = str(tmp_path / "bundle.tar.gz")
     pack_bundle(bundle_folder, archive)
     packed = load_bundle(archive)
@@ -71,7 +73,7 @@ def test_archive_is_the_same(bundle, bundle_folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["head.onnx", "head_flat.onnx", "tail.onnx", "table.json", "labels.txt"])
-def test_one_changed_byte(bundle_folder, name):
+def test_one_changed_byte_is_found(bundle_folder, name):
     path = os.path.join(bundle_folder, name)
     with open(path, "r+b") as file:
         file.seek(5)
@@ -84,13 +86,13 @@ def test_one_changed_byte(bundle_folder, name):
 
 
 @pytest.mark.parametrize("name", ["head.onnx", "labels.txt", "manifest.json"])
-def test_missing_file(bundle_folder, name):
+def test_a_missing_file_is_named(bundle_folder, name):
     os.remove(os.path.join(bundle_folder, name))
     with pytest.raises(BundleError, match="could not read .*" + name):
         load_bundle(bundle_folder).read("head")
 
 
-def test_truncated_head(bundle_folder):
+def test_a_head_that_was_cut_off_is_named(bundle_folder):
     with open(os.path.join(bundle_folder, "head.onnx"), "r+b") as file:
         file.truncate(100)
     with pytest.raises(BundleError, match="found 100 bytes"):
@@ -122,7 +124,7 @@ def test_an_unknown_fit_is_one_sentence(bundle_folder, fit):
         load_bundle(bundle_folder)
 
 
-def test_tail_of_another_bundle(bundle_folder):
+def test_a_tail_of_another_bundle_is_refused(bundle_folder):
     manifest = manifest_of(bundle_folder)
     manifest["files"]["tail.onnx"]["sha256"] = "ab" * 32
     write_manifest(bundle_folder, manifest)

@@ -1,3 +1,5 @@
+"""Sources that are files: folders of images, .npz files and videos."""
+
 import itertools
 import threading
 import time
@@ -82,7 +84,7 @@ def test_npz_with_other_arrays(tmp_path, arrays):
         open_camera("npz:" + path)
 
 
-def test_npz_cut_off(tmp_path):
+def test_an_npz_file_that_was_cut_off_is_refused(tmp_path):
     path = tmp_path / "f.npz"
     np.savez(str(path), frames=np.stack([picture()] * 20))
     path.write_bytes(path.read_bytes()[:5000])
@@ -127,7 +129,7 @@ def test_arrays_with_labels_and_twins():
 
 
 class Clock:
-    """time.monotonic by hand, and waits that move it."""
+    """A stand-in for time.monotonic, which waiting moves on."""
 
     def __init__(self, monkeypatch):
         self.now_s = 100.0
@@ -175,7 +177,7 @@ def write_video(path, count):
     writer.release()
 
 
-def test_video_ends(tmp_path):
+def test_a_video_ends(tmp_path):
     path = str(tmp_path / "v.avi")
     write_video(path, 6)
     frames = every(open_camera("video:" + path))
@@ -185,14 +187,14 @@ def test_video_ends(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
-def test_video_that_is_none(tmp_path, content):
+def test_a_file_that_is_no_video_is_refused(tmp_path, content):
     path = tmp_path / "v.avi"
     path.write_bytes(content)
     with pytest.raises(DataError, match="could not decode"):
         open_camera("video:" + str(path))
 
 
-def test_video_cut_off_gives_what_is_there(tmp_path):
+def test_a_video_that_was_cut_off_gives_the_frames_that_are_there(tmp_path):
     path = tmp_path / "v.avi"
     write_video(str(path), 10)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

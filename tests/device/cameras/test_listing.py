@@ -1,3 +1,5 @@
+"""The list of cameras of a machine, from fakes of its device files and programs."""
+
 import os
 import sys
 import types
@@ -65,14 +67,14 @@ def test_a_camera_that_this_user_may_not_open(machine, monkeypatch):
     assert "usermod -aG video" in found[0].status
 
 
-def test_a_machine_without_any(machine):
+def test_a_machine_without_cameras_says_so(machine):
     found = machine()
     assert [(each.uri, each.usable) for each in found] == [("picamera2://?camera=0", False), ("csi://?sensor=0", False)]
     assert "apt install -y python3-picamera2" in found[0].status
     assert "no GStreamer" in found[1].status
 
 
-def test_a_raspberry_pi(machine, monkeypatch):
+def test_cameras_of_a_raspberry_pi_are_listed(machine, monkeypatch):
     pi(monkeypatch, [
         {"Model": "imx708", "Location": 2, "Rotation": 180, "Id": "/base/axi/pcie@120000/rp1/i2c@80000/imx708@1a", "Num": 0},
         {"Model": "HD Pro Webcam", "Id": "/base/scb/pcie@7d500000/pci@0,0/usb@0,0-1:1.0-046d:082d", "Num": 1},
@@ -97,7 +99,7 @@ def test_a_raspberry_pi_without_a_camera(machine, monkeypatch, cameras, status):
     assert status in found[0].status
 
 
-def test_a_jetson(machine, monkeypatch):
+def test_csi_cameras_of_a_jetson_are_listed(machine, monkeypatch):
     monkeypatch.setattr(csi.cv2, "getBuildInformation", lambda: "    GStreamer:                   YES (1.14.5)\n")
     found = machine((0, "vi-output, imx219 7-0010", 0, True), (1, "vi-output, imx219 8-0010", 0, True))
     assert [each for each in found if each.uri.startswith("csi")] == [

@@ -1,3 +1,5 @@
+"""The thread that reads a live camera: the newest frame counts, and a camera that fails is opened again."""
+
 import threading
 import time
 
@@ -14,7 +16,7 @@ QUICK = Patience(open_s=0.3, stall_s=0.3, pause_s=0.02, longest_pause_s=0.08, gi
 
 
 class ScriptedSource(Source):
-    """Follows a script, a step a grab: a number is a frame, an exception is raised, an event is waited for. Then the last
+    """A source that follows a script, one step for each grab: it gives a number as a frame, raises an exception, or waits for an event. Then the last
     frame comes again and again."""
 
     def __init__(self, steps):
@@ -43,7 +45,7 @@ class ScriptedSource(Source):
 
 
 class Driver:
-    """Opens one script after the other; an exception instead of a script means that it cannot be opened."""
+    """A driver that opens one script after the other. An exception in the place of a script means that the source cannot be opened."""
 
     def __init__(self, *scripts):
         self.scripts = list(scripts)

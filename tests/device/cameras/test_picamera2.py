@@ -20,7 +20,7 @@ SENSOR_AGE_S = 0.05
 
 
 class TimeoutError(Exception):
-    """As concurrent.futures.TimeoutError before Python 3.11: not the built-in one."""
+    """A class of its own, as concurrent.futures.TimeoutError was before Python 3.11."""
 
 
 class FakeRequest:
@@ -223,7 +223,7 @@ def test_a_camera_whose_cable_came_loose(fake, capsys):
     assert "Raspberry Pi camera 0 failed (it gave no frame for 0.24 s)" in capsys.readouterr().err
 
 
-def test_no_camera(fake, monkeypatch):
+def test_no_camera_at_the_ribbon_cable_is_an_error(fake, monkeypatch):
     with pytest.raises(
         CameraError, match=r"could not open Raspberry Pi camera 3 \(list index out of range\).*rpicam-hello"
     ):

@@ -39,7 +39,7 @@ def at(server, path="cam", user="eve:s3cret"):
     return "//{}@127.0.0.1:{}/{}".format(user, server.port, path)
 
 
-def test_frames_by_tcp(server, capfd):
+def test_frames_come_over_tcp(server, capfd):
     with RtspCamera("rtsp", at(server, "cam?tcp=1&channel=1"), QUICK) as camera:
         frame = camera.read()
         assert camera.live
@@ -136,7 +136,7 @@ def test_a_camera_that_gives_this_user_nothing(server, capfd, user, mode):
     assert not re.search("s3cret|wr0ng", str(caught.value) + capfd.readouterr().err)
 
 
-def test_nobody_there():
+def test_an_address_where_nothing_listens_is_an_error():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

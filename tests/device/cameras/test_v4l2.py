@@ -113,7 +113,7 @@ def test_v4l2_that_stays_away(fake_capture):
             camera.read()
 
 
-def test_v4l2_in_use(fake_capture):
+def test_a_usb_camera_in_use_is_an_error(fake_capture):
     fake_capture.plans = [None]
     with pytest.raises(CameraError, match="no other program uses"):
         open_camera("v4l2:///dev/video0")
@@ -147,7 +147,7 @@ def with_gstreamer(fake_capture, monkeypatch):
     return fake_capture
 
 
-def test_csi_pipeline(with_gstreamer):
+def test_the_gstreamer_pipeline_of_a_csi_camera(with_gstreamer):
     with csi.CsiCamera("//?sensor=1&size=320x240&rate=60&flip=2&mode=1640x1232", QUICK) as camera:
         frame = camera.read()
         assert frame.pixels[0, 0].tolist() == [0, 0, 255]

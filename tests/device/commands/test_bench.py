@@ -125,7 +125,7 @@ def test_a_bundle_with_a_gate_has_gated_rows(run, framed_bundle, write_gate, tmp
 
 
 def test_a_window_is_one_run(run, framed_bundle, monkeypatch):
-    """A run ends with all answers in, so that one that is cut into pieces has no frames on their way at every cut."""
+    """A window is not divided into several runs: each run waits for its last answers, which would change what is measured."""
     runs, frames = [], []
 
     def counted(self, camera, limit=None, stop=None, run=Pipeline.run):

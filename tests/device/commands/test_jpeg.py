@@ -107,7 +107,7 @@ def test_the_bundles_own_frames_are_the_default(run, bundle_folder, frames, tmp_
     assert "the bundle's clean frame set" in capsys.readouterr().out
 
 
-def test_a_table_alone(run, table_file, frames_file, tmp_path, capsys):
+def test_a_table_without_a_bundle_is_enough(run, table_file, frames_file, tmp_path, capsys):
     out = str(tmp_path / "out")
     assert run("--table", table_file, "--source", "npz:" + frames_file, "--out", out, "--frames", "2") == 0
     assert "same exit as with DefQ" not in shown(capsys)

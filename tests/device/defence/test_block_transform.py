@@ -1,3 +1,5 @@
+"""The DCT of 8 x 8 blocks: rounding, the two ways to fold the products, and the division into chunks."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""DefQ in NumPy against the formula of the paper, for frames of every shape."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""The gate: the noise level of a frame, and the stage that it belongs to."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""The attack monitor: how soon it notices an attack and its end, and how rarely it is wrong."""
+
 import threading
 
 import numpy as np

@@ -13,7 +13,7 @@ from device.system.board import Throttling
 from tests.device.power.test_power import NANO, jetson_nano, nothing, write
 
 
-def test_power(tmp_path):
+def test_a_power_sensor_is_found_or_its_absence_explained(tmp_path):
     root = str(tmp_path)
     none = machine.check_power(root, nothing)
     assert (none.status, none.found) == (WARNING, "energy: unavailable; this machine shows no power sensor")
@@ -31,7 +31,7 @@ def test_power(tmp_path):
     assert dead.fix == "check its wiring and whether this user may read it"
 
 
-def test_clock():
+def test_a_clock_that_is_not_synchronised_is_a_warning():
     assert machine.check_clock(lambda: True).status == OK
     assert machine.check_clock(lambda: None).status == SKIPPED
     check = machine.check_clock(lambda: False)
@@ -50,7 +50,7 @@ def test_clock():
         (("cpufreq-cpu0",), (), "cpufreq-cpu0: the chip", ["cool"]),
     ],
 )  # fmt: skip
-def test_throttling(now, since_boot, found, fixes):
+def test_a_board_that_was_throttled_is_told_what_to_do(now, since_boot, found, fixes):
     check = machine.check_throttling(lambda: Throttling("vcgencmd get_throttled", now, since_boot))
     assert check.status == WARNING
     assert found in check.found
@@ -64,13 +64,13 @@ def test_throttling_of_a_board_at_full_speed_and_of_one_that_does_not_tell():
 
 
 @pytest.mark.parametrize(("celsius", "status"), [(None, SKIPPED), (48.3, OK), (84.6, WARNING)])
-def test_temperature(celsius, status):
+def test_a_hot_board_is_a_warning(celsius, status):
     check = machine.check_temperature(lambda: celsius)
     assert check.status == status
     assert bool(check.fix) == (status == WARNING)
 
 
-def test_disk(tmp_path, monkeypatch):
+def test_the_disk_with_the_least_space_counts(tmp_path, monkeypatch):
     free = {str(tmp_path): 20e9, "/": 0.2e9}
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: argparse.Namespace(free=free[folder]))
     absent = str(tmp_path / "not" / "there")
@@ -79,7 +79,7 @@ def test_disk(tmp_path, monkeypatch):
     assert (check.status, check.found) == (WARNING, "0.2 GB free in /")
 
 
-def test_disk_of_the_cache(monkeypatch, tmp_path):
+def test_the_disk_of_the_engine_cache_is_checked_too(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(parts, "free_space", asked.append)
     monkeypatch.setenv("DEFQ_ENGINES", str(tmp_path))
@@ -89,7 +89,7 @@ def test_disk_of_the_cache(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("home", [None, "", "relative", "/absent/home"])
 def test_disk_of_a_user_without_a_home(monkeypatch, tmp_path, home, capsys):
-    """``~`` stands for itself then: its folder is the empty name, which is its own parent."""
+    """Without a home, Python leaves ``~`` as it is. The parent of that path is the empty name, whose parent is itself."""
     monkeypatch.chdir(str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: 4123456)  # no entry in the user database
     for name in ("HOME", "XDG_CACHE_HOME", "DEFQ_ENGINES"):
@@ -106,7 +106,7 @@ def test_disk_of_a_user_without_a_home(monkeypatch, tmp_path, home, capsys):
 
 
 @pytest.mark.parametrize(("available", "status"), [(3000000, OK), (100000, WARNING), (None, SKIPPED)])
-def test_memory(tmp_path, available, status):
+def test_little_free_memory_is_a_warning(tmp_path, available, status):
     if available is not None:
         write(tmp_path, "proc/meminfo", "MemTotal:  4000000 kB\nMemFree: 5 kB\nMemAvailable:  {} kB".format(available))
     check = machine.check_memory(str(tmp_path))

@@ -16,7 +16,7 @@ from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.engines.open import Probe
 
 
-def test_bundle(bundle_folder, gated_folder):
+def test_what_a_bundle_lacks_is_a_warning_with_the_command_that_adds_it(bundle_folder, gated_folder):
     check = parts.check_bundle(bundle_folder)
     assert check.status == WARNING
     assert check.found.startswith(
@@ -85,7 +85,7 @@ def test_back_ends_without_a_bundle():
 
 @pytest.fixture
 def probes(monkeypatch):
-    """Let the engines be like this: name -> status, the usable ones with a plus in front."""
+    """Replace the engines' probes: name -> status, with a plus in front of the usable ones."""
 
     def set_to(**statuses):
         found = [
@@ -142,7 +142,7 @@ def test_a_jetson_without_its_gpu(bundle_folder, probes, monkeypatch):
     assert check.fix == "install it"
 
 
-def test_host(fake_host, bundle_folder, bundle):
+def test_a_host_that_serves_the_bundle_is_asked_five_times(fake_host, bundle_folder, bundle):
     check = parts.check_host(fake_host.url, bundle_folder)
     assert check.status == OK
     assert check.found.startswith("{} serves this bundle: ".format(fake_host.url))

@@ -73,7 +73,7 @@ def test_exit_codes_of_errors(error, code):
     assert report.exit_code([isolated("x", raising(error), 1, 5)]) == code
 
 
-def test_text():
+def test_a_check_is_one_line_and_its_fix_another():
     assert report.text(Check("clock", OK, "fine")) == "clock        ok       fine"
     assert report.text(Check("onnxruntime", FAILED, "x", "do y")) == "onnxruntime  FAILED   x\n             fix: do y"
     assert report.text(Check("host", WARNING, "x"), colour=True) == "host         \033[33mwarning\033[0m  x"
@@ -128,7 +128,7 @@ def doctor_process(*options):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def test_the_command(bundle_folder, fake_host, frames_file):
+def test_the_command_checks_this_machine(bundle_folder, fake_host, frames_file):
     code, out, error = doctor_process(
         "--bundle", bundle_folder, "--host", fake_host.url, "--source", "npz:" + frames_file
     )

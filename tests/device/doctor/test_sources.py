@@ -32,7 +32,7 @@ CSI = Found("csi://?sensor=0", "Jetson CSI camera", False, "no CSI camera is con
         ([CLOSED, PI, CSI], "a PC", False, WARNING, "none found; v4l2:///dev/video2", "usermod -aG video"),
     ],
 )  # fmt: skip
-def test_cameras(monkeypatch, cameras, board, jetson, status, found, fix):
+def test_each_camera_problem_has_its_fix(monkeypatch, cameras, board, jetson, status, found, fix):
     monkeypatch.setattr(parts, "is_jetson", lambda: jetson)
     check = parts.cameras_line(cameras, board)
     assert check.status == status

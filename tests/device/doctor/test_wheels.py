@@ -13,7 +13,7 @@ from device.doctor.check import FAILED, OK, SKIPPED, WARNING, Check
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
-def test_python():
+def test_python_has_to_be_64_bit():
     assert wheels.check_python((3, 6, 9), 64, "aarch64") == Check("python", OK, "3.6.9, 64-bit, aarch64")
     check = wheels.check_python((3, 11, 2), 32, "armv7l")
     assert (check.status, check.exit_code) == (FAILED, 4)
@@ -22,7 +22,7 @@ def test_python():
 
 @pytest.fixture
 def python(tmp_path):
-    """Make an executable that stands for Python, from lines of shell."""
+    """Write a shell script that is run in the place of Python."""
 
     def make(*lines):
         path = str(tmp_path / "python")
@@ -100,7 +100,7 @@ def test_a_library_that_is_absent():
         ("cv2", "5.0.0-dev", (3, 12), OK, "5.0.0-dev without GStreamer"),
     ],
 )
-def test_versions(name, version, python, status, said):
+def test_versions_of_libraries_are_checked(name, version, python, status, said):
     imports = wheels.Imports({name: {"version": version, "file": "/x", "gstreamer": False}}, "")
     check = wheels.check_library(name, imports, python, "x86_64", None, False)
     assert check.status == status

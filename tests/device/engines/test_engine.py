@@ -142,7 +142,7 @@ def test_what_is_no_onnx_file_is_one_sentence():
 
 
 class Other(Engine):
-    """Answers as another engine does, but for what ``change`` makes of it."""
+    """An engine that gives the answers of another one, changed by ``change``."""
 
     name = "other"
 

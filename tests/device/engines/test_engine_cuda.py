@@ -154,7 +154,7 @@ def test_the_first_runtime_that_finds_a_gpu_is_taken(monkeypatch):
     ({}, r"no CUDA runtime \(libcudart.so\)"),
     ({"libcudart.so": FakeCudart(gpus=0)}, r"CUDA error 100 in cudaGetDeviceCount \(no CUDA-capable device is detected\)"),
 ])  # fmt: skip
-def test_no_gpu(monkeypatch, libraries, found):
+def test_a_machine_without_a_gpu_is_an_error(monkeypatch, libraries, found):
     use(monkeypatch, libraries)
     with pytest.raises(EngineError, match="^found {}; expected an NVIDIA GPU with its driver; ".format(found)):
         cuda.open_cuda()

@@ -25,7 +25,7 @@ BACK_ON_THE_CPU = "*************** EP Error ***************"
 
 
 class FakeRuntime:
-    """What the tests turn: ``fails`` is creation, run, silently or nothing; ``takes_part``, whether TensorRT gets any node."""
+    """A fake ONNX Runtime. Tests set ``fails`` (creation, run, silently or nothing) and ``takes_part`` (whether TensorRT gets any node)."""
 
     def __init__(self):
         self.fails, self.takes_part, self.wrong, self.sessions = "", True, False, []

@@ -90,7 +90,7 @@ def test_it_is_built_once_and_the_wait_announced(trt, bundle, cached, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_auto_takes_it(trt, bundle):
+def test_auto_takes_tensorrt_where_it_works(trt, bundle):
     assert open_engine(bundle).name.startswith("TensorRT")
 
 
@@ -183,7 +183,7 @@ def test_a_full_disk_keeps_no_engine(install, bundle, cached, monkeypatch, capsy
 
 
 @pytest.mark.parametrize("version", [OLD, NEW])
-def test_fp16(install, bundle, frames, version):
+def test_fp16_is_asked_of_every_generation_in_its_way(install, bundle, frames, version):
     trt = install(version)
     engine = open_engine(bundle, "tensorrt", fp16=True)
     assert engine.name == "TensorRT {} fp16, NVIDIA Tegra X1".format(version)
@@ -232,7 +232,7 @@ def test_a_gpu_that_is_lost_between_two_frames(trt, cudart, bundle):
 
 
 def last_of_equals(outputs):
-    """What a TopK that does not take the first of equals makes of the early-exit rule."""
+    """The answer of a graph whose TopK takes the last of equal values, where the early-exit rule needs the first."""
     outputs["exit"] = np.where(outputs["exit"] == 1, 2, outputs["exit"])
 
 

@@ -86,7 +86,7 @@ def coefficients(content):
 
 
 def defq_coefficients(frame, steps):
-    """F' of DESIGN's definition, in float64: the plain form, a frame of whole blocks."""
+    """The quantised coefficients by the formula in device/defence/defq.py, in float64, for a frame of whole blocks."""
     height, width, channels = frame.shape
     blocks = frame.reshape(height // 8, 8, width // 8, 8, channels).transpose(4, 0, 2, 1, 3).reshape(-1, 64)
     exact = blocks.astype(np.float32) @ block_dct_matrix().T
@@ -207,7 +207,7 @@ def test_ffmpeg_opens_it(frames, tmp_path):
 
 
 def black_and_white():
-    """uint8 (16, 48, 3): neighbours as far apart as blocks can be, flat, and with all that the AC holds."""
+    """uint8 (16, 48, 3): black beside white blocks, flat blocks, and blocks with the largest AC coefficients."""
     frame = np.random.RandomState(3).choice(np.array([0, 255], np.uint8), (16, 48, 3))
     frame[:, ::16] = 0
     frame[:8, 0:8], frame[:8, 8:16], frame[:8, 16:24] = 0, 255, 0

@@ -1,3 +1,5 @@
+"""The pauses between tries while a host does not answer."""
+
 from device.link.circuit_breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, CircuitBreaker
 
 

@@ -159,7 +159,7 @@ def test_a_host_that_cannot_be_trusted_gets_no_request(server, connect, certific
     ("certificate", "why"),
     [("host-expired.pem", "certificate has expired"), ("host-elsewhere.pem", "Hostname mismatch")],
 )
-def test_it_says_why(server, connect, certificate, why):
+def test_a_refused_certificate_is_explained(server, connect, certificate, why):
     with pytest.raises(AccessError, match=why):
         ask(connect(server(context_of(certificate))))
 

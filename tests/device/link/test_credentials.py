@@ -39,7 +39,7 @@ def test_nothing_is_needed():
     assert credentials.tls_options == []
 
 
-def test_options(tmp_path):
+def test_options_become_credentials(tmp_path):
     name = token_file(tmp_path)
     credentials = credentials_of(
         arguments("--ca-file", "a", "--cert-file", "b", "--key-file", "c", "--token-file", name)
@@ -68,7 +68,7 @@ def test_files_without_a_token(tmp_path, text):
         credentials_of(arguments("--token-file", str(tmp_path / "token")))
 
 
-def test_no_token_file(tmp_path):
+def test_an_absent_token_file_is_named(tmp_path):
     with pytest.raises(UsageError, match="could not read the token in .* .No such file or directory.; expected a file"):
         read_token(str(tmp_path / "none"))
 
@@ -108,7 +108,7 @@ def test_files_that_cannot_be_used(files, words):
 
 
 class SafeHost(FakeHost):
-    """A host with TLS, which asks for certificates of its authority and for a token, if given some."""
+    """A host with TLS. Where it is given an authority or a token, it asks for a certificate or for the token."""
 
     def __init__(self, bundle, client_ca=None, tokens=None):
         self.tokens = tokens

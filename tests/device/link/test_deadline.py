@@ -1,3 +1,5 @@
+"""Deadlines: the time that is left, and the socket that obeys it."""
+
 import math
 import socket
 

@@ -21,7 +21,7 @@ from tests.device.link.test_connection import CA
         ("http://\u65e5\u672c.example", "xn--wgv71a.example:80"),
     ],
 )
-def test_urls(url, authority):
+def test_urls_of_hosts_are_read(url, authority):
     endpoint = endpoint_of(url)
     assert endpoint.authority == authority
     assert endpoint.url == "{}://{}".format(url.split(":")[0].lower(), authority)

@@ -1,3 +1,5 @@
+"""The client of the host over real sockets, against a host that misbehaves on demand."""
+
 import socket
 import threading
 import time
@@ -143,7 +145,7 @@ def test_absent_host_refuses_at_once_and_is_found_within_two_seconds(client_to, 
 
 
 def test_a_burst_of_failures_is_one(client_to, fake_host, frame, monkeypatch):
-    """Frames on eight connections fail together; the pause is the first one all the same."""
+    """When frames on eight connections fail together, that counts as one failure: the pause is the first and shortest one."""
     told = []
 
     class Told(CircuitBreaker):
@@ -177,7 +179,7 @@ def test_whatever_goes_wrong_the_connection_serves_the_next_frame(client_to, fak
 
 
 def test_a_frame_that_is_given_up_does_not_end_the_exchange_of_the_next_one(client_to, fake_host, frame):
-    """Who waits for a request settles it at the deadline and touches nothing else, as its connection may have gone on."""
+    """At the deadline the waiting thread marks its request as lost and leaves the connection alone, which may already serve the next frame."""
     client = client_to(fake_host.url, connections=1)
     assert ask(client, frame).answer
     late = HostRequest(frame, np.zeros((1, 1), np.float32), Deadline.after(-1))
@@ -187,7 +189,7 @@ def test_a_frame_that_is_given_up_does_not_end_the_exchange_of_the_next_one(clie
     assert len(fake_host.connections) == 1
 
 
-def test_part_of_a_wait_settles_nothing(frame):
+def test_a_request_that_is_waited_for_in_parts_stays_open(frame):
     request = HostRequest(frame, np.zeros((1, 1), np.float32), Deadline.after(60))
     assert not request.wait(0.01)
     assert not request.done()

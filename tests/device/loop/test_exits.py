@@ -1,3 +1,5 @@
+"""The exit rule, T3-ER and EFCY, on numbers that are small enough to be added by hand."""
+
 import numpy as np
 import pytest
 

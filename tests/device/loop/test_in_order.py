@@ -103,7 +103,7 @@ class Running:
             self.raised.append(error)
 
     def idle(self):
-        """Until the loop waits for a frame."""
+        """Wait until the loop waits for a frame."""
         assert self.camera.asked.acquire(timeout=PATIENCE_S)
 
     def give(self, leaves):
@@ -187,7 +187,7 @@ def test_a_run_ends_with_all_answers(running):
 
 
 def test_what_the_sink_raises_ends_the_run(running):
-    """In the thread that waits for answers too, where nobody would see it."""
+    """Also where it is raised in the thread that waits for answers, whose exceptions would otherwise be lost."""
     run = running()
     run.give(False)
     run.sink.fails = BrokenPipeError("the reader has gone")

@@ -125,7 +125,7 @@ def test_gate_that_finds_nothing_or_all_is_defq_off_or_on(run, bundle, frames):
 
 
 class Clock:
-    """Stands still but for what a test adds."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self):
         self.now_s = 0.0
@@ -187,7 +187,7 @@ def test_a_monitor_warns_without_switching(bundle, frames, capsys):
 
 
 def test_losses_of_a_camera_count_once(bundle, frames):
-    """However many runs there are, and whenever they are looked at."""
+    """Frames that a camera lost are counted once, for any number of runs and at any time of asking."""
     camera = ListCamera(list(frames[:4]))
     camera.skipped, camera.dropped = 2, 3  # before the first run
     pipeline = make_pipeline(bundle, LeavingEngine(bundle))

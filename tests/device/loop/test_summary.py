@@ -83,7 +83,7 @@ def test_quantised_and_attacked_frames():
 
 @pytest.mark.parametrize("count", [100, 4096, 20000])
 def test_percentiles_of_any_number_of_frames(count):
-    """Of more than 4,096 they come from counts in steps of 1 %."""
+    """For more than 4,096 numbers, percentiles are taken from counts in steps of 1 %."""
     values = np.random.RandomState(0).gamma(2.0, 3.0, count)
     latency = summary_of(*(decision(ms={"total": value}) for value in values)).to_dict()["latency_ms"]
     assert latency["mean"] == pytest.approx(values.mean())

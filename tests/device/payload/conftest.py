@@ -1,3 +1,5 @@
+"""An activation, and what a host reads of a payload."""
+
 import zlib
 
 import numpy as np

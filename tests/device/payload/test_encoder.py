@@ -17,7 +17,7 @@ COEFFICIENTS, UINT8, FP32 = FORMS
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_computes_what_it_sends_and_nothing_else(bundle, frames, activation, monkeypatch, form):
-    """Work for one form is not paid by frames that are sent in another."""
+    """A frame that is sent in one form causes no work for another form."""
     called = []
     for name, step in (
         ("coefficients.packed_coefficients", coefficients.packed_coefficients),

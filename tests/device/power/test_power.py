@@ -321,7 +321,7 @@ def test_list_has_a_live_reading_or_a_reason(tmp_path):
     assert list(probes) == ["ina3221", "pmic", "ina2xx", "rapl"]
 
 
-def test_open_by_name(tmp_path):
+def test_a_sensor_is_opened_by_its_name(tmp_path):
     root = str(tmp_path)
     jetson_nano(tmp_path)
     assert open_sensor("auto", root, nothing).read_mw() == 2533

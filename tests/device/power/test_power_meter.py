@@ -31,7 +31,7 @@ def sampled(clock, readings):
     return window
 
 
-def test_trapezoids(monkeypatch):
+def test_energy_is_the_area_under_the_readings(monkeypatch):
     window = sampled(Clock(monkeypatch), [(0, 1000), (0.5, 3000), (0.6, 3000), (1.5, 0)])
     assert window.energy_j() == pytest.approx(0.5 * 2 + 0.1 * 3 + 0.9 * 1.5)
     assert (window.samples, window.duration_s(), window.problem) == (4, pytest.approx(1.5), None)

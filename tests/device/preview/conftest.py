@@ -1,3 +1,5 @@
+"""A preview that runs over fakes of the loop and of its parts."""
+
 import threading
 
 import pytest

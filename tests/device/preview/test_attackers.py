@@ -1,3 +1,5 @@
+"""The preview's attackers: the attacked twin of a frame, a perturbation for all frames, and the live attacker."""
+
 import json
 import socket
 import time

@@ -79,7 +79,7 @@ def test_lens_shows_clean_attacked_difference_and_what_went_in(bundle, frames):
 
 
 def test_lens_shows_the_table_that_a_frame_was_quantised_with(bundle, frames):
-    """With a gate it is the gate's, but for frames that were quantised whatever they look like (auto)."""
+    """With a gate this is the table of the frame's stage; under auto, where all frames are quantised, it is that of the bundle."""
     gate = Gate([GateStage(0.0, {5: 0.5}, np.full((8, 8), 40, np.float32))])
     painter = Painter(bundle._replace(gate=gate))
     for attacked, table in ((True, gate.stages[0].table), (None, bundle.table)):

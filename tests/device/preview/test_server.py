@@ -25,7 +25,7 @@ from tests.device.preview.fakes import ask, switch, until
         ("/stats", "application/json", b'"history"'),
     ],
 )
-def test_routes(running, path, kind, holds):
+def test_each_address_has_its_content_and_headers(running, path, kind, holds):
     status, headers, body = ask(running(), path)
     assert (status, headers["Content-Type"]) == (200, kind)
     assert holds in body

@@ -43,7 +43,7 @@ def test_stream_of_jpegs_at_the_wanted_rate(running):
     assert len(set(parts)) > 2
 
 
-def test_only_so_many_viewers(running):
+def test_viewers_beyond_the_limit_are_refused(running):
     server = running(limits=Limits(viewers=2))
     viewers = [read_parts(server, 1)[0] for _ in range(2)]
     status, _, body = ask(server, "/stream.mjpg")
@@ -115,7 +115,7 @@ def test_a_viewer_that_takes_nothing_loses_its_place(running):
 @pytest.mark.parametrize("count", [3, 40])
 @pytest.mark.parametrize("sent", [b"", b"GET /stats HTTP/1.1\r\nHost: localhost\r\nX: "])
 def test_idle_sockets_shut_nobody_out(running, count, sent):
-    """However many there are and however patient the server is: they push out one another, not who asks for something."""
+    """When there are too many connections, idle ones are closed first, and never one that is asking for something."""
     server = running(limits=Limits(connections=3, request_s=60.0))
     idle = []
     try:

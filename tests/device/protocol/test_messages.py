@@ -1,3 +1,5 @@
+"""Messages of the Open Inference Protocol: what is written is read back, and malformed ones are refused within bounds."""
+
 import json
 
 import numpy as np
@@ -139,7 +141,7 @@ def test_malformed_messages_give_one_sentence(case):
     assert len(str(caught.value)) < 500
 
 
-def test_limits():
+def test_messages_beyond_a_limit_are_refused():
     encoded = encode_request({"a": np.zeros(1000, np.float32)})
     with pytest.raises(WireError, match="at most 100") as caught:
         decode_request(encoded.body, encoded.header_length, Limits(body_bytes=100))
@@ -219,7 +221,7 @@ def test_an_empty_binary_tensor():
     assert decode_request(encoded.body, encoded.header_length).tensors["a"].shape == (0, 4)
 
 
-def test_error_answers():
+def test_answers_with_an_error_are_read():
     assert error_message(error_body("no such model")) == "no such model"
     assert "garbage" in error_message(b"garbage")
     assert error_message(b"[" * 60000)

@@ -29,7 +29,7 @@ def test_model_of_a_device_tree(tmp_path):
     assert board.board_model(str(tmp_path)) == "NVIDIA Jetson Nano Developer Kit"
 
 
-def test_model_of_a_pc(tmp_path):
+def test_the_model_of_a_pc_is_its_processor(tmp_path):
     write(tmp_path, "proc/cpuinfo", "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t: fpu\n\nmodel name\t: other")
     assert board.board_model(str(tmp_path)) == "AMD EPYC"
     write(tmp_path, "sys/class/dmi/id/sys_vendor", "LENOVO")
@@ -126,7 +126,7 @@ def test_the_kernel_tells_its_clock_error():
     assert board.clock_synchronised() in (True, False)
 
 
-def test_memory(tmp_path):
+def test_memory_is_read_from_proc(tmp_path):
     assert board.memory_total_mb(str(tmp_path)) is None
     assert board.process_rss_mb(str(tmp_path)) is None
     write(tmp_path, "proc/meminfo", "MemTotal:        4059704 kB\nMemFree:          123456 kB")

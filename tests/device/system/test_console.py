@@ -37,7 +37,7 @@ def shell(bundle_folder, frames, tmp_path):
 
 
 def clean(done):
-    """No traceback, no second complaint of Python's, on either stream."""
+    """Neither stream holds a traceback or a second message from Python itself."""
     for text in (done.stdout, done.stderr):
         assert "Traceback" not in text
         assert "Exception ignored" not in text
@@ -181,5 +181,5 @@ def test_stdout_of_a_command_in_an_ascii_locale():
     assert (done.returncode, done.stdout) == (0, b"caf\\xe9\n")
 
 
-def test_columns():
+def test_columns_are_aligned():
     assert aligned([["a", "1"], ["bb", "22"]]) == "a    1\nbb  22"

@@ -16,7 +16,7 @@ from device.system.files import read_bounded, user_cache, write_file
 
 @pytest.fixture
 def full(monkeypatch):
-    """A disk on which nothing fits any more, after a part of it was written."""
+    """A disk that becomes full after a part of the file was written."""
 
     def fill(descriptor, content, sync):
         os.write(descriptor, content[: len(content) // 2])

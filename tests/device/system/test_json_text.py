@@ -1,3 +1,5 @@
+"""JSON from outside: what it may hold, and bytes that are refused before they take time or memory."""
+
 import math
 import time
 
@@ -52,7 +54,7 @@ def test_bombs_are_refused_at_once(raw, words):
 
 @pytest.mark.parametrize("number", [b"1", b"0.5", b"1e3"])
 def test_a_reader_that_pauses_reads_the_same(number):
-    """Of many numbers, after every PAUSE_EVERY, whatever else stands between them."""
+    """The reader pauses after every PAUSE_EVERY numbers, also where other values stand between them."""
     pauses = []
     raw = b'{"a":[' + b'[null,"x",' + (number + b",") * (3 * PAUSE_EVERY) + b"true]" + b"]}"
     assert read_json(raw, pause=lambda: pauses.append(1)) == read_json(raw)

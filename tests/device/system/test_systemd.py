@@ -1,3 +1,5 @@
+"""Messages to systemd: that the service is ready, alive, or waiting for a camera."""
+
 import os
 import socket
 import subprocess
@@ -38,7 +40,7 @@ class Clock:
         return self.now_s
 
 
-def test_nobody_listens():
+def test_without_systemd_nothing_is_sent():
     assert not Notifier({}).notify("READY=1")
     assert not Notifier({"NOTIFY_SOCKET": ""}).notify("READY=1")
     if "NOTIFY_SOCKET" not in os.environ:
@@ -46,7 +48,7 @@ def test_nobody_listens():
 
 
 @pytest.mark.parametrize("state", ["READY=1", "WATCHDOG=1", "STOPPING=1", "STATUS=12 frames"])
-def test_message(systemd, tmp_path, state):
+def test_a_state_reaches_systemd(systemd, tmp_path, state):
     assert Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}).notify(state)
     assert received(systemd) == [state]
 

@@ -1,3 +1,5 @@
+"""Every form of DeepSloth: its bound, its effect, its repeatability, and the cache of attacked images."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""The frame set that a bundle carries: how it is made, and what is refused before the attack begins."""
+
 import os
 import re
 

@@ -109,7 +109,7 @@ def test_a_bundle_without_a_tail(tmp_path):
 
 
 def test_defq_in_front_and_a_last_exit(tmp_path):
-    """Neither changes what the bundle has to hold."""
+    """A bundle with DefQ inside the head and one that ends at its last exit hold the same kinds of files as any other."""
     settings = replace(IN_INT8, fuse_defq=True, last_exit=True)
     bundle = load_bundle(str(tiny.write(tmp_path / "b", settings)))
     assert bundle.thresholds == tiny.THRESHOLDS

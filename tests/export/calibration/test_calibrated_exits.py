@@ -1,3 +1,5 @@
+"""The calibration of exits: those that stay answer as before, and a second calibration changes nothing."""
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from tests import tiny
 
 @pytest.fixture
 def images():
-    """Labels that the third exit knows but for every fourth image, so that its temperature lies within the bounds."""
+    """Images whose labels the third exit gets right, except for every fourth one, so that its temperature lies within the bounds."""
     found = Images(tiny.frames(), np.zeros(60, np.int64))
     labels = exit_logits(tiny.network(), found)[2].argmax(-1).numpy()
     labels[::4] = (labels[::4] + 1) % 3

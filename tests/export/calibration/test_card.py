@@ -1,3 +1,5 @@
+"""Model cards: those that are shipped, those of early releases, and those with a wrong value."""
+
 import json
 from dataclasses import replace
 

@@ -1,3 +1,5 @@
+"""The cost of each exit and the threshold for a relative accuracy drop, against numbers computed by hand."""
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ LABELS = np.array([0, 1, 2, 3])
 COSTS = [0.25, 1.0]
 
 
-def test_early_exit():
+def test_a_frame_leaves_at_the_first_exit_that_is_confident():
     exits, classes = early_exit(SCORES, 0.7)
     assert exits.tolist() == [0, 0, 1, 1]
     assert classes.tolist() == [0, 1, 2, 3]
@@ -37,7 +39,7 @@ def test_rad_falls_back_to_the_highest_threshold():
     assert rad_threshold(wrong_everywhere, LABELS, COSTS, 5).threshold == 1.0
 
 
-def test_costs_by_hand():
+def test_costs_are_those_computed_by_hand():
     costs = relative_costs(tiny.network())
     stages = [
         256 * 4 * 27 + 64 * 3,  # 3 x 3 convolution 3 -> 4 on 16 x 16 pixels, linear 4 x 16 -> 3

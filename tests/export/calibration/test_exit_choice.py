@@ -1,3 +1,5 @@
+"""Which exits are kept: those that pay, and as few as lose nothing."""
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ COSTS = StageCosts((10,) * EXITS, (1,) * EXITS + (1,))
 
 
 def scores_where(known):
-    """Exit i is sure of the first known[i] images and right on them; on the others it is unsure. The last knows all."""
+    """Scores in which exit i is sure and right on the first known[i] images and unsure of the others. The final classifier is right on all."""
     confidences, classes = np.full((EXITS + 1, IMAGES), 0.3, np.float32), np.ones((EXITS + 1, IMAGES), int)
     for exit_, count in enumerate((*known, IMAGES)):
         confidences[exit_, :count], classes[exit_, :count] = 0.95, 0
@@ -49,13 +51,13 @@ def test_as_few_as_lose_no_more_than_the_tolerance():
     assert counts[-1] == 1
 
 
-def test_a_useless_exit_pays_for_nothing():
-    """It makes the whole network dearer, and so every relative cost lower."""
+def test_an_exit_that_only_makes_others_look_cheaper_is_left_out():
+    """A useless exit makes the whole network more expensive, which makes every relative cost lower without any gain."""
     dear = StageCosts(COSTS.blocks, (1, 1, 1, 1, 1, 60, 1))
     assert 6 not in choose_exits(scores_where([100, 150, 200, 250, 300, 300]), LABELS, dear, least=1).exits
 
 
-def test_some_stay_at_least():
+def test_a_least_number_of_exits_is_kept():
     scores = scores_where([0] * EXITS)
     assert len(choose_exits(scores, LABELS, COSTS).exits) == 3
     assert len(choose_exits(scores, LABELS, COSTS, least=5).exits) == 5

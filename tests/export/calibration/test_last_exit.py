@@ -1,3 +1,5 @@
+"""The last exit: how it is chosen, what a network that ends there answers, and what an attacker who knows it can do."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -41,7 +43,7 @@ def scores(network):
 
 @pytest.fixture
 def card(network, scores):
-    """As calibrate makes it, with a last exit that was set rather than found."""
+    """A card as defq calibrate writes it, with a last exit that the test has set."""
     labels = scores.classes[3]
     found = measured_last_exits(scores, labels, relative_costs(network), THRESHOLDS)
     accuracies = (0.5, 0.6, 0.7, 1.0, 0.9)
@@ -55,7 +57,7 @@ def card(network, scores):
 
 
 def scores_right_at(*right, images=1000):
-    """An exit a number: so many of the images are right there; nobody is ever sure but of the first classifier."""
+    """Scores with one number for each exit: how many images it gets right. Only the first classifier is ever sure."""
     classes = np.stack([np.arange(images) >= count for count in right]).astype(np.int64)
     return ExitScores(np.full((len(right), images), 0.5), classes), np.zeros(images, np.int64)
 

@@ -1,3 +1,5 @@
+"""The calibration of the monitor, and its report."""
+
 import csv
 import json
 import re

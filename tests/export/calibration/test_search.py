@@ -1,3 +1,5 @@
+"""The search for a table that is better than that of Algorithm 1."""
+
 import numpy as np
 import pytest
 

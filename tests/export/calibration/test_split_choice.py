@@ -1,3 +1,5 @@
+"""The choice of the split by what the head costs and what sending costs."""
+
 import pytest
 
 from export.calibration.card import ModelCard

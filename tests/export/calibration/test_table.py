@@ -1,3 +1,5 @@
+"""Algorithm 1: from clean and attacked images to a quantisation table."""
+
 import json
 
 import numpy as np

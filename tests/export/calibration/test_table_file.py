@@ -1,3 +1,5 @@
+"""table.json: those that are shipped, parts of other weights, and wrong values."""
+
 import json
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""A temperature for each exit, put into the weights of its last layer."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""defq triton: a model repository for a Triton server."""
+
 import pytest
 
 from device.bundle.reader import load_bundle

@@ -1,3 +1,5 @@
+"""Where a data set is looked for when none is named."""
+
 import pytest
 
 from device.errors import DataError
@@ -7,7 +9,7 @@ from tests.export.data.test_cifar10 import write_binary
 SIZE = (32, 32)
 
 
-def test_where_it_looks(tmp_path, monkeypatch):
+def test_the_named_folder_is_read_and_else_that_of_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(DataError, match="found no folder"):

@@ -1,3 +1,5 @@
+"""The download of CIFAR-10: its hash, its archive, and a download that fails."""
+
 import functools
 import gzip
 import hashlib

@@ -67,7 +67,7 @@ def test_a_manifest_says_how_frames_are_fitted(bundle):
 
 
 def test_crop_takes_the_middle_of_a_photograph_that_exif_turns(tmp_path):
-    """The photograph lies on its side in the file; its left edge is what a viewer sees as its top."""
+    """EXIF data turn the photograph: its left edge in the file is what a viewer sees as its top."""
     generator = np.random.default_rng(0)
     upright = cv2.GaussianBlur(generator.integers(0, 256, (60, 40, 3), np.uint8), (5, 5), 2)
     lying = cv2.rotate(upright, cv2.ROTATE_90_COUNTERCLOCKWISE)

@@ -1,3 +1,5 @@
+"""Photographs of one group stay in one split."""
+
 import shutil
 
 import pytest
@@ -41,7 +43,7 @@ def test_groups_stay_where_they_are_when_others_come(tmp_path):
 
 
 def test_groups_of_one_class_each_are_in_every_split(tmp_path):
-    """Videos that show one thing each, of which a class has the fewest possible."""
+    """Groups as in videos that show one object each, with the smallest number of groups in a class that can be split."""
     for name in ("cup", "bowl", "jar"):
         for video in range(3):
             write(tmp_path / name / f"{name}-video{video}", 6)

@@ -1,3 +1,5 @@
+"""What is found in a folder of photographs, by names alone."""
+
 import os
 
 import pytest

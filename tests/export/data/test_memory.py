@@ -1,3 +1,5 @@
+"""How much memory may be used, on a machine and in a container."""
+
 from export.data.memory import available_bytes
 
 

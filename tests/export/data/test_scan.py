@@ -1,3 +1,5 @@
+"""defq scan: what it says of a folder of photographs."""
+
 import json
 import shutil
 
@@ -103,7 +105,7 @@ def test_given_splits_and_copies_between_them(tmp_path, capsys):
     assert ["cup", "16", "15", "5", "5", "5"] in [line.split() for line in said.splitlines()]
 
 
-def test_groups(tmp_path, capsys):
+def test_a_pattern_of_groups_is_shown_and_a_bad_one_refused(tmp_path, capsys):
     people(tmp_path, 20)
     assert cli.main(["scan", str(tmp_path), "--group", PERSON]) == 0
     assert f"split: by the groups of --group '{PERSON}'" in capsys.readouterr().out

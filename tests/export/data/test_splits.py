@@ -1,3 +1,5 @@
+"""How photographs are divided into those to train, to calibrate and to test."""
+
 import shutil
 
 import numpy as np
@@ -18,7 +20,7 @@ def splits_of(folder, group=""):
     return {file: name for name in PARTS for file in getattr(data, name).files}, data
 
 
-def test_shares_of_every_class(tmp_path):
+def test_every_class_has_its_share_in_each_split(tmp_path):
     for name, count in (("a", 300), ("b", 100), ("c", 20)):
         write(tmp_path / name, count)
     splits, _ = splits_of(tmp_path)

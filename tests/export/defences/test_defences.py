@@ -1,3 +1,5 @@
+"""The defences that defq evaluate compares, each on images and on single frames."""
+
 import io
 import re
 from dataclasses import replace

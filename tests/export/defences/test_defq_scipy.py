@@ -23,7 +23,7 @@ def by_scipy(frame, table):
 
 @pytest.mark.parametrize("model", ["vgg16", "resnet56", "mobilenet"])
 @pytest.mark.parametrize("shape", [(32, 32, 3), (240, 320, 3), (64, 64, 1)])
-def test_equals_scipy(model, shape):
+def test_defq_equals_scipy(model, shape):
     table = np.array(json.loads((TABLES / f"{model}.json").read_text())["table"])
     frame = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
     found, exact = DefQ(table)(frame).astype(int), by_scipy(frame, table)

@@ -1,3 +1,5 @@
+"""What the tests of a fit change in the export is put back after them."""
+
 import pytest
 
 import export.networks

@@ -44,7 +44,7 @@ def test_no_photographs(refused, place):
     assert "in empty" in refused("empty")
 
 
-def test_one_class(refused, place):
+def test_photographs_of_one_class_are_refused(refused, place):
     small.photographs(place / "one", 12, classes=("bolt",))
     assert "found one class (bolt)" in refused("one")
 
@@ -118,7 +118,7 @@ def test_a_model_of_another_release_in_the_folder_is_one_sentence(place, capsys)
     assert "in version 9" in capsys.readouterr().err
 
 
-def test_two_fits_in_one_folder(refused, place):
+def test_a_second_fit_in_one_folder_is_refused(refused, place):
     small.photographs(place / "photographs", 45)
     (place / "out").mkdir()
     descriptor = os.open(place / "out" / LOCK, os.O_RDWR | os.O_CREAT)

@@ -19,7 +19,7 @@ SAME = ("weights.safetensors", "model.json", "card.json", "table.json", "measure
 
 
 def in_child(place: Path, kill_at: int, before: bool) -> None:
-    """Run a fit in a process that kills itself at its rename number ``kill_at``: every file gets its name by one."""
+    """Run a fit in a process that kills itself at its rename number ``kill_at``. Every file is written under another name and then renamed."""
     import matplotlib.pyplot as plt
     import torch
 

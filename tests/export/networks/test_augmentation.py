@@ -1,3 +1,5 @@
+"""How training images are changed at random."""
+
 import numpy as np
 import pytest
 import torch

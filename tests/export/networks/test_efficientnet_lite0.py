@@ -111,7 +111,7 @@ def test_the_patch_for_bfloat16_keeps_the_padding():
 
 
 def test_a_block_is_plain_convolutions_and_clips(network):
-    """One Conv with uneven padding: neither Pad nor what PyTorch's exporter computes its arguments with."""
+    """The convolution that halves a map becomes one Conv with uneven padding, without a Pad and the nodes that compute its arguments."""
     exported = parts.export_blocks(network)
     kinds = {node.op_type for part in exported.blocks for node in part.nodes}
     assert kinds == {"Sub", "Conv", "Clip", "Add", "Constant"}

@@ -1,3 +1,5 @@
+"""Internal classifiers on maps of any size."""
+
 import numpy as np
 import onnxruntime
 import pytest

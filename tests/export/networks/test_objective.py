@@ -1,3 +1,5 @@
+"""The loss of training: the weights of the exits, and what they learn from the final classifier."""
+
 import pytest
 import torch
 from torch.nn import functional

@@ -108,7 +108,7 @@ def test_commands_that_suggest_the_next_one_name_the_folder(here):
 
 
 def test_code_that_nobody_named_is_not_run(here, capsys):
-    """As in a model folder that was downloaded: it could be any program."""
+    """The code in a model folder that was downloaded could be any program, so that it is not run before the user names it."""
     for command in (["calibrate"], ["bundle", "--out", "b"], ["train", "--epochs", "1"]):
         assert cli.main([command[0], "--model", str(MODEL), *command[1:]]) == 3
         said = capsys.readouterr().err

@@ -1,3 +1,5 @@
+"""The training recipe that suits a data set."""
+
 import numpy as np
 import pytest
 

@@ -101,7 +101,7 @@ def test_weights_of_other_classes_are_one_sentence(files):
 
 
 def test_weights_of_another_size_that_do_not_say_so_are_one_sentence(tmp_path):
-    """Those of earlier releases. Here the classifiers behind small maps tell."""
+    """Weights of earlier releases do not name their size. Here the shapes of the classifiers behind small maps tell it."""
     file = tmp_path / "w.safetensors"
     network = network_spec("mobilenet").build(3, (64, 64))
     network.input_shape = (3, 32, 32)

@@ -1,3 +1,5 @@
+"""Training: it is continued where it was stopped, and what is no checkpoint of it is refused."""
+
 from dataclasses import replace
 
 import numpy as np

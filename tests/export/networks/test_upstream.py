@@ -230,7 +230,7 @@ def test_graphs_of_an_import_agree_with_it(save, images):
     check_exits(network, models, 2, 0.5, frames, "random frames")
 
 
-def test_is_upstream():
+def test_checkpoints_of_the_public_code_are_recognised():
     state = checkpoint("resnet56", ())
     assert is_upstream(state)
     assert is_upstream({"module." + name: tensor for name, tensor in state.items()})

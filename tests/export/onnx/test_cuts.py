@@ -1,3 +1,5 @@
+"""Where a network is cut into head and tail, so that little has to be sent."""
+
 import numpy as np
 import pytest
 import torch

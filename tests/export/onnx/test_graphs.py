@@ -1,3 +1,5 @@
+"""The graphs of a bundle against PyTorch and NumPy."""
+
 from dataclasses import replace
 
 import numpy as np

@@ -80,7 +80,7 @@ def test_a_graph_that_restores_otherwise_than_numpy_is_refused(models, fault):
 @pytest.mark.parametrize("fault", [each for each in FAULTS if each != "no number"])  # NaN is not equal to itself
 @pytest.mark.parametrize("frames", ["patches", "grey", "noise"])
 def test_a_form_that_is_wrong_in_graph_and_numpy_alike_is_refused(models, monkeypatch, fault, frames):
-    """The same fault on both sides: only the activation itself tells."""
+    """The head and the host make the same mistake, so that only a comparison with the activation itself finds it."""
     shown = {
         "patches": tiny.frames(),
         "grey": np.full((3, 16, 16, 3), 128, np.uint8),
@@ -149,7 +149,7 @@ def test_a_label_that_changes_at_a_tie_is_no_fault(models, capsys):
 
 
 def test_answers_that_change_without_a_tie_are_refused(models):
-    """Not by the bound, which other tests are about: as if it had let everything pass."""
+    """The bound on activations is switched off here, so that the comparison of answers is tested alone."""
     head = session(models["head"])
     images = to_tensor(tiny.frames()).numpy()
     activations = [

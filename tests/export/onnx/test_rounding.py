@@ -1,3 +1,5 @@
+"""Pixels that float32 may round either way, and the check that allows no others to differ."""
+
 import numpy as np
 import pytest
 

@@ -261,7 +261,7 @@ def test_log_line_without_content(own_host):
     assert "status=400" in lines[1]
 
 
-def test_port_in_use(host):
+def test_a_port_in_use_is_an_error(host):
     done = subprocess.run(
         [sys.executable, "-m", "host", "serve", "--bundle", str(BUNDLE), "--port", str(host.port)],
         cwd=ROOT, capture_output=True, text=True, timeout=60,
@@ -283,7 +283,7 @@ def test_options_out_of_range(option):
     assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
 
 
-def test_bad_bundle():
+def test_a_bad_bundle_is_an_error():
     done = subprocess.run(
         [sys.executable, "-m", "host", "serve", "--bundle", "nowhere"],
         cwd=ROOT,

@@ -1,3 +1,5 @@
+"""The queue before the tail: batches, bounds, and clients that leave."""
+
 import asyncio
 import threading
 
@@ -145,7 +147,7 @@ def test_overload_is_refused_at_once():
 
 
 def test_a_client_with_large_requests_does_not_hold_up_one_with_small_ones():
-    """With one queue for all, the small request came behind all the frames that wait."""
+    """With one queue for all clients, the small request would wait for all frames before it."""
     engine = Engine(held=True)
 
     async def scenario(batcher):

@@ -1,3 +1,5 @@
+"""Bodies that are packed with gzip or deflate, within bounds."""
+
 import gzip
 import zlib
 
@@ -18,7 +20,7 @@ def decode(body, encoding, limit=1000):
 
 @pytest.mark.parametrize("encoding", PACKED)
 @pytest.mark.parametrize("size", [0, 1, 1000, INLINE_BYTES, INLINE_BYTES + 1, 3 * INLINE_BYTES])
-def test_bodies_come_back(encoding, size):
+def test_packed_bodies_are_unpacked(encoding, size):
     body = bytes(range(250)) * (size // 250) + b"x" * (size % 250)
     assert decode(PACKED[encoding](body), f" {encoding.upper()}", max(size, 1)) == body
 
@@ -69,7 +71,7 @@ def test_other_encodings_are_named(encoding):
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["", "identity", *PACKED]))
-def test_any_bytes(body, encoding):
+def test_any_bytes_are_unpacked_or_refused(body, encoding):
     try:
         assert len(decode(body, encoding, 300)) <= 300
     except WireError as error:

@@ -49,7 +49,7 @@ def test_clients_that_want_all_get_the_same_work_whatever_the_size_of_their_requ
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 32)) | st.none(), max_size=60))
 def test_nothing_is_lost_and_each_client_keeps_its_order(steps):
-    """None stands for taking an item."""
+    """In the list, None means that an item is taken."""
     queue, put, got = FairQueue(), [], []
     for number, step in enumerate(steps):
         if step:

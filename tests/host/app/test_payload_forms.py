@@ -118,7 +118,7 @@ def test_the_metadata_lists_as_inputs_what_one_request_may_hold(host, header):
 
 
 def test_devices_of_earlier_releases_find_the_forms_among_the_inputs(bundle, host):
-    """Their request has none of the headers of which every program sends one."""
+    """Devices of earlier releases are known by their requests, which have none of the headers that every other program sends."""
     found = metadata(host, Authorization="Bearer x", Connection="close")
     inputs = found["inputs"]
     del found["parameters"]  # of which they know nothing

@@ -92,7 +92,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_more_than_the_model_takes_is_refused_before_it_is_parsed(reader, monkeypatch, bomb):
-    """31 kB of zeros, packed, kept everyone waiting for 1.6 s."""
+    """Otherwise 31 kB of packed zeros would keep all clients waiting for 1.6 s."""
     parsed = []
     monkeypatch.setattr("device.protocol.messages.read_json", lambda *_arguments, **_options: parsed.append(True))
     body = gzip.compress(BOMBS[bomb], 6)

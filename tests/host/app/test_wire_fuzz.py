@@ -48,7 +48,7 @@ def read(body, header_length, limits=DEFAULT_LIMITS):
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200), st.none() | st.integers(-5, 1 << 40))
-def test_any_bytes(body, header_length):
+def test_any_bytes_are_a_message_or_a_wire_error(body, header_length):
     read(body, header_length)
 
 
@@ -63,7 +63,7 @@ def test_a_good_message_with_one_byte_changed(position, value, shift):
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(json_values, max_size=3), json_values)
-def test_any_json(inputs, parameters):
+def test_any_json_is_a_message_or_a_wire_error(inputs, parameters):
     body = json.dumps({"inputs": inputs, "outputs": inputs, "parameters": parameters}).encode()
     read(body, None)
     read(body + b"1234", len(body))

@@ -50,7 +50,7 @@ def test_replicas_that_are_no_number(capsys, text):
         ("2-16", None, 1, 1, (2, 16)),
     ],
 )
-def test_replicas(monkeypatch, text, address, cores, threads, expected):
+def test_the_number_of_replicas_follows_the_cores(monkeypatch, text, address, cores, threads, expected):
     monkeypatch.setattr(settings.os, "cpu_count", lambda: cores)
     assert parse_replicas(text, bool(address), threads) == expected
 
@@ -96,7 +96,7 @@ def test_a_port_in_use(capsys):
     assert "choose another with --port" in error
 
 
-def test_without_ray(capsys, monkeypatch):
+def test_without_ray_it_says_how_to_install_it(capsys, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else find(name, *rest))
     code, error = refused(capsys)

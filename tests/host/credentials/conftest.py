@@ -10,7 +10,7 @@ from tests.host.credentials.folders import make
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Read, never changed."""
+    """A folder of keys that tests read and never change."""
     folder = tmp_path_factory.mktemp("made") / "keys"
     make(folder, "--name", "localhost", "--name", "127.0.0.1", "--name", "::1", "--device", "cam-1", "--device", "cam-2")  # fmt: skip
     return folder

@@ -44,7 +44,7 @@ def client_context(folder, ca=None, certificate="devices/cam-1", key="devices/ca
 
 
 def handshake(server, client, name="localhost"):
-    """The common name that the host sees. Raises what the client met, or else what the host did."""
+    """Make a TLS handshake and return the client's common name as the host sees it. Raises the error of the client, or else that of the host."""
     seen = {}
     with socket.create_server(("127.0.0.1", 0)) as listener:
 

@@ -24,12 +24,12 @@ def test_both_sides_trust_each_other(made, name, version):
     assert handshake(server_context(made), client, name) == "cam-1"
 
 
-def test_another_name(made):
+def test_a_certificate_for_another_name_is_refused(made):
     with pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'elsewhere.example'"):
         handshake(server_context(made), client_context(made), "elsewhere.example")
 
 
-def test_another_authority(made, tmp_path):
+def test_a_certificate_of_another_authority_is_refused(made, tmp_path):
     make(tmp_path / "other", "--name", "localhost", "--device", "cam-1")
     with pytest.raises(
         ssl.SSLCertVerificationError, match="self.signed certificate in certificate chain|unable to get local issuer"
@@ -73,7 +73,7 @@ def test_the_program_openssl_agrees(made, file, options):
     assert (done.returncode, done.stdout) == (0, f"{file}: OK\n"), done.stderr
 
 
-def test_validity(made):
+def test_certificates_are_valid_for_the_stated_days(made):
     now = time.time()
     for file, days in (("ca.pem", 3650), ("host.pem", 825), ("devices/cam-2.pem", 825)):
         certificate = x509.load_pem_x509_certificate((made / file).read_bytes())

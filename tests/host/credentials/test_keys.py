@@ -30,7 +30,7 @@ def test_again_adds_and_keeps(own, capsys):
     assert handshake(server_context(own), client_context(own, certificate="devices/cam-3", key="devices/cam-3-key")) == "cam-3"  # fmt: skip
 
 
-def test_what_it_prints(tmp_path, capsys):
+def test_it_prints_how_to_start_host_and_device(tmp_path, capsys):
     folder = tmp_path / "keys"
     make(folder, "--name", "edge.example", "--device", "cam-1")
     said = capsys.readouterr().out
@@ -92,14 +92,14 @@ def test_bad_device_names(own, name):
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "3651", "1000000000000"])
-def test_absurd_days(tmp_path, days):
+def test_numbers_of_days_that_cannot_work_are_refused(tmp_path, days):
     with pytest.raises(UsageError, match=f"found --days {days}; expected a whole number from 1 to 3650"):
         make(tmp_path / "keys", "--name", "localhost", "--days", days)
     assert not (tmp_path / "keys").exists()
 
 
 @pytest.mark.parametrize("options", [["--device", "cam-1"], ["--revoke", "cam-1"], ["--renew"], []])
-def test_no_folder_yet(tmp_path, options):
+def test_adding_to_a_folder_that_is_not_there_is_refused(tmp_path, options):
     with pytest.raises(UsageError, match="found no folder .*; expected one that this command made, or --name"):
         make(tmp_path / "keys", *options)
     assert not (tmp_path / "keys").exists()

@@ -12,7 +12,7 @@ from host.credentials import secret_files
 from tests.host.credentials.folders import content, make
 
 
-def test_modes_whatever_the_umask(tmp_path):
+def test_modes_do_not_depend_on_the_umask(tmp_path):
     before = os.umask(0)
     try:
         make(tmp_path / "keys", "--name", "localhost", "--device", "cam-1")
@@ -98,7 +98,7 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(own, tmp_path):
     assert (tmp_path / "aim").read_text() == "untouched"
 
 
-def test_one_at_a_time(own):
+def test_a_second_defq_keys_in_one_folder_is_refused(own):
     before = content(own)
     descriptor = os.open(own, os.O_RDONLY)
     try:

@@ -11,7 +11,7 @@ from host.credentials.tokens import Tokens
 from tests.host.credentials.folders import content, make
 
 
-def test_tokens(made):
+def test_the_token_of_each_device_is_its_own(made):
     tokens = Tokens(made / "tokens.txt", warn=pytest.fail)
     own = [read_token(str(made / "devices" / f"{name}-token.txt")) for name in ("cam-1", "cam-2")]
     assert [tokens.client_of(f"Bearer {token}") for token in own] == ["cam-1", "cam-2"]

@@ -1,3 +1,5 @@
+"""The file of tokens as the host reads it: names, changes while it runs, and files that cannot be used."""
+
 import math
 import os
 import time
@@ -22,7 +24,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A second goes by for the reader of the file with each call. How old the file is counts for nothing."""
+    """For the reader of the file a second passes with each call. The age of the file does not matter."""
     monkeypatch.setattr(file_watcher, "REST_S", math.inf)
     now = [time.monotonic()]
     monkeypatch.setattr(tokens.time, "monotonic", lambda: now[0])
@@ -118,7 +120,7 @@ def test_a_changed_file_is_read_once_it_rests(file, clock):
 
 
 def test_the_first_look_after_a_long_time_finds_what_rests(file, clock, monkeypatch):
-    """Nobody looks while nobody asks: a token that was revoked last week does not work once more."""
+    """The file is read only when a request comes. A token that was revoked last week must not work for that first request."""
     known = Tokens(file)
     file.write_text(f"cam-3: {OTHER}\n")
     monkeypatch.setattr(file_watcher, "REST_S", 0.0)
@@ -128,7 +130,7 @@ def test_the_first_look_after_a_long_time_finds_what_rests(file, clock, monkeypa
 
 @pytest.mark.parametrize("looks", [1, 3])  # of each state: a writer that never rests, and one that rests everywhere
 def test_no_part_of_a_file_counts(file, clock, looks):
-    """A file that is written byte by byte, over what was there: no beginning of a token is ever one."""
+    """While a file is overwritten byte by byte, the beginning of a token is never accepted as a token."""
     said = []
     known = Tokens(file, said.append)
     whole = f"cam-1: {'n' * 40}\ncam-2: {OTHER}\n"

@@ -1,3 +1,5 @@
+"""Tokens, a clock and a request for the tests of host/serving."""
+
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The addresses that a host listens on."""
+
 import socket
 
 import pytest
@@ -12,7 +14,7 @@ def test_an_address_that_is_none(text):
         parse_host_port(text, "--metrics-address")
 
 
-def test_addresses():
+def test_addresses_with_a_port_are_read():
     assert parse_host_port("[::1]:9100", "--metrics-address") == ("::1", 9100)
     assert parse_host_port("localhost:0", "--metrics-address") == ("localhost", 0)
 

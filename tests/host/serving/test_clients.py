@@ -1,3 +1,5 @@
+"""Which addresses count as one client."""
+
 from host.serving.clients import network_of
 
 

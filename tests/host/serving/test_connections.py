@@ -219,7 +219,7 @@ def secure(serve, certificates):
 
 
 @BOTH_LOOPS
-def test_over_tls(secure, token_file, certificates):
+def test_token_and_certificate_are_of_one_client_over_tls(secure, token_file, certificates):
     host, ask = secure(known=Tokens(token_file))
     assert ask(TOKEN, body=b"x" * 300000) == (200, b"cam-1")
     assert ask()[0] == 401
@@ -240,7 +240,7 @@ def test_a_certificate_names_a_client_without_a_token(secure, certificates):
 
 @BOTH_LOOPS
 def test_a_handshake_counts_and_ends(secure):
-    """Sockets that never begin it, or begin with something else, hold their place for the patience at most."""
+    """A socket that does not begin a TLS handshake, or sends something else, is closed after the time that is allowed for it."""
     host, ask = secure(ConnectionLimits(of_one_address=30, patience_s=0.5))
     held = [host.connect() for _ in range(30)]
     for each in held[::2]:

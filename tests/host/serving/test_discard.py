@@ -52,7 +52,7 @@ def test_the_rest_of_one_request_is_bounded_in_time_and_size(monkeypatch):
 
 @BOTH_LOOPS
 def test_connections_that_have_their_answer_make_room_for_others_of_their_address(serve, monkeypatch):
-    """A client that is refused and connects again at once does not use up the places of its address."""
+    """A client that is refused and connects again at once does not reach the bound on connections of its address."""
     monkeypatch.setattr(discard, "DISCARD_S", 60)
     host = serve(ConnectionLimits(of_one_address=20))
     held = []

@@ -24,7 +24,7 @@ def test_nothing_is_asked_for_by_default(serve):
     assert host.refusals == []
 
 
-def test_tokens(serve, token_file):
+def test_requests_without_a_known_token_are_refused(serve, token_file):
     host = serve(known=Tokens(token_file))
     assert host.ask(token=TOKEN)[::2] == (200, b"cam-1")
     assert host.ask(token=SECOND)[::2] == (200, b"cam-2")
@@ -40,7 +40,7 @@ def test_tokens(serve, token_file):
     assert host.refusals == [(401, "no_token"), (401, "unknown_token"), (401, "no_token"), (401, "no_token")]
 
 
-def test_rotation_while_it_runs(serve, token_file, monkeypatch):
+def test_a_token_is_rotated_while_the_host_runs(serve, token_file, monkeypatch):
     monkeypatch.setattr(tokens, "CHECK_S", 0.02)
     host = serve(known=Tokens(token_file))
     connection = http.client.HTTPConnection("127.0.0.1", host.port, timeout=5)  # one connection sees it all
@@ -88,7 +88,7 @@ def test_the_answer_is_not_lost_to_a_client_that_sends_its_body_first(serve, tok
         assert json.loads(body)["error"]
 
 
-def test_rate(serve, token_file, clock):
+def test_requests_beyond_the_rate_are_refused(serve, token_file, clock):
     host = serve(known=Tokens(token_file), rate_hz=2.0, burst=3)
     assert [host.ask(token=TOKEN)[0] for _ in range(3)] == [200] * 3
     status, headers, body = host.ask(token=TOKEN)
@@ -163,7 +163,7 @@ def test_a_request_with_more_frames_than_the_burst_is_taken_and_paid_for_later(c
 
 
 def test_requests_that_came_in_together_cannot_each_overdraw_the_rate(clock):
-    """All of them pass the guard by their heads before any of them is read."""
+    """Otherwise all of them would pass the guard by their headers before the frames of the first are counted."""
     heads, refused = asyncio.Event(), []
     guarded = AccessGuard(
         counting_after(heads), ClientLimits(rate_hz=10.0, burst=8), refused=lambda *each: refused.append(each)

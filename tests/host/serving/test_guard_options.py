@@ -1,3 +1,5 @@
+"""The options of the guard: rates, bounds for a client, and tokens."""
+
 import pytest
 
 from device.errors import UsageError
@@ -14,7 +16,7 @@ def options(*given):
     return guard_options_of(parser.parse_args(given))
 
 
-def test_options(token_file):
+def test_options_become_limits(token_file):
     plain = options()
     assert plain == GuardOptions(ClientLimits(0.0, 1, 256), None, ConnectionLimits())
     given = options("--rate", "2.5", "--client-requests=4", "--max-connections=9", "--client-connections=3", "--token-file",

@@ -1,3 +1,5 @@
+"""The number of connections that the limit of open files allows."""
+
 import pytest
 
 from device.errors import UsageError

@@ -29,7 +29,7 @@ def lines(*records, as_json=False):
     return stream.getvalue().split("\n")[:-1]
 
 
-def test_text():
+def test_lines_as_text():
     assert lines(record(), record(name="gate-2", id=""), record(name="a b", id="x y=1")) == [
         "192.0.2.1:50000 id=id-1 frames=3 batch=8 status=200 ms=1.23",
         "192.0.2.1:50000 name=gate-2 id=- frames=3 batch=8 status=200 ms=1.23",
@@ -37,7 +37,7 @@ def test_text():
     ]
 
 
-def test_json():
+def test_lines_as_json():
     (line,) = lines(record(name="gate-2"), as_json=True)
     found = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
@@ -157,7 +157,7 @@ def answering(status, change=lambda scope: None):
     return application
 
 
-def test_records():
+def test_a_request_is_recorded_with_its_status_and_client():
     (one,) = recorded(answering(429))
     assert (one.status, one.client, one.name) == (429, "192.0.2.1:50000", "")
     assert 0 < one.ms < 1000

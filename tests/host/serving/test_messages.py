@@ -267,7 +267,7 @@ def test_a_body_without_end_is_not_read_for_ever(serve, monkeypatch):
 
 @BOTH_LOOPS
 def test_a_request_for_another_protocol_ends_the_connection(serve):
-    """As Java's client asks for h2c with a body: the parser drops what is behind the head, so nothing may follow it."""
+    """Java's client asks for h2c in a request with a body. The parser drops what follows the headers, so that the connection has to end."""
     host = serve()
     upgrade = b"POST /first HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n"
     upgrade %= len(SMUGGLED)
@@ -304,7 +304,7 @@ def test_connections_without_a_request_make_room(serve):
 
 @BOTH_LOOPS
 def test_a_refused_certificate_leaves_a_line(serve):
-    """The operator learns whose handshake failed, and why; so for every way in which one can fail."""
+    """For every way in which a handshake can fail, the operator learns whose it was and why it failed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(HOST)
     context.load_verify_locations(AUTHORITY)

@@ -43,7 +43,7 @@ def refused(status):
     return record
 
 
-def test_counts():
+def test_requests_frames_and_refusals_are_counted():
     metrics = Metrics("tiny-split2-00000000")
     metrics.request(answered([3, 5, 3]))
     metrics.request(answered([14], ms=700.0))

@@ -159,7 +159,7 @@ def test_what_is_not_asked_for_is_not_imported():
         (["cluster", "--help"], 0, "--replicas N"),
     ],
 )
-def test_commands(capsys, arguments, code, words):
+def test_the_command_line_knows_its_commands(capsys, arguments, code, words):
     try:
         ended = main(arguments)
     except SystemExit as left:  # --help

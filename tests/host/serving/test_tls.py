@@ -32,7 +32,7 @@ def token_file(tmp_path):
     return str(file)
 
 
-def test_tls(own_host, body):
+def test_a_host_with_a_certificate_speaks_tls_alone(own_host, body):
     host = own_host("--tls-cert", HOST)
     assert host.url.startswith("https://")
     assert ask(host.port, body, trusting()) == 200
@@ -55,7 +55,7 @@ def test_tls(own_host, body):
     assert "Traceback" not in errors
 
 
-def test_mutual_tls(own_host, body):
+def test_a_host_with_client_ca_takes_known_devices_alone(own_host, body):
     host = own_host("--tls-cert", HOST, "--tls-key", HOST, "--client-ca", AUTHORITY, "--log", "json")
     for certificate in (None, str(CERTIFICATES / "other-device.pem")):
         with pytest.raises((ssl.SSLError, OSError)):

@@ -18,7 +18,7 @@ from tests.host.serving.asking import HOST, ask, get, trusting
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, which alone may become another"
 )
-def test_another_user(own_host, body, tmp_path):
+def test_the_host_runs_as_the_named_user(own_host, body, tmp_path):
     key = tmp_path / "host.pem"
     shutil.copyfile(HOST, key)
     key.chmod(0o400)  # read before root is left

@@ -1,3 +1,5 @@
+"""The payload form of DCT coefficients: their order, and the pixels that come back from them."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""The payload forms are found in their folder."""
+
 from device.bundle.reader import FORM_GRAPHS
 from device.payload.forms import CLASSES, FORMS, FP32
 

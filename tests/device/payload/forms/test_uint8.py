@@ -1,3 +1,5 @@
+"""The payload form of activations in 8 bits: their range and their error."""
+
 import numpy as np
 import pytest
 
