@@ -20,7 +20,7 @@ from export.data.frames import to_pixels
 from export.data.images import Dataset
 from export.data.output import write_output
 from export.defences import defence_named
-from export.evaluation.comparison import FrontierPoint, frontier_points
+from export.evaluation.frontier import FrontierPoint, frontier_points
 from export.evaluation.histograms import DEVICE, HOST, png_of
 from export.evaluation.paper import TITLES, lookup
 from export.evaluation.rows import ConditionRow

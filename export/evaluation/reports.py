@@ -12,7 +12,7 @@ from export.calibration.cost import RADS
 from export.calibration.model import shipped_model
 from export.data.images import Dataset
 from export.data.output import check_writable, write_output
-from export.evaluation import comparison, monitor, paper, transfer
+from export.evaluation import adaptive, comparison, frontier, monitor, paper, transfer
 from export.evaluation.csv_file import write_csv
 from export.evaluation.rows import ConditionRow, Counted, MonitorRow, Row, TransferRow, in_order, others
 from export.evaluation.run_facts import facts, write_json
@@ -114,15 +114,15 @@ def _frontier(run: Run) -> None:
 
     count = run.size.sweep
     images = _counted(dict.fromkeys(("clean", "linf"), count))
-    rows = run.rows("frontier", ConditionRow, lambda: comparison.sweep(run.data, run.models, count), images)
-    run.write("frontier", comparison.frontier_report(rows, run.data.test_title()), rows)
+    rows = run.rows("frontier", ConditionRow, lambda: frontier.sweep(run.data, run.models, count), images)
+    run.write("frontier", frontier.frontier_report(rows, run.data.test_title()), rows)
     figures.frontier(rows, _models_of(rows), run.out / "frontier.png")
 
 
 def _adaptive(run: Run) -> None:
-    images = comparison.attackers(run.size.adaptive)
-    rows = run.rows("adaptive", ConditionRow, lambda: comparison.adapt(run.data, run.models, images), _counted(images))
-    text = "\n".join(comparison.adaptive_report(rows, run.data.test_title(), rad) for rad in RADS)
+    images = adaptive.attackers(run.size.adaptive)
+    rows = run.rows("adaptive", ConditionRow, lambda: adaptive.adapt(run.data, run.models, images), _counted(images))
+    text = "\n".join(adaptive.adaptive_report(rows, run.data.test_title(), rad) for rad in RADS)
     run.write("adaptive", text, rows)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from device.errors import InputError, UsageError
 from device.system.options import whole
 from host.credentials.secret_files import locked, make_folder, read, write
-from host.credentials.token_file import add_token, retire, revoke, rotate
+from host.credentials.token_issuer import add_token, retire, revoke, rotate
 
 if TYPE_CHECKING:
     from host.credentials.certificates import Authority

@@ -11,8 +11,8 @@ from typing import Any
 
 import httptools
 
-from host.serving.answers import BoundedAnswers
 from host.serving.discard import DiscardRate
+from host.serving.early_answers import BoundedAnswers
 from host.serving.limits import ConnectionLimits, Refused, Warn
 
 PIECES, PIECE_BYTES = 1024, 32  # a body may come in so many pieces, and in one more for every so many bytes of it

@@ -9,7 +9,7 @@ from export.commands import cli
 from export.commands import evaluate as evaluation_cli
 from export.data import datasets
 from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
-from export.evaluation import comparison
+from export.evaluation import frontier
 from export.networks.weights import save_network
 from tests import tiny
 
@@ -56,7 +56,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_crafted(
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(datasets, "load", lambda *_, **__: data)
     monkeypatch.setattr(evaluation_cli, "check_classes", lambda *_: None)  # the data are not those of the network
-    for module in (evaluation_cli, comparison):
+    for module in (evaluation_cli, frontier):
         monkeypatch.setattr(module, "evaluate", lambda *_: pytest.fail("crafted"))
     assert cli.main(["evaluate", *options, str(tmp_path / "file" / "inside")]) == OutputError.exit_code
     assert "could not write" in capsys.readouterr().err

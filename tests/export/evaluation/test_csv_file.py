@@ -7,7 +7,7 @@ import pytest
 
 from device.errors import DataError
 from export.calibration.cost import RADS
-from export.evaluation import comparison, monitor, paper, transfer
+from export.evaluation import adaptive, frontier, monitor, paper, transfer
 from export.evaluation.csv_file import read_csv, write_csv
 from export.evaluation.rows import ConditionRow, MonitorRow, TransferRow
 
@@ -54,14 +54,14 @@ def test_a_report_that_is_read_and_written_is_the_same_file(name, tmp_path):
 
 
 def adaptive_report(rows, title):
-    return "\n".join(comparison.adaptive_report(rows, title, rad) for rad in RADS)
+    return "\n".join(adaptive.adaptive_report(rows, title, rad) for rad in RADS)
 
 
 @pytest.mark.parametrize(
     ("name", "report"),
     [
         ("adaptive", adaptive_report),
-        ("frontier", comparison.frontier_report),
+        ("frontier", frontier.frontier_report),
         ("monitor", monitor.monitor_report),
         ("paper", paper.report),
         ("transfer", lambda rows, _: transfer.transfer_report(rows)),

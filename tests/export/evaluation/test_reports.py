@@ -13,7 +13,7 @@ from export.commands import cli
 from export.commands import evaluate as evaluation_cli
 from export.data import datasets
 from export.data.cifar10 import CLASSES as CIFAR10_CLASSES
-from export.evaluation import comparison, paper, reports, transfer
+from export.evaluation import adaptive, comparison, frontier, paper, reports, transfer
 from export.evaluation.conditions import evaluate
 from export.evaluation.markdown import markdown_table
 from export.evaluation.rows import TransferRow
@@ -28,7 +28,7 @@ def row(rows, **wanted):
 
 def patched(monkeypatch, tiny_model):
     """The reports, on the tiny network under the name of a real one."""
-    for module in (paper, comparison, transfer, reports):
+    for module in (paper, comparison, frontier, adaptive, transfer, reports):
         monkeypatch.setattr(
             module, "shipped_model", lambda model: replace(tiny_model, name=model, table=shipped_table(model))
         )
@@ -39,7 +39,7 @@ def test_the_reports_hold_every_cell(tmp_path, monkeypatch, tiny_model, data, ca
     patched(monkeypatch, tiny_model)
     ten = data._replace(classes=CIFAR10_CLASSES)
     monkeypatch.setattr(datasets, "load", lambda *_, **__: ten)
-    monkeypatch.setattr(comparison, "ADAPTIVE", ("none", "defq", "moving-grid"))
+    monkeypatch.setattr(adaptive, "ADAPTIVE", ("none", "defq", "moving-grid"))
     monkeypatch.setattr(comparison, "times", lambda: {"defq": {"32x32": 20.0, "640x480": 3000.0}})
     out = tmp_path / "reports"
     arguments = [
