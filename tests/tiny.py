@@ -25,6 +25,7 @@ from export.data.images import Images
 from export.networks.sdn import SDN, InternalClassifier
 from export.networks.spec import NetworkSpec
 from export.networks.weights import to_tensor
+from export.onnx.cuts import cheapest_handover
 from export.onnx.graphs import nested_head
 from export.onnx.int8 import quantised_blocks
 from export.onnx.parts import export_blocks
@@ -112,13 +113,40 @@ def main() -> None:
     write_frames(DATA / "frames.npz", pixels, labels)
     confidences = scores.confidences[exits, np.arange(len(exits))]
     np.savez(DATA / "expected.npz", exit=exits + 1, label=labels, confidence=confidences)
-    quantised = quantised_blocks(export_blocks(tiny), SHAPE, to_tensor(pixels).numpy())
-    (DATA / "int8_head.onnx").write_bytes(nested_head(quantised, 2, SHAPE, 0.62).SerializeToString())
+    write_int8("int8", tiny)
+    write_int8("int8_narrow", narrow_network())
+
+
+def narrow_network() -> SDN:
+    """A network whose first block hands over less than its last convolution reads, so that it stays float32 in 8 bits."""
+    torch.manual_seed(5)
+    blocks = [
+        nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1)),
+        nn.Sequential(nn.Conv2d(4, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1, groups=8), nn.ReLU(), nn.Conv2d(8, 4, 1)),
+        nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()),
+    ]
+    ics = [InternalClassifier(4, size, 3) for size in (16, 8, 8)]
+    end = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(4, 3))
+    made = SDN(nn.Identity(), blocks, ics, end, SHAPE)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(2)
+        ics[0].fc.weight.mul_(3)
+    return made.eval()
+
+
+def write_int8(name: str, network: SDN) -> None:
+    """A head in 8 bits as a bundle has it, and what it answers."""
+    pixels, split = frames(), 2
+    quantised = quantised_blocks(export_blocks(network), SHAPE, to_tensor(pixels).numpy())
+    handover = cheapest_handover(quantised, split)
+    head = nested_head(handover.exported, split, SHAPE, 0.62, handover.cuts)
+    (DATA / f"{name}_head.onnx").write_bytes(head.SerializeToString())
     scores = graph_scores(quantised, SHAPE, pixels)
-    exits, labels = early_exit(up_to(scores, 2), 0.62)
+    exits, labels = early_exit(up_to(scores, split), 0.62)
     confidences = scores.confidences[exits, np.arange(len(exits))]
     stays = confidences < 0.62
-    np.savez(DATA / "int8_expected.npz", exit=np.where(stays, 0, exits + 1), label=labels, confidence=confidences)
+    np.savez(DATA / f"{name}_expected.npz", exit=np.where(stays, 0, exits + 1), label=labels, confidence=confidences)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ import json
 import os
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from device.bundle.reader import load_bundle
 from device.engines import open as opening
 from device.engines.flat_head import TOLERANCE, check_answers
-from device.engines.onnx_runtime import FlatHeadOnCpu, OnnxRuntimeEngine
+from device.engines.onnx_runtime import FlatHeadOnCpu, OnnxRuntimeEngine, session_options
 from device.engines.open import open_engine
 from device.errors import EngineError
 from tests.device.conftest import DATA
@@ -48,6 +49,23 @@ def test_exits_labels_and_confidences_are_those_of_the_export(int8_bundle, frame
         if not exit_:
             assert found.activation.dtype == np.float32
             assert found.activation.shape == (1,) + tuple(int8_bundle.activation_shape)
+
+
+def test_a_head_whose_first_block_is_float32_answers_as_the_export(frames):
+    """ONNX Runtime 1.10 crashed on the first form of it (export/onnx/cuts.py)."""
+    session = onnxruntime.InferenceSession(
+        os.path.join(DATA, "int8_narrow_head.onnx"), session_options(1), providers=["CPUExecutionProvider"]
+    )
+    with np.load(os.path.join(DATA, "int8_narrow_expected.npz")) as expected:
+        rows = list(zip(frames, expected["exit"], expected["label"], expected["confidence"]))
+    assert {int(row[1]) for row in rows} == {0, 1, 2}
+    for frame, exit_, label, confidence in rows:
+        image = np.ascontiguousarray(frame.transpose(2, 0, 1)[None]) / np.float32(255)
+        found = session.run(
+            ["exit", "label", "confidence"], {"image": image, "threshold": np.array([0.62], np.float32)}
+        )
+        assert [found[0][0], found[1][0]] == [exit_, label]
+        assert found[2][0] == pytest.approx(confidence, abs=1e-5)
 
 
 def test_a_bundle_without_the_field_is_float32(bundle, int8_bundle):

@@ -95,13 +95,18 @@ def test_coefficients_give_the_activation_of_the_head(quantised):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_what_a_cut_hands_over_is_uint8_and_nothing_is_computed_twice(quantised):
+def test_what_a_cut_hands_over_is_uint8_in_one_row_and_nothing_is_computed_twice(quantised):
     handover = cheapest_handover(quantised, 3)
-    assert all(new is old for new, old in zip(handover.exported.blocks, quantised.blocks, strict=True))
     assert not handover.repeat_first_block
-    head = graphs.nested_head(quantised, 3, tiny.SHAPE, THRESHOLD)
-    makers = {output: node.op_type for node in head.graph.node for output in node.output}
-    assert makers["features0"] == "QuantizeLinear"
+    head = graphs.nested_head(handover.exported, 3, tiny.SHAPE, THRESHOLD, handover.cuts)
+    makers = {output: node for node in head.graph.node for output in node.output}
+    assert makers["features0"].op_type == "QuantizeLinear"
+    assert (makers["features0/row"].op_type, makers["features0/row"].input[0]) == ("Reshape", "features0")
+    cut = next(node for node in head.graph.node if node.op_type == "If")
+    branch = next(each.g for each in cut.attribute if each.name == "then_branch")
+    inner = [each for node in branch.node for each in node.input]
+    assert "features0/row" in inner
+    assert "features0" not in inner
     assert (head.ir_version, head.opset_import[0].version) == (parts.IR_VERSION, parts.OPSET)
 
 
@@ -179,6 +184,7 @@ def test_a_block_in_8_bits_starts_before_the_cut_where_that_leaves_less_to_hand_
     assert [node.op_type for node in moved.exits[0].nodes].count("Conv") == 2  # the mean, and the start of block 2
     head = graphs.nested_head(moved, 3, shape, THRESHOLD)
     makers = {output: node.op_type for node in head.graph.node for output in node.output}
+    assert makers["started1/row"] == "Reshape"
     assert makers["started1"] == "QuantizeLinear"
     names = [weight.name for each in (*moved.blocks[:3], *moved.exits[:3]) for weight in each.weights]
     assert len(names) == len(set(names))  # a branch may not use the name of a weight again
