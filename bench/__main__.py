@@ -21,6 +21,7 @@ BUNDLES = Path("build/bundles")
 PARTS = {
     "defq": "bench.defq",
     "head": "bench.head",
+    "int8": "bench.int8",
     "loop": "bench.loop",
     "host": "bench.host",
     "board": "bench.board",

@@ -19,7 +19,7 @@ from export.calibration.cost import operating_point, relative_costs, score
 from export.calibration.table_file import TableFile
 from export.networks.find import network_names, network_spec
 from export.networks.loading import load_network
-from export.networks.model_files import find
+from export.networks.model_files import ModelFiles, find
 from export.networks.sdn import SDN
 from export.networks.weights import to_tensor
 
@@ -35,13 +35,17 @@ class Subject:
         name: for the tables.
         folder: its bundle.
         load: gives the network.
-        trained: whether shares of frames mean anything.
+        files: of a trained network; None where the weights are random, so that shares of frames mean nothing.
     """
 
     name: str
     folder: Path
     load: Callable[[], SDN]
-    trained: bool = True
+    files: ModelFiles | None = None
+
+    @property
+    def trained(self) -> bool:
+        return self.files is not None
 
     @cached_property
     def network(self) -> SDN:
@@ -70,7 +74,7 @@ def subject(name: str, bundles: Path, split: int | None) -> Subject:
         files = find(name)
         folder = bundles / Path(name).name
         export_bundle(files.model, folder, settings, files=files)
-        return Subject(Path(name).name, folder, partial(load_network, files))
+        return Subject(Path(name).name, folder, partial(load_network, files), files)
     family, side = untrained[1], int(untrained[2])
     if family not in network_names():
         raise UsageError(f"found --models {name}; expected one of {', '.join(network_names())} before the @")
@@ -79,7 +83,7 @@ def subject(name: str, bundles: Path, split: int | None) -> Subject:
         name, network, _card(network), TableFile(np.add.outer(np.arange(8), np.arange(8)) * 2 + 20),
         bundles / name, settings, comparison_frames(None, (side, side), 20)[0],
     )  # fmt: skip
-    return Subject(name, bundles / name, lambda: network, trained=False)
+    return Subject(name, bundles / name, lambda: network)
 
 
 def random_network(family: str, side: int) -> SDN:
