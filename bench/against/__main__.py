@@ -113,7 +113,8 @@ def row(cell: Cell, windows: list[dict[str, Any]]) -> dict[str, Any]:
         "contender": cell.contender.name, "where": cell.contender.where, "exits": cell.contender.exits, "defq": cell.contender.defq,
         "frames": len(ms), "mean_ms": float(np.mean(ms)), "p50_ms": float(np.percentile(ms, 50)), "p99_ms": float(np.percentile(ms, 99)),
         "bytes": sum(window["bytes"] for window in windows) / len(ms), "cpu_ms": sum(window["cpu_ms"] for window in windows) / len(ms),
-        "accuracy": sum(window["right"] for window in windows) / len(ms), "fallback": sum(window["fallback"] for window in windows),
+        "accuracy": sum(window["right"] for window in windows) / len(ms),
+        "quantised": sum(window["quantised"] for window in windows) / len(ms), "fallback": sum(window["fallback"] for window in windows),
         "payload": sorted({each for window in windows for each in window["payload"]}),
         "j": None if None in energy else sum(energy) / len(ms),
     }  # fmt: skip

@@ -86,7 +86,7 @@ class Device:
         self._connections: dict[str, Connection] = {}
 
     def window(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Milliseconds of each frame, bytes sent, processor milliseconds, right answers, fallbacks, payload forms."""
+        """Milliseconds of each frame, bytes sent, processor milliseconds, right answers, frames behind DefQ, fallbacks, payload forms."""
         self.pace.share = order["share"]
         contender = next(each for each in CONTENDERS if each.name == order["contender"])
         pixels = self.frames.attacked if order["attacked"] else self.frames.clean
@@ -122,6 +122,7 @@ class Device:
         return {
             "ms": sink.ms, "bytes": sum(each.bytes_sent for each in done), "cpu_ms": cpu_ms,
             "right": sum(each.label_id == each.truth for each in done),
+            "quantised": sum(each.quantised for each in done),
             "fallback": sum(each.source == "fallback" for each in done), "payload": sorted({each.payload for each in done if each.payload}),
         }  # fmt: skip
 
@@ -159,6 +160,7 @@ class Device:
             "bytes": sent,
             "cpu_ms": cpu_ms,
             "right": int(right),
+            "quantised": 0,
             "fallback": 0,
             "payload": ["JPEG"] if sent else [],
         }
