@@ -29,8 +29,10 @@ from export.onnx.scores import graph_scores
 
 FORMS = ("float32", "int8")
 IMAGES = 1000
-"""Of the calibration split and of the test split, at most."""
+"""Of the test split, at most. Thresholds take all of the calibration split, as in the export."""
 TRAFFIC_FRAMES = 100
+RANDOM_FRAMES = 20
+"""That set the scales of networks with random weights."""
 LAYERS = "layers without exits"
 Calls = dict[str, Callable[[], Any]]
 
@@ -44,13 +46,13 @@ def _run_one(subject: Subject) -> dict[str, Any]:
     network, shape = subject.network, subject.bundle.input_shape
     exported = export_blocks(network)
     if not subject.trained:
-        frames = comparison_frames(None, shape[1:], SCALE_IMAGES)[0]
+        frames = comparison_frames(None, shape[1:], RANDOM_FRAMES)[0]
         both = dict(zip(FORMS, (exported, quantised_blocks(exported, shape, to_tensor(frames).numpy())), strict=True))
         return {"times": _times(both, subject, {}, frames, None)}
     assert subject.files is not None
     card, about = read_card(subject.files), subject.files.description
     data = datasets.load(None, shape[1:], about.fit, about.group, source=about.data_source, download=False)
-    calibration, test = data.calibration.take(IMAGES), data.test.take(IMAGES)
+    calibration, test = data.calibration, data.test.take(IMAGES)
     quantised = quantised_blocks(exported, shape, to_tensor(data.calibration.pixels[:SCALE_IMAGES]).numpy())
     rad = subject.bundle.default_rad
     new = recalibrated(card, graph_scores(quantised, shape, calibration.pixels), calibration.labels)

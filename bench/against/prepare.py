@@ -31,9 +31,9 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     files = find(arguments.model, None)
     network, card, table = load_network(files), read_card(files), own_table(files)
-    fit, group = files.description.fit, files.description.group
-    made = frames_of(network, card, 5, arguments.data, arguments.frames, fit, group)
-    frames, _ = comparison_frames(arguments.data, network.input_shape[1:], fit=fit, group=group)
+    fit, group, source = files.description.fit, files.description.group, files.description.data_source
+    made = frames_of(network, card, 5, arguments.data, arguments.frames, fit, group, source)
+    frames, _ = comparison_frames(arguments.data, network.input_shape[1:], fit=fit, group=group, source=source)
     write_contenders(files.model, network, card, table, arguments.split, frames, made, arguments.out)
     return 0
 
