@@ -52,25 +52,31 @@ def calibration_images(
     fit: str,
     group: str = "",
     source: str = cifar10.NAME,
-) -> Images:
-    """The calibration images of the data set.
+    needed: bool = True,
+) -> Images | None:
+    """The calibration images of the data set; None where there are none and none are needed.
 
     Args:
         data: a data set, the folder of one, or None for the places that datasets.load knows; nothing is downloaded.
         fit, group, source: how images are brought to the network's size and split, and which they are, as in datasets.load.
+        needed: whether a bundle in 8 bits is to be calibrated with them.
 
     Raises:
-        DataError: there are none, they cannot be read, or they are not of the network's classes.
+        DataError: there are none and they are needed, they cannot be read, or they are not of the network's classes.
     """
     try:
         found = datasets.given(data, network.input_shape[1:], fit, group, source=source, download=False)
     except DataError:
         if isinstance(data, (str, Path)) or datasets.named(None, source):
             raise
+        if not needed:
+            return None
         raise DataError(
             "found no calibration images for --int8; expected those of the data set that the network was trained on, because "
             "they set the scales; name its folder with --data, or leave --int8 out"
         ) from None
+    if not needed and list(found.classes) != list(classes):
+        return None
     check_classes(network, found, classes)
     return found.calibration
 

@@ -8,6 +8,7 @@ import numpy as np
 from device.bundle.reader import pack_bundle
 from device.errors import DataError
 from device.pictures.fit import STRETCH
+from export.bundle.ceiling import ceiling_of
 from export.bundle.comparison_frames import comparison_frames
 from export.bundle.frame_set import FILE, MadeFrames, frames_of, pack_frames
 from export.bundle.graph_set import activation_levels, bundle_graphs, traffic_of
@@ -58,7 +59,7 @@ def export_bundle(
         network, card, table = shortened(network, card, table, settings.rad)
     check_settings(model, card, table, out, settings)
     fit, group, source = files.description.fit, files.description.group, files.description.data_source
-    calibration = calibration_images(data, network, card.classes, fit, group, source) if settings.int8 else None
+    calibration = calibration_images(data, network, card.classes, fit, group, source, needed=settings.int8)
     # The whole network is attacked, so that a frame set that was made for a bundle without a last exit serves here too.
     frame_set = (
         frames_of(
@@ -106,7 +107,8 @@ def write_bundle(
         origin: what these frames are, for the messages.
         frame_set: for the device's bench and preview (export.bundle.frame_set.make_frames makes it).
         fit: how the device brings its frames to the size of the network (device/pictures/fit.py).
-        calibration: images that a bundle in 8 bits is calibrated with; needed for that alone.
+        calibration: images that a bundle in 8 bits is calibrated with, and on which the ceiling is measured; without them a
+            bundle in float32 has no ceiling.
         twin: the hardened twin that the bundle carries beside the network.
 
     Raises:
@@ -150,6 +152,8 @@ def write_bundle(
     if twin:
         about["twin"] = dict(twin.about)
     contents["manifest.json"] = (json.dumps(about, indent=1) + "\n").encode()
+    if "tail" in graphs and (ceiling := ceiling_of(contents, calibration)):
+        contents["manifest.json"] = (json.dumps({**about, "ceiling": ceiling}, indent=1) + "\n").encode()
     replace_folder(out, contents)
     print(f"wrote {about['id']} to {out} ({sum(len(each) for each in contents.values()) / 1e6:.1f} MB)")
     if settings.archive:

@@ -70,7 +70,7 @@ def test_the_life_of_an_installation(kit, make_kit, board, install, root, tmp_pa
     # as the service: the settings become options
     expected = exits(out)
     settings = {"SOURCE": f"npz:{FRAMES}", "DEFQ": "off", "JSONL": str(tmp_path / "2.jsonl"), "HOST": "", "RAD": ""}
-    settings["OPTIONS"] = "--threads 1 --frames 7"
+    settings.update(CEILING="0.5,0.1", CEILING_BYTES="20k/s", OPTIONS="--threads 1 --frames 7")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(f"\0defq-test-{os.getpid()}")
         systemd.settimeout(5)
