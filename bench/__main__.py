@@ -26,6 +26,7 @@ PARTS = {
     "host": "bench.host",
     "board": "bench.board",
     "preview": "bench.preview",
+    "ceiling": "bench.ceiling",
 }
 """Modules with run(subjects) -> JSON-ready results, and report(results) -> a table. Each is imported when it is
 asked for: it may need what bench/requirements.txt names."""

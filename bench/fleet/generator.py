@@ -48,6 +48,13 @@ class Window:
     def failed(self, reason: str) -> None:
         self.failures[reason] = self.failures.get(reason, 0) + 1
 
+    def figures(self) -> dict[str, Any]:
+        """What was counted, JSON-ready."""
+        return {
+            "frames": self.frames, "answered": len(self.latencies_s), "failures": self.failures,
+            "latency_ms": _percentiles(self.latencies_s), "lag_ms": _percentiles(self.lags_s),
+        }  # fmt: skip
+
 
 class CameraUser(User):
     """One device: a camera with its own phase, at its own place in the trace, and the device's connections."""
@@ -57,10 +64,13 @@ class CameraUser(User):
     endpoint: Endpoint
     window: Window
     rate: float
+    tokens: tuple[str, ...] = ()  # by which the host tells devices from one another; none: all are one client to it
     numbers = itertools.count()
 
     def on_start(self) -> None:
-        chance = random.Random(next(self.numbers))  # the same fleet in every run
+        number = next(self.numbers)
+        self._token = self.tokens[number] if self.tokens else ""
+        chance = random.Random(number)  # the same fleet in every run
         self._place = chance.randrange(len(self.requests))
         self._next_s = time.perf_counter() + chance.random() / self.rate
         self._free = BoundedSemaphore(CONNECTIONS)
@@ -90,7 +100,7 @@ class CameraUser(User):
         with self._free:
             connection = self._idle.pop() if self._idle else Connection(self.endpoint)
             try:
-                answer = connection.exchange(request, Deadline(taken_s + PATIENCE_S))
+                answer = connection.exchange(with_token(request, self._token), Deadline(taken_s + PATIENCE_S))
                 if answer.status != 200:
                     reason = f"status {answer.status}"
             except (OSError, http.client.HTTPException, HostError) as error:
@@ -109,6 +119,14 @@ class CameraUser(User):
         )  # fmt: skip
 
 
+def with_token(request: bytes, token: str) -> bytes:
+    """A recorded request as a device with this token sends it."""
+    if not token:
+        return request
+    first, rest = request.split(b"\r\n", 1)
+    return first + f"\r\nAuthorization: Bearer {token}\r\n".encode() + rest
+
+
 def play(requests: list[bytes | None], url: str, devices: int, rate: float, warm_up_s: float, seconds: float) -> dict[str, Any]:  # fmt: skip
     """Run a fleet and give the figures of a Step.
 
@@ -121,7 +139,22 @@ def play(requests: list[bytes | None], url: str, devices: int, rate: float, warm
     window = Window(started_s + warm_up_s, started_s + warm_up_s + seconds)
     CameraUser.requests, CameraUser.endpoint, CameraUser.window = requests, endpoint_of(url), window
     CameraUser.rate = rate
-    environment = Environment(user_classes=[CameraUser], catch_exceptions=False)
+    cpu = run_window([CameraUser], devices, [window])
+    return {"devices": devices, "seconds": seconds, **window.figures(), "generator_cpu": cpu}
+
+
+def run_window(users: list[type[CameraUser]], devices: int, windows: list[Window]) -> float:
+    """Run devices of the given kinds until their windows close and the frames in them are answered.
+
+    Args:
+        devices: of all kinds together.
+        windows: of the kinds; they open and close at the same time.
+
+    Returns:
+        the share of a core that this program took.
+    """
+    window = windows[0]
+    environment = Environment(user_classes=list(users), catch_exceptions=False)
     runner = environment.create_local_runner()
     runner.start(devices, spawn_rate=devices)
     gevent.sleep(window.opens_s - time.perf_counter())
@@ -130,19 +163,16 @@ def play(requests: list[bytes | None], url: str, devices: int, rate: float, warm
     cpu_s = time.process_time() - cpu_s
     runner.stop()
     patience = gevent.Timeout.start_new(PATIENCE_S + 1, exception=False)
-    while window.under_way:  # frames taken in the window count however late their answers are
+    while any(each.under_way for each in windows):  # frames taken in a window count however late their answers are
         gevent.sleep(0.01)
         if not patience.pending:
             break
     patience.close()
     runner.quit()
-    for _ in range(window.under_way):
-        window.failed("no answer")
-    return {
-        "devices": devices, "seconds": seconds, "frames": window.frames, "answered": len(window.latencies_s),
-        "failures": window.failures, "latency_ms": _percentiles(window.latencies_s), "lag_ms": _percentiles(window.lags_s),
-        "generator_cpu": cpu_s / seconds,
-    }  # fmt: skip
+    for each in windows:
+        for _ in range(each.under_way):
+            each.failed("no answer")
+    return cpu_s / (window.closes_s - window.opens_s)
 
 
 def _percentiles(seconds: list[float]) -> dict[str, float] | None:

@@ -48,7 +48,7 @@ class Trace(NamedTuple):
         return self.bytes_a_frame / self.share_sent if self.share_sent else 0.0
 
 
-def record(bundle: Path, source: str, defq: str, url: str, payload: str = FP32) -> Trace:
+def record(bundle: Path, source: str, defq: str, url: str, payload: str = FP32, options: tuple[str, ...] = ()) -> Trace:
     """Run a device over a source and keep what it sends.
 
     Args:
@@ -56,6 +56,7 @@ def record(bundle: Path, source: str, defq: str, url: str, payload: str = FP32) 
         defq: off, on or gated.
         url: of a host of this bundle; it answers the device as ever.
         payload: one of device.payload.forms.FORMS; ``auto`` would follow the link of the recording, not the fleet's.
+        options: further ones of defq run.
 
     Raises:
         EdgeError: the device failed, or the host did not answer every frame that was sent.
@@ -65,14 +66,14 @@ def record(bundle: Path, source: str, defq: str, url: str, payload: str = FP32) 
         command = [
             sys.executable, "-m", "device", "run", "--bundle", str(bundle), "--source", source, "--host", between,
             "--require-host", "--defq", defq, "--connections", "1", "--timeout-ms", "10000", "--threads", "1",
-            "--payload", payload, "--jsonl", str(lines), "--summary", str(summary),
+            "--payload", payload, "--jsonl", str(lines), "--summary", str(summary), *options,
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise EdgeError(f"the device that was to be recorded ended with exit code {done.returncode}: {done.stderr}")
         decisions = [json.loads(line) for line in lines.read_text().splitlines()]
         figures = json.loads(summary.read_text())
-    sources = [decision["source"] for decision in decisions]
+    sources = ["capped" if decision.get("capped") else decision["source"] for decision in decisions]
     if "fallback" in sources or sources.count("host") != len(requests):
         raise EdgeError(
             f"found {len(requests)} requests of {sources.count('host')} frames that the host answered and "

@@ -151,3 +151,19 @@ def test_table_and_pictures_stand_within_1280_by_800(page, preview, wait, scheme
     assert page.run("return document.querySelectorAll('[data-condition]:not([hidden])').length") == 6
     assert page.run(INSIDE)
     assert page.style(".views canvas", "imageRendering") == "pixelated"
+
+
+def test_capped_frames_are_no_fault_of_the_host(page, bundle, host, preview_of, wait):
+    page.open(preview_of(bundle, "bundle:clean", "--host", host().url, "--ceiling", "0.2,0.2").url)
+    wait(lambda: page.state() == "live")
+    page.click("#attack")  # all frames stay, and four in five are capped
+    wait(lambda: int(page.row("attacked none")["frames"]) > 60)
+    assert page.state() == "live"
+    told = re.fullmatch(
+        r"Ceiling 20.%: level 0.[0-9]{2} of 0.76 · ([0-9]+) capped · most sent of 100: ([0-9]+) \(bound 24\), of 1000: .*",
+        page.text("ceiling"),
+    )
+    assert int(told.group(1)) > 30
+    assert int(told.group(2)) <= 24
+    assert page.run("return [...document.querySelectorAll('#bars .number')].pop().textContent") == "capped"
+    assert page.run(INSIDE)

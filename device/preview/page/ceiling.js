@@ -4,7 +4,7 @@ import { at, bytes, percent } from "./text.js";
 import { sayWithWords } from "./words.js";
 
 function mostSent({ most_sent: most, bound }) {
-  const windows = Object.keys(most).map((length) => `${most[length]} of any ${length}${bound ? ` (bound ${bound[length]})` : ""}`);
+  const windows = Object.keys(most).map((length) => `of ${length}: ${most[length]}${bound ? ` (bound ${bound[length]})` : ""}`);
   return `most sent ${windows.join(", ")}`;
 }
 
