@@ -46,6 +46,10 @@ def check_bundle(path: str) -> Check:
         found += ", no frame set (bench needs one; put it in with: {})".format(export_with_frames(bundle.model))
     else:
         found += ", {} frames of each kind".format(len(load_frame_set(bundle).labels))
+    ceiling = bundle.ceiling.get(bundle.default_rad)
+    if ceiling is not None:
+        shares = ["{:.0%}".format(share) for share in sorted(set(ceiling.shares.values()))]
+        found += ", a ceiling for cameras of {} of the frames".format(" to ".join(shares[:1] + shares[1:][-1:]))
     optional = [(part, mode, getattr(bundle, part)) for mode, part in NEEDED_PARTS.items()]
     found = ", ".join([found, *(name for name, _, part in optional if part)])
     missing = [(name, option) for name, option, part in optional if not part]

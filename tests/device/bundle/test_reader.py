@@ -11,6 +11,7 @@ import pytest
 from device.bundle.onnx_file import external_tensor
 from device.bundle.reader import load_bundle, pack_bundle
 from device.commands.cli import main
+from device.defence.ceiling import CeilingSettings
 from device.errors import BundleError, UsageError
 
 
@@ -115,6 +116,13 @@ def test_how_frames_are_fitted(bundle_folder, fit):
     assert load_bundle(bundle_folder).fit == (fit or "stretch")
 
 
+def test_the_ceiling_of_cameras(bundle_folder):
+    manifest = manifest_of(bundle_folder)
+    facts = {"share": 0.5, "stays": 0.3, "lost": 0.008, "of a later release": 1}
+    write_manifest(bundle_folder, dict(manifest, ceiling={"gain": 0.05, "modes": {"5": {"off": facts}, "7": {}}}))
+    assert load_bundle(bundle_folder).ceiling == {5: CeilingSettings({"off": 0.5}, 0.05)}
+
+
 @pytest.mark.parametrize("fit", ["zoom", None, 3, ["crop"], {"crop": 1}])
 def test_an_unknown_fit_is_one_sentence(bundle_folder, fit):
     manifest = manifest_of(bundle_folder)
@@ -217,6 +225,9 @@ CHANGES = {
     "no level": lambda m: m["activation"].update(levels=0),
     "levels beyond a byte": lambda m: m["activation"].update(levels=256),
     "payload form without a file": lambda m: m["graphs"].update(from_uint8={}),
+    "ceiling above one": lambda m: m.update(ceiling={"gain": 0.03, "modes": {"5": {"off": {"share": 1.01}}}}),
+    "ceiling without a gain": lambda m: m.update(ceiling={"modes": {}}),
+    "ceiling no object": lambda m: m.update(ceiling=[1]),
     "file outside": lambda m: m["defq"].update(file="../table.json"),
 }
 

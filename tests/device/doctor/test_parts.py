@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from device.defence.ceiling import CeilingSettings
 from device.doctor import parts
 from device.doctor.check import FAILED, OK, WARNING, Check, guarded
 from device.engines import cache
@@ -36,13 +37,18 @@ def test_bundle_with_nothing_missing(bundle_folder, monkeypatch):
 
     whole = device.bundle.reader.load_bundle(bundle_folder)
     whole.manifest["frames"] = {"file": "frames.npz"}
+    ceiling = {5: CeilingSettings({"off": 0.5, "on": 0.64, "gated": 0.55})}
     monkeypatch.setattr(
-        device.bundle.reader, "load_bundle", lambda path: whole._replace(gate=object(), monitor={5: object()})
+        device.bundle.reader,
+        "load_bundle",
+        lambda path: whole._replace(gate=object(), monitor={5: object()}, ceiling=ceiling),
     )
     monkeypatch.setattr(device.bundle.frame_set, "load_frame_set", lambda bundle: argparse.Namespace(labels=[0] * 300))
     check = parts.check_bundle(bundle_folder)
     assert (check.status, check.fix) == (OK, "")
-    assert check.found.endswith(", 300 frames of each kind, gate, monitor")
+    assert check.found.endswith(
+        ", 300 frames of each kind, a ceiling for cameras of 50% to 64% of the frames, gate, monitor"
+    )
 
 
 @pytest.mark.parametrize("name", ["head_flat.onnx", "tail.onnx", "labels.txt"])
