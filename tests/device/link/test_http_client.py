@@ -5,7 +5,8 @@ import socket
 import numpy as np
 import pytest
 
-from device.errors import HostError
+from device.errors import CappedError, HostError
+from device.link.connection import Payer
 from device.link.credentials import Credentials
 from device.link.deadline import Deadline
 from device.link.endpoint import endpoint_of
@@ -39,6 +40,35 @@ def client_to(tmp_path):
         server.stop()
 
 
+class Keeping(Payer):
+    """Keeps what it paid for and what it was told of; stops paying when it is told to."""
+
+    def __init__(self):
+        self.paid, self.told, self.pays = [], [], True
+
+    def pay(self, count):
+        if not self.pays:
+            raise CappedError("found nothing left")
+        self.paid.append(count)
+
+    def sent(self, count):
+        self.told.append(count)
+
+
+def test_nothing_is_sent_of_a_request_that_is_not_paid_for(client_to):
+    came = []
+
+    def serve(connection):
+        came.append(connection.recv(10000))
+
+    client, payer = client_to(serve), Keeping()
+    payer.pays = False
+    with pytest.raises(CappedError):
+        client.infer(encode_request({"a": np.ones(2, np.float32)}), Deadline.after(5), payer=payer)
+    assert payer.told == []
+    assert b"".join(came) == b""
+
+
 def test_requests_are_those_of_the_protocol_and_the_token_goes_with_all_of_them(client_to, tmp_path):
     (tmp_path / "token").write_text("a-token-of-some-length\n")
     came = []
@@ -50,13 +80,13 @@ def test_requests_are_those_of_the_protocol_and_the_token_goes_with_all_of_them(
 
     client = client_to(serve, Credentials(token_file=str(tmp_path / "token")))
     message = encode_request({"activation": np.ones((1, 2), np.float32)})
-    sent = []
+    payer = Keeping()
     assert client.metadata(Deadline.after(5)).status == 200
-    first = client.infer(message, Deadline.after(5), sent=sent.append)
+    first = client.infer(message, Deadline.after(5), payer=payer)
     second = client.infer(Encoded(b"packed", 7), Deadline.after(5), "deflate")
     assert first.tensors["label"].tolist() == [3]
     assert not first.on_new_connection
-    assert [first.request_bytes] == sent == [len(came[1])]
+    assert [first.request_bytes] == payer.paid == payer.told == [len(came[1])]
     assert second.request_bytes == len(came[2])
     lines = [each.partition(b"\r\n\r\n")[0].split(b"\r\n") for each in came]
     assert [each[0] for each in lines] == [b"GET /v2/models/m HTTP/1.1"] + [b"POST /v2/models/m/infer HTTP/1.1"] * 2
