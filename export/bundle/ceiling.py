@@ -17,7 +17,7 @@ import numpy as np
 from device.bundle.reader import load_bundle
 from device.defence.base import Defence
 from device.defence.ceiling import GAIN, Ceiling, CeilingSettings
-from device.defence.controller import AUTO, DEFENCES
+from device.defence.controller import AUTO, DEFENCES, ON_TWIN
 from device.engines.onnx_runtime import OnnxRuntimeEngine
 from export.data.images import Images
 
@@ -70,11 +70,12 @@ def ceiling_of(contents: Mapping[str, bytes], images: Images | None) -> dict[str
                 for mode, kind in DEFENCES.items()
                 if not kind.missing(bundle)
             }
-            found[AUTO] = found["off"]  # what it is in peace
+            # what auto is in peace; and the twin answers all frames on the device
+            found[AUTO] = found[ON_TWIN] = found["off"]
             modes[str(rad)] = {mode: facts for mode, facts in found.items() if facts is not None}
         engine.close()
     default = modes[str(bundle.default_rad)]
-    told = ", ".join(_told(*each) for each in default.items()) or "none"
+    told = ", ".join(_told(mode, default[mode]) for mode in DEFENCES if mode in default) or "none"
     print(f"ceiling, RAD {bundle.default_rad} %: {told}", flush=True)
     return (
         {"gain": GAIN, "images": len(pixels), "most_lost": MOST_LOST, "modes": modes} if any(modes.values()) else None

@@ -63,8 +63,8 @@ def test_a_bundle_carries_what_its_own_head_was_measured_to_need(tmp_path, capsy
     about = bundle.manifest["ceiling"]
     assert about["images"] == 60
     modes = about["modes"][str(bundle.default_rad)]
-    assert modes["auto"] == modes["off"]
-    assert set(modes) <= {"off", "on", "auto"}  # it has no gate
+    assert modes["auto"] == modes["twin"] == modes["off"]
+    assert set(modes) <= {"off", "on", "auto", "twin"}  # it has no gate
     for facts in modes.values():
         assert facts["stays"] < facts["share"] < 1
         assert facts["lost"] <= MOST_LOST
