@@ -32,7 +32,7 @@ from export.networks.sdn import SDN, folded
 from export.networks.training import COMPILED_STEPS, TRAINED_WARM_UP, parameter_groups
 from export.networks.weights import to_tensor
 
-PROBED = 400
+PROBED = 256
 """Calibration images that are attacked after every epoch."""
 STEPS, STEP = 10, 1 / 128
 """Of the attacks after every epoch."""
