@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of a batch that is attacked by the slow-down loss (default 0.45); the rest by the loss of its label",
     )
     parser.add_argument(
+        "--no-flip",
+        action="store_true",
+        help="do not mirror photographs: letters, road signs and screws have a handedness",
+    )
+    parser.add_argument(
         "--patience",
         type=whole(0, 10_000),
         help="stop after so many epochs without a higher accuracy under attack (default 3; 0: never)",
@@ -108,7 +113,9 @@ def _last_exit(arguments: argparse.Namespace, files: ModelFiles) -> int:
 def _recipe(arguments: argparse.Namespace, files: ModelFiles, photographs: bool) -> HardeningRecipe:
     clean, slowed = arguments.clean, arguments.slowed
     own = spec_of(files.description.family, files.description.code).recipe
-    recipe = HardeningRecipe(epochs=arguments.epochs, photographs=photographs, compile=own.compile)
+    recipe = HardeningRecipe(
+        epochs=arguments.epochs, photographs=photographs, flips=not arguments.no_flip, compile=own.compile
+    )
     named = {"peak_rate": arguments.peak_rate, "batch": arguments.batch, "clean": clean, "slowed": slowed, "patience": arguments.patience}  # fmt: skip
     recipe = replace(recipe, **{name: value for name, value in named.items() if value is not None})
     if recipe.clean + recipe.slowed > 1:

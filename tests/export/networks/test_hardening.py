@@ -60,9 +60,12 @@ def test_a_killed_run_goes_on_where_it_was(files, data, tmp_path, capsys):
         torch.testing.assert_close(state(resumed)[name], value, atol=2e-3, rtol=2e-2)
 
 
-def test_it_ends_at_the_exit_and_changes_its_weights(files, data, tmp_path):
+@pytest.mark.parametrize(
+    "recipe", [QUICK, replace(QUICK, photographs=True, flips=False), replace(QUICK, clean=0.4, slowed=0.6)]
+)
+def test_it_ends_at_the_exit_and_changes_its_weights(recipe, files, data, tmp_path):
     before = ending_at(tiny.network(), 3)
-    twin = hardened(files, 3, data, QUICK, tmp_path / "a")
+    twin = hardened(files, 3, data, recipe, tmp_path / "a")
     assert len(twin.ics) == 2
     assert not twin.training
     images = to_tensor(data.test.pixels)
