@@ -40,7 +40,7 @@ class Bundle(Step):
 
     def expected_s(self, job: FitJob) -> float:
         images = min(500, len(job.data.calibration.labels))
-        return 30 + 5 * images * job.effort.gradient_s + 6 * job.effort.test * job.effort.score_s
+        return 5 + 5 * images * job.effort.gradient_s + 6 * job.effort.test * job.effort.score_s
 
     def run(self, job: FitJob) -> Done:
         card = job.card()

@@ -33,11 +33,9 @@ class Progress:
             told = ""
         else:
             own, rest = self._estimate(step, job), self._left(number + 1, job)
-            told = (
-                f": about {duration(own)}, then {duration(rest)} for the other steps"
-                if rest
-                else f": about {duration(own)}"
-            )
+            told = f": about {duration(own)}"
+            if rest:
+                told += f", then {self._most(number + 1, job)}{duration(rest)} for the other steps"
         print(f"[{number + 1}/{len(self.steps)}] {step.name}{told}{f' ({why})' if why else ''}", flush=True)
 
     def ends(self, step: Step, job: FitJob, seconds: float, done: Done) -> None:
@@ -47,7 +45,7 @@ class Progress:
             self._expected[step.kind] = self._expected.get(step.kind, 0) + step.expected_s(job)
             self._taken[step.kind] = self._taken.get(step.kind, 0) + seconds
         left = self._left(number + 1, job) if job.state.effort is not None else 0
-        told = f"; about {duration(left)} left" if left else ""
+        told = f"; {self._most(number + 1, job) or 'about '}{duration(left)} left" if left else ""
         print(f"{INDENT}{duration(seconds)}: {done.result}{told}", flush=True)
         if done.left_out:
             print(f"{INDENT}left out: {done.left_out}", flush=True)
@@ -61,6 +59,10 @@ class Progress:
         expected = self._expected.get(step.kind, 0)
         factor = self._taken[step.kind] / expected if expected > 1 else 1.0
         return step.expected_s(job) * min(max(factor, FASTEST), SLOWEST)
+
+    def _most(self, first: int, job: FitJob) -> str:
+        """ "at most " where some of the steps from ``first`` on were done before, and may not have to be done again."""
+        return "at most " if any(step.name in job.state.steps for step in self.steps[first:]) else ""
 
     def _left(self, first: int, job: FitJob) -> float:
         """Seconds for the steps from ``first`` on."""

@@ -3,8 +3,11 @@
 import fcntl
 import json
 import os
+import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from export.commands import cli
@@ -25,12 +28,14 @@ def refused(capsys):
     """Runs a fit that is refused, and gives the sentence."""
 
     def run(photographs, *options, out="out"):
+        there = Path(out).exists()
         assert small.run(Path(photographs), Path(out), *options) in (2, 3)
         said = capsys.readouterr().err
         errors = [line for line in said.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1, said
         assert "Traceback" not in said
         assert not Path(out, "weights.safetensors").exists()
+        assert Path(out).exists() == there  # no empty folder is left
         return errors[0]
 
     return run
@@ -41,7 +46,12 @@ def test_no_photographs(refused, place):
     (place / "file").write_text("")
     assert "found a file at file" in refused("file")
     (place / "empty").mkdir()
-    assert "in empty" in refused("empty")
+    assert "nor images in empty" in refused("empty")
+    (place / "texts" / "bolt").mkdir(parents=True)
+    (place / "texts" / "bolt" / "list.txt").write_text("mine")
+    sentence = refused("texts")
+    assert "nor images in texts; expected one folder for each class" in sentence
+    assert "--data" not in sentence  # which this command does not have
 
 
 def test_photographs_of_one_class_are_refused(refused, place):
@@ -54,6 +64,24 @@ def test_a_class_of_three_photographs(refused, place):
     for file in sorted((place / "photographs" / "nut").iterdir())[3:]:
         file.unlink()
     assert "nut has 3" in refused("photographs")
+
+
+def test_classes_that_differ_only_in_case(refused, place):
+    small.photographs(place / "photographs", 60, classes=("Bolt", "bolt", "gear"))
+    assert "names differ only in case" in refused("photographs")
+
+
+def test_photographs_of_any_size(place, capsys):
+    small.photographs(place / "photographs", 45)
+    random = np.random.default_rng(0)
+    for number, (height, width) in enumerate(((20, 2000), (2000, 20), (3000, 4000))):
+        for name in small.CLASSES:
+            pixels = cv2.resize(random.integers(0, 256, (4, 4, 3), np.uint8), (width, height))
+            cv2.imwrite(str(place / "photographs" / name / f"large{number}.jpg"), pixels)
+    assert small.run(Path("photographs"), Path("out"), "--epochs", "1") == 0
+    said = capsys.readouterr().out
+    assert "99% at most; letterbox keeps all" in said
+    assert "smaller than 96 x 96: 51" in said
 
 
 def test_unreadable_photographs_are_named(refused, place):
@@ -116,6 +144,19 @@ def test_a_model_of_another_release_in_the_folder_is_one_sentence(place, capsys)
     capsys.readouterr()
     assert small.run(Path("photographs"), Path("out")) == 3
     assert "in version 9" in capsys.readouterr().err
+
+
+def test_weights_of_another_size_in_the_folder_are_one_sentence(place, capsys):
+    small.photographs(place / "photographs", 45)
+    for size in ("96", "128"):
+        assert small.run(Path("photographs"), Path(f"out{size}"), "--epochs", "1", "--size", size) == 0
+    shutil.copy("out128/weights.safetensors", "out96/weights.safetensors")
+    before = {file: file.read_bytes() for file in Path("out96").glob("*.json") if file.name != "fit.json"}
+    capsys.readouterr()
+    assert small.run(Path("photographs"), Path("out96"), "--epochs", "1") == 3
+    said = capsys.readouterr().err
+    assert "error: found weights for images of 128 x 128 pixels in out96/weights.safetensors; expected 96 x 96" in said
+    assert {file: file.read_bytes() for file in before} == before
 
 
 def test_a_second_fit_in_one_folder_is_refused(refused, place):

