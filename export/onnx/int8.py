@@ -7,15 +7,15 @@ with the same numbers.
 
 Activations are uint8 and weights int8 with one scale for each channel. ``features{i}`` is uint8 in these blocks: ONNX Runtime fuses a convolution with the QuantizeLinear behind
 it only if both are in the same graph, so that the QuantizeLinear must lie before a cut; and a cut then copies a quarter of
-the bytes. Exits read float32: their classifiers are a small part of the work, and their confidences decide.
+the bytes. The linear layers of exits read float32: they are a small part of the work, and their confidences decide.
 
 The convolution that reads the pixels, and a depthwise one behind it, stay float32. They are not faster in 8 bits, and what
 is rounded there changes every exit: with them in 8 bits, 89 % of calibration images left EfficientNet-Lite0 where they leave
 in float32, else 97 % (hand signs, 96 x 96, 7 exits). Where the first block hands over less than the first convolution in
 8 bits would read, the whole block stays float32: making uint8 of a map takes as long as a layer.
 
-An exit averages its map by a depthwise convolution in 8 bits. With a float32 average, ONNX Runtime first makes float32 of the
-whole map and brings it into another layout, which took MobileNet at 128 x 128 longer than the layers before it.
+Exits pool their maps in 8 bits, the average by a depthwise convolution. With a float32 average, ONNX Runtime first makes
+float32 of the whole map and brings it into another layout, which took MobileNet at 128 x 128 longer than the layers before it.
 """
 
 import logging
@@ -48,52 +48,78 @@ def quantised_blocks(exported: ExportedBlocks, input_shape: tuple[int, ...], ima
     excluded = [node.name for node in exported.exits[-1].nodes if node.op_type not in CONVOLUTIONAL]
     first = _first_layers(exported, input_shape)
     blocks_float32 = int(len(first) == len(exported.blocks[0].nodes))
-    exported, means = _with_means(exported, blocks_float32)
+    exported, pools = _with_pools(exported, blocks_float32)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "blocks.onnx"
         logging.disable(logging.WARNING)  # it asks for a preparation that adds nothing where batch norm is folded
         try:
             quantize_static(
-                _without_exits(exported, means, input_shape), str(file), _Images(images),
+                _without_exits(exported, pools, input_shape), str(file), _Images(images),
                 quant_format=QuantFormat.QDQ, op_types_to_quantize=list(QUANTISED),
                 nodes_to_exclude=excluded + first, per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
         finally:
             logging.disable(logging.NOTSET)
-        return _taken_apart(onnx.load(str(file)), exported, means, blocks_float32)
+        return _taken_apart(onnx.load(str(file)), exported, pools, blocks_float32)
 
 
-def _with_means(exported: ExportedBlocks, first: int) -> tuple[ExportedBlocks, dict[int, GraphPart]]:
-    """Exits from ``first`` on that read ``mean{i}`` in place of averaging ``features{i}``, and by i the convolutions that compute
-    it. Exits that average in another way, or not at all, stay as they are."""
-    exits, means = list(exported.exits), {}
+def _with_pools(exported: ExportedBlocks, first: int) -> tuple[ExportedBlocks, dict[int, GraphPart]]:
+    """Exits from ``first`` on that read ``mean{i}`` and ``max{i}`` in place of pooling ``features{i}``, and by i what computes these.
+    Exits that do not pool windows side by side stay as they are."""
+    exits, pools = list(exported.exits), {}
     for index, shape in list(enumerate(exported.shapes))[first:]:
-        pools = [node for node in exits[index].nodes if node.op_type == "AveragePool" and _is_mean(node, index)]
-        if len(pools) == 1:
-            means[index] = _mean(index, shape[0], _ints(pools[0], "kernel_shape"))
-            rest = [node for node in exits[index].nodes if node is not pools[0]]
-            exits[index] = renamed(GraphPart(rest, exits[index].weights), {pools[0].output[0]: f"mean{index}"})
-    return exported._replace(exits=exits), means
+        found = {node.op_type: node for node in exits[index].nodes if _pools(node, index)}
+        if set(found) == {"AveragePool", "MaxPool"}:
+            mean, largest = found["AveragePool"], found["MaxPool"]
+            pools[index] = _pooling(index, shape[0], mean, largest, _ends_in_sum(exported.blocks[index]))
+            rest = [node for node in exits[index].nodes if node is not mean and node is not largest]
+            names = {mean.output[0]: f"mean{index}", largest.output[0]: f"max{index}"}
+            exits[index] = renamed(GraphPart(rest, exits[index].weights), names)
+    return exported._replace(exits=exits), pools
 
 
-def _is_mean(pool: NodeProto, index: int) -> bool:
-    """Whether a pool averages windows of ``features{index}`` that lie side by side."""
-    side_by_side = _ints(pool, "strides") == _ints(pool, "kernel_shape")
-    return pool.input[0] == f"features{index}" and side_by_side and not any(_ints(pool, "pads"))
+def _pools(node: NodeProto, index: int) -> bool:
+    """Whether a node pools windows of ``features{index}`` that lie side by side."""
+    if node.op_type not in ("AveragePool", "MaxPool") or node.input[0] != f"features{index}":
+        return False
+    return _ints(node, "strides") == _ints(node, "kernel_shape") and not any(_ints(node, "pads"))
+
+
+def _ends_in_sum(block: GraphPart) -> bool:
+    """Whether what a block hands over is a sum, or its ReLU."""
+    *_, last = block.nodes
+    if last.op_type in ("Relu", "Clip"):
+        last = next(node for node in block.nodes if last.input[0] in node.output)
+    return bool(last.op_type == "Add")
 
 
 def _ints(node: NodeProto, name: str) -> list[int]:
     return next((list(each.ints) for each in node.attribute if each.name == name), [])
 
 
-def _mean(index: int, channels: int, window: list[int]) -> GraphPart:
-    """``features{index}`` -> ``mean{index}``, the averages of windows."""
-    weight = constant(f"mean{index}/weight", np.full((channels, 1, *window), 1 / np.prod(window), np.float32))
-    node = helper.make_node(
-        "Conv", [f"features{index}", weight.name], [f"mean{index}"], f"mean{index}", kernel_shape=window, strides=window, group=channels
-    )  # fmt: skip
-    return GraphPart([node], [weight])
+def _pooling(index: int, channels: int, mean: NodeProto, largest: NodeProto, added: bool) -> GraphPart:
+    """``features{index}`` -> ``mean{index}`` and ``max{index}``.
+
+    Args:
+        added: the features come from an addition. They then go through a convolution of one pixel, which changes nothing: ONNX
+            Runtime has a fast maximum in 8 bits only for the layout of its convolutions.
+    """
+    name, node = f"pools{index}", helper.make_node
+    windows = _ints(mean, "kernel_shape")
+    weights = [constant(f"{name}/shares", np.full((channels, 1, *windows), 1 / np.prod(windows), np.float32))]
+    nodes, read = [], f"features{index}"
+    if added:
+        weights.append(constant(f"{name}/ones", np.ones((channels, 1, 1, 1), np.float32)))
+        nodes.append(
+            node("Conv", [read, f"{name}/ones"], [f"{name}/map"], f"{name}/map", kernel_shape=[1, 1], group=channels)
+        )
+        read = f"{name}/map"
+    shares = {"kernel_shape": windows, "strides": windows}
+    nodes.append(node("Conv", [read, f"{name}/shares"], [f"mean{index}"], f"mean{index}", group=channels, **shares))
+    pool = {"kernel_shape": _ints(largest, "kernel_shape"), "strides": _ints(largest, "strides")}
+    nodes.append(node("MaxPool", [read], [f"max{index}"], f"max{index}", **pool))
+    return GraphPart(nodes, weights)
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
@@ -129,21 +155,20 @@ def _first_layers(exported: ExportedBlocks, input_shape: tuple[int, ...]) -> lis
     return []
 
 
-def _without_exits(exported: ExportedBlocks, means: dict[int, GraphPart], input_shape: tuple[int, ...]) -> ModelProto:
-    """All blocks, averages and the final classifier: ``pixels`` -> every ``features{i}`` and ``mean{i}`` and the last
+def _without_exits(exported: ExportedBlocks, pools: dict[int, GraphPart], input_shape: tuple[int, ...]) -> ModelProto:
+    """All blocks, pools and the final classifier: ``pixels`` -> every ``features{i}``, ``mean{i}`` and ``max{i}`` and the last
     ``softmax{i}``. That each of them is an output makes the quantiser give it a scale of its own, behind which the graph can
     be cut."""
-    whole = joined(*exported.blocks, *means.values(), exported.exits[-1])
+    whole = joined(*exported.blocks, *pools.values(), exported.exits[-1])
     outputs = [
         helper.make_tensor_value_info(f"features{index}", TensorProto.FLOAT, ["batch", *shape])
         for index, shape in enumerate(exported.shapes)
     ]
-    outputs += [
-        helper.make_tensor_value_info(
-            f"mean{index}", TensorProto.FLOAT, ["batch", exported.shapes[index][0], "rows", "columns"]
-        )
-        for index in means
-    ]
+    for index in pools:
+        shape = ["batch", exported.shapes[index][0], "rows", "columns"]
+        outputs += [
+            helper.make_tensor_value_info(f"{name}{index}", TensorProto.FLOAT, shape) for name in ("mean", "max")
+        ]
     outputs.append(helper.make_tensor_value_info(_final(exported), TensorProto.FLOAT, ["batch", "classes"]))
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", *input_shape])
     return model(helper.make_graph(whole.nodes, "blocks", [pixels], outputs, whole.weights), "To be quantised.")
@@ -155,7 +180,7 @@ def _final(exported: ExportedBlocks) -> str:
 
 
 def _taken_apart(
-    quantised: ModelProto, exported: ExportedBlocks, means: dict[int, GraphPart], blocks_float32: int
+    quantised: ModelProto, exported: ExportedBlocks, pools: dict[int, GraphPart], blocks_float32: int
 ) -> ExportedBlocks:
     """Cut the graph behind the QuantizeLinear of each ``features{i}``, or in front of it where the block stays float32."""
     makers = {output: node for node in quantised.graph.node for output in node.output}
@@ -181,12 +206,16 @@ def _taken_apart(
         grids.append(grid)
         read = exported.exits[index]
         if grid and any(features in node.input for node in read.nodes):
-            as_float = f"softmax{index}/features"
-            read = joined(grid.to_float(features, as_float), renamed(read, {features: as_float}))
-        if index in means:
-            mean, mean_grid = in_8_bits(f"mean{index}")
-            averaging = _reading_uint8(_span(quantised, end, mean), end, index, f"softmax{index}/mean")
-            read = joined(averaging, mean_grid.to_float(mean, f"mean{index}"), read)
+            dequantised = f"softmax{index}/features"
+            read = joined(grid.to_float(features, dequantised), renamed(read, {features: dequantised}))
+        if index in pools:
+            both = [in_8_bits(f"{name}{index}") for name in ("mean", "max")]
+            pooling = _span(quantised, end, *(tensor for tensor, _ in both))
+            as_float = [
+                own.to_float(tensor, f"{name}{index}")
+                for name, (tensor, own) in zip(("mean", "max"), both, strict=True)
+            ]
+            read = joined(_reading_uint8(pooling, end, index, f"softmax{index}/pools"), *as_float, read)
         exits.append(read)
         before = end
     final, last = _final(exported), len(grids) - 1
@@ -194,11 +223,11 @@ def _taken_apart(
     return ExportedBlocks([*blocks, exported.blocks[-1]], exits, exported.shapes, grids)
 
 
-def _span(quantised: ModelProto, first: str, last: str) -> GraphPart:
-    """What it takes to compute tensor ``last`` from tensor ``first``."""
+def _span(quantised: ModelProto, first: str, *lasts: str) -> GraphPart:
+    """What it takes to compute tensors ``lasts`` from tensor ``first``."""
     graph = quantised.graph
     makers = {output: node for node in graph.node for output in node.output}
-    needed, found = [last], {first}
+    needed, found = list(lasts), {first}
     while needed:
         name = needed.pop()
         if name in makers and name not in found:
