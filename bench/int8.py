@@ -96,7 +96,7 @@ def _times(
             calls = {form: partial(_over, heads[form], images, thresholds[form]) for form in FORMS}
             times = interleaved(calls, rounds=9, clock=time.thread_time)
             found[f"{name}, clean traffic"] = {form: us / len(images) for form, us in times.items()}
-    bare = {
+    bare: Calls = {
         form: partial(_layers(exported, shape).run, None, {"pixels": images[:1]}) for form, exported in both.items()
     }
     found[LAYERS] = interleaved(bare, clock=time.thread_time)

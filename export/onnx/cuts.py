@@ -6,7 +6,7 @@ the next block is computed before the cut, or the first block a second time behi
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import NodeProto, helper
@@ -170,7 +170,7 @@ def _convolution_in_8_bits() -> GraphPart:
     """A convolution of one value, which nothing reads. ONNX Runtime 1.10 crashes on a nested head in 8 bits whose outermost graph has
     no convolution in 8 bits. It takes about 5 us."""
     name, node = "outermost", helper.make_node
-    weights = {
+    weights: dict[str, Any] = {
         "shape": np.array([1, 1, 1, 1], np.int64), "scale": np.float32(1), "zero_point": np.uint8(0),
         "weight": np.ones((1, 1, 1, 1), np.int8), "weight_scale": np.ones(1, np.float32), "weight_zero_point": np.zeros(1, np.int8),
     }  # fmt: skip

@@ -115,10 +115,13 @@ def _pooling(index: int, channels: int, mean: NodeProto, largest: NodeProto, add
             node("Conv", [read, f"{name}/ones"], [f"{name}/map"], f"{name}/map", kernel_shape=[1, 1], group=channels)
         )
         read = f"{name}/map"
-    shares = {"kernel_shape": windows, "strides": windows}
-    nodes.append(node("Conv", [read, f"{name}/shares"], [f"mean{index}"], f"mean{index}", group=channels, **shares))
-    pool = {"kernel_shape": _ints(largest, "kernel_shape"), "strides": _ints(largest, "strides")}
-    nodes.append(node("MaxPool", [read], [f"max{index}"], f"max{index}", **pool))
+    nodes.append(
+        node(
+            "Conv", [read, f"{name}/shares"], [f"mean{index}"], f"mean{index}", kernel_shape=windows, strides=windows, group=channels
+        )
+    )  # fmt: skip
+    sizes, steps = _ints(largest, "kernel_shape"), _ints(largest, "strides")
+    nodes.append(node("MaxPool", [read], [f"max{index}"], f"max{index}", kernel_shape=sizes, strides=steps))
     return GraphPart(nodes, weights)
 
 
@@ -165,9 +168,11 @@ def _without_exits(exported: ExportedBlocks, pools: dict[int, GraphPart], input_
         for index, shape in enumerate(exported.shapes)
     ]
     for index in pools:
-        shape = ["batch", exported.shapes[index][0], "rows", "columns"]
         outputs += [
-            helper.make_tensor_value_info(f"{name}{index}", TensorProto.FLOAT, shape) for name in ("mean", "max")
+            helper.make_tensor_value_info(
+                f"{name}{index}", TensorProto.FLOAT, ["batch", exported.shapes[index][0], "rows", "columns"]
+            )
+            for name in ("mean", "max")
         ]
     outputs.append(helper.make_tensor_value_info(_final(exported), TensorProto.FLOAT, ["batch", "classes"]))
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", *input_shape])
