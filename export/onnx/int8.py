@@ -7,15 +7,13 @@ with the same numbers.
 
 Activations are uint8 and weights int8 with one scale for each channel. ``features{i}`` is uint8 in these blocks: ONNX Runtime fuses a convolution with the QuantizeLinear behind
 it only if both are in the same graph, so that the QuantizeLinear must lie before a cut; and a cut then copies a quarter of
-the bytes. The linear layers of exits read float32: they are a small part of the work, and their confidences decide.
+the bytes. Exits pool their maps in 8 bits (export/onnx/int8_pools.py). Their linear
+layers read float32: they are a small part of the work, and their confidences decide.
 
 The convolution that reads the pixels, and a depthwise one behind it, stay float32. They are not faster in 8 bits, and what
 is rounded there changes every exit: with them in 8 bits, 89 % of calibration images left EfficientNet-Lite0 where they leave
 in float32, else 97 % (hand signs, 96 x 96, 7 exits). Where the first block hands over less than the first convolution in
 8 bits would read, the whole block stays float32: making uint8 of a map takes as long as a layer.
-
-Exits pool their maps in 8 bits, the average by a depthwise convolution. With a float32 average, ONNX Runtime first makes
-float32 of the whole map and brings it into another layout, which took MobileNet at 128 x 128 longer than the layers before it.
 """
 
 import logging
@@ -25,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from export.onnx.parts import ExportedBlocks, GraphPart, Grid, constant, joined, model, renamed
+from export.onnx.int8_pools import with_pools
+from export.onnx.parts import ExportedBlocks, GraphPart, Grid, joined, model, renamed
 
 QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "MaxPool", "AveragePool", "Relu", "Clip", "Flatten", "Reshape")
 """Operators that are computed in 8 bits. Others, such as the normalisation of a stem, stay float32."""
@@ -48,7 +47,7 @@ def quantised_blocks(exported: ExportedBlocks, input_shape: tuple[int, ...], ima
     excluded = [node.name for node in exported.exits[-1].nodes if node.op_type not in CONVOLUTIONAL]
     first = _first_layers(exported, input_shape)
     blocks_float32 = int(len(first) == len(exported.blocks[0].nodes))
-    exported, pools = _with_pools(exported, blocks_float32)
+    exported, pools = with_pools(exported, blocks_float32)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "blocks.onnx"
         logging.disable(logging.WARNING)  # it asks for a preparation that adds nothing where batch norm is folded
@@ -62,67 +61,6 @@ def quantised_blocks(exported: ExportedBlocks, input_shape: tuple[int, ...], ima
         finally:
             logging.disable(logging.NOTSET)
         return _taken_apart(onnx.load(str(file)), exported, pools, blocks_float32)
-
-
-def _with_pools(exported: ExportedBlocks, first: int) -> tuple[ExportedBlocks, dict[int, GraphPart]]:
-    """Exits from ``first`` on that read ``mean{i}`` and ``max{i}`` in place of pooling ``features{i}``, and by i what computes these.
-    Exits that do not pool windows side by side stay as they are."""
-    exits, pools = list(exported.exits), {}
-    for index, shape in list(enumerate(exported.shapes))[first:]:
-        found = {node.op_type: node for node in exits[index].nodes if _pools(node, index)}
-        if set(found) == {"AveragePool", "MaxPool"}:
-            mean, largest = found["AveragePool"], found["MaxPool"]
-            pools[index] = _pooling(index, shape[0], mean, largest, _ends_in_sum(exported.blocks[index]))
-            rest = [node for node in exits[index].nodes if node is not mean and node is not largest]
-            names = {mean.output[0]: f"mean{index}", largest.output[0]: f"max{index}"}
-            exits[index] = renamed(GraphPart(rest, exits[index].weights), names)
-    return exported._replace(exits=exits), pools
-
-
-def _pools(node: NodeProto, index: int) -> bool:
-    """Whether a node pools windows of ``features{index}`` that lie side by side."""
-    if node.op_type not in ("AveragePool", "MaxPool") or node.input[0] != f"features{index}":
-        return False
-    return _ints(node, "strides") == _ints(node, "kernel_shape") and not any(_ints(node, "pads"))
-
-
-def _ends_in_sum(block: GraphPart) -> bool:
-    """Whether what a block hands over is a sum, or its ReLU."""
-    *_, last = block.nodes
-    if last.op_type in ("Relu", "Clip"):
-        last = next(node for node in block.nodes if last.input[0] in node.output)
-    return bool(last.op_type == "Add")
-
-
-def _ints(node: NodeProto, name: str) -> list[int]:
-    return next((list(each.ints) for each in node.attribute if each.name == name), [])
-
-
-def _pooling(index: int, channels: int, mean: NodeProto, largest: NodeProto, added: bool) -> GraphPart:
-    """``features{index}`` -> ``mean{index}`` and ``max{index}``.
-
-    Args:
-        added: the features come from an addition. They then go through a convolution of one pixel, which changes nothing: ONNX
-            Runtime has a fast maximum in 8 bits only for the layout of its convolutions.
-    """
-    name, node = f"pools{index}", helper.make_node
-    windows = _ints(mean, "kernel_shape")
-    weights = [constant(f"{name}/shares", np.full((channels, 1, *windows), 1 / np.prod(windows), np.float32))]
-    nodes, read = [], f"features{index}"
-    if added:
-        weights.append(constant(f"{name}/ones", np.ones((channels, 1, 1, 1), np.float32)))
-        nodes.append(
-            node("Conv", [read, f"{name}/ones"], [f"{name}/map"], f"{name}/map", kernel_shape=[1, 1], group=channels)
-        )
-        read = f"{name}/map"
-    nodes.append(
-        node(
-            "Conv", [read, f"{name}/shares"], [f"mean{index}"], f"mean{index}", kernel_shape=windows, strides=windows, group=channels
-        )
-    )  # fmt: skip
-    sizes, steps = _ints(largest, "kernel_shape"), _ints(largest, "strides")
-    nodes.append(node("MaxPool", [read], [f"max{index}"], f"max{index}", kernel_shape=sizes, strides=steps))
-    return GraphPart(nodes, weights)
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
