@@ -1,3 +1,5 @@
+"""How long a thread of PyTorch waits before it sleeps."""
+
 import os
 import subprocess
 import sys

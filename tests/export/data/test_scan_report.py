@@ -1,3 +1,5 @@
+"""What a scan of photographs tells."""
+
 from export.data.scan import scan_folder
 from export.data.scan_report import escaped, lines, page
 from tests.export.data.photographs import write
