@@ -7,6 +7,7 @@ from pathlib import Path
 from device.pictures.fit import CROP, FITS
 from device.system.options import decimal, whole
 from export.commands.options import add_debug, add_group, add_network
+from export.data.backgrounds import DRAWN, backgrounds_hash
 from export.fit.bundle_step import FOLDER as BUNDLE
 from export.fit.report_step import FILE as REPORT
 from export.fit.runner import fit
@@ -47,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how photographs, and later the camera's frames, are brought to this size (default crop)",
     )
     add_group(parser)
+    parser.add_argument(
+        "--backgrounds",
+        default="",
+        metavar="DIR",
+        help="photographs that were taken before a plain background: show half of them before the photographs of this folder and "
+        f"before drawn backgrounds; {DRAWN}: before drawn ones alone",
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -91,10 +99,12 @@ def run(arguments: argparse.Namespace) -> int:
         not arguments.no_flip,
         arguments.minutes,
         code.reference if code else "",
+        arguments.backgrounds,
     )
-    planned(
-        settings.backbone, (settings.size, settings.size), settings.fit, code=code
-    )  # a network for other sizes says so now
+    # what cannot work says so now, and not after the scan
+    planned(settings.backbone, (settings.size, settings.size), settings.fit, code=code)
+    if settings.backgrounds:
+        backgrounds_hash(settings.backgrounds)
     job = fit(arguments.photographs, arguments.out, settings, fit_steps())
     folder = shown(job.folder)
     print(

@@ -2,6 +2,7 @@
 images of CIFAR-10."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from export.data.decoding import Unreadable, read_all
 from export.data.drawn import collages, drawn
 from export.data.images import Images
 from export.data.listing import named
+from export.data.photograph_cache import file_facts
 
 DRAWN = "drawn"
 SHARE = 0.5
@@ -70,12 +72,36 @@ def read_backgrounds(place: str, size: tuple[int, int]) -> Backgrounds:
     return Backgrounds(*kinds)
 
 
-def _found(folder: Path, size: tuple[int, int]) -> list[np.ndarray]:
-    """The photographs of a folder, uint8 (h, w, 3) each, shrunk to SIDE times ``size``."""
+def backgrounds_hash(place: str) -> str:
+    """A hash that is the same as long as ``read_backgrounds`` gives the same, of names, sizes and times of change of the files.
+
+    Raises:
+        DataError: as ``read_backgrounds``, or a file went away.
+    """
+    folder = Path(place)
+    if place == DRAWN and not folder.is_dir():
+        return f"{COUNT} drawn"
+    _check_folder(folder)
+    try:
+        files = sorted(each for each in folder.rglob("*") if each.is_file())
+        facts = [(str(each.relative_to(folder)), *file_facts(each)) for each in files]
+    except OSError as error:
+        raise DataError(
+            f"could not read {error.filename} ({error.strerror}); expected a background; try again"
+        ) from error
+    return hashlib.sha256(json.dumps([COUNT, facts]).encode()).hexdigest()
+
+
+def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise DataError(
             f"found no folder {folder}; expected photographs of what may lie behind, or {DRAWN}; name another with --backgrounds"
         )
+
+
+def _found(folder: Path, size: tuple[int, int]) -> list[np.ndarray]:
+    """The photographs of a folder, uint8 (h, w, 3) each, shrunk to SIDE times ``size``."""
+    _check_folder(folder)
     layout = find_layout(folder)
     if layout:
         return list(read_cifar10(layout, (32, 32), CROP).train.pixels[:MOST_FROM_CIFAR10])

@@ -50,5 +50,5 @@ class Bundle(Step):
         export_bundle(job.settings.backbone, folder, settings, job.data, job.effort.test, job.files)
         size = sum(each["bytes"] for each in json.loads((folder / "manifest.json").read_text())["files"].values())
         return Done(
-            f"exits 1 to {split} on the device, {size / 1e6:.1f} MB, with {job.effort.test} frames, clean and attacked"
+            f"{split} of {len(card.relative_costs) - 1} exits on the device, {size / 1e6:.1f} MB, with {job.effort.test} frames, clean and attacked"
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from device.errors import DataError
 from export.calibration.attacked_images import PER_SAMPLE
-from export.calibration.gate import calibrate_gate
+from export.calibration.gate import NoGateError, calibrate_gate
 from export.calibration.monitor import calibrate_monitor
 from export.calibration.table import Kept, TableSettings, learn_table
 from export.calibration.table_file import learned_file, write_table
@@ -77,7 +77,7 @@ class Gate(Step):
         model = job.model("gate")
         try:
             gate = calibrate_gate(model, job.data, samples=job.effort.samples())
-        except DataError as error:
+        except NoGateError as error:
             write_table(replace(model.own_table(), gate=None), job.files.table)
             return Done("no gate", str(error))
         write_table(replace(model.own_table(), gate=gate), job.files.table)

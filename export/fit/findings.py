@@ -60,6 +60,10 @@ class Findings(NamedTuple):
         counts = row.exit_histogram
         return float(sum(counts[: self.split]) / max(1, sum(counts)))
 
+    def exits_on_device(self) -> str:
+        """Subject and verb of a sentence about them."""
+        return "exit 1 is" if self.split == 1 else f"exits 1 to {self.split} are"
+
     def counts(self) -> list[np.ndarray]:
         """Photographs by class: to train, to calibrate, to test."""
         data = self.data

@@ -9,6 +9,7 @@ from export.calibration.model import CalibratedModel, calibrated_model
 from export.calibration.table_file import TableFile
 from export.calibration.table_reader import own_table
 from export.data import datasets
+from export.data.backgrounds import Backgrounds, backgrounds_hash, read_backgrounds
 from export.data.images import Dataset
 from export.fit.effort import Effort
 from export.fit.settings import FitSettings, hash_of
@@ -50,6 +51,25 @@ class FitJob:
             DataError: the file cannot be read.
         """
         return named(self.settings.network) if self.settings.network else None
+
+    @cached_property
+    def backgrounds(self) -> Backgrounds | None:
+        """What photographs are put in front of in training; None for nothing.
+
+        Raises:
+            DataError: there are too few.
+        """
+        place = self.settings.backgrounds
+        return read_backgrounds(place, self.size) if place else None
+
+    @cached_property
+    def backgrounds_hash(self) -> str:
+        """Of the names, sizes and times of the backgrounds.
+
+        Raises:
+            DataError: there is no such folder.
+        """
+        return backgrounds_hash(self.settings.backgrounds)
 
     @property
     def planned(self) -> ModelDescription:

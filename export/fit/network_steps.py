@@ -12,6 +12,7 @@ from export.calibration.calibrate import calibrate
 from export.calibration.card import write_card
 from export.calibration.card_page import write_card_page
 from export.calibration.trained_network import trained_network, write_trained
+from export.data.backgrounds import SHARE
 from export.data.output import write_output
 from export.data.scan import files_hash, scan_folder
 from export.data.scan_report import lines, page
@@ -36,7 +37,8 @@ def recipe_of(job: FitJob) -> Recipe:
     settings = job.settings
     recipe = recipe_for(spec_of(settings.backbone, job.code), job.data, trained=bool(installed(settings.backbone)))
     epochs = settings.epochs or recipe.epochs
-    return replace(recipe, epochs=epochs, frozen=settings.frozen, flips=settings.flips)
+    pasted = SHARE if settings.backgrounds else 0.0
+    return replace(recipe, epochs=epochs, frozen=settings.frozen, flips=settings.flips, pasted=pasted)
 
 
 class Scan(Step):
@@ -119,6 +121,7 @@ class Train(Step):
             "size": str(settings.size),
             FIRST_WEIGHTS: package.sha256 if package else RANDOM,
             "recipe": hash_of(asdict(recipe_of(job))),
+            **_behind(job),
         }
 
     def outputs(self, job: FitJob) -> Hashes:
@@ -139,12 +142,17 @@ class Train(Step):
             other.unlink(missing_ok=True)
         recipe = recipe_of(job)
         wanted = job.planned
-        trained = trained_network(wanted, job.data, recipe, checkpoint)
+        trained = trained_network(wanted, job.data, recipe, checkpoint, backgrounds=job.backgrounds)
         _remove_attacks(job.folder)
         write_trained(trained, job.files, job.data, job.place())
         checkpoint.unlink(missing_ok=True)
         kept = len(trained.description.exits)
         return Done(f"{kept} of {len(wanted.exits)} exits are kept, and the final classifier")
+
+
+def _behind(job: FitJob) -> Hashes:
+    """Of the backgrounds, where there are any."""
+    return {"backgrounds": job.backgrounds_hash} if job.settings.backgrounds else {}
 
 
 def _remove_attacks(folder: Path) -> None:
@@ -163,6 +171,7 @@ class Calibrate(Step):
             "weights": job.files.sha256,
             "photographs": job.photographs_hash,
             "test photographs": job.test_hash,
+            **_behind(job),
         }
 
     def outputs(self, job: FitJob) -> Hashes:
@@ -175,7 +184,8 @@ class Calibrate(Step):
 
     def run(self, job: FitJob) -> Done:
         files = job.files
-        card = calibrate(files, load_network(files), job.data)
+        behind = job.backgrounds
+        card = calibrate(files, load_network(files), job.data, behind.calibration if behind else None)
         write_card(card, files.card)
         write_card_page(card, files.card.with_suffix(".md"), files)
         point = card.thresholds[RAD]

@@ -47,8 +47,8 @@ def _head(found: Findings) -> list[str]:
         f"# {settings.backbone}, {settings.size} x {settings.size} pixels: {len(found.data.classes)} classes of your own",
         "",
         f"The whole network is right on {card.accuracy_test[-1]:.1%} of {len(found.data.test.labels)} test photographs, of which nothing was "
-        f"learned. Frames that are easy leave it early, at one of its {len(card.relative_costs) - 1} exits; the first {found.split} of them are on "
-        f"the device. With early exits (RAD {RAD} %), on {clean.images} test photographs:",
+        f"learned. Frames that are easy leave it early, at one of its {len(card.relative_costs) - 1} exits; "
+        f"{found.exits_on_device()} on the device. With early exits (RAD {RAD} %), on {clean.images} test photographs:",
         "",
         table(rows),
         "",

@@ -64,7 +64,7 @@ def traffic(found: Findings) -> list[str]:
     return [
         "## Bytes to the host",
         "",
-        f"Exits 1 to {found.split} are on the device; frames that leave there send nothing. Measured without HTTP headers, of which there are about 0.3 kB:",
+        f"{found.exits_on_device().capitalize()} on the device; frames that leave there send nothing. Measured without HTTP headers, of which there are about 0.3 kB:",
         "",
         table(rows),
         "",

@@ -27,6 +27,7 @@ class FitSettings:
         flips: whether photographs are mirrored in training. Signs and text have a handedness.
         minutes: about how long the fit may take; 0: a time that follows from the number of photographs.
         network: a network of the user's own, as FILE.py:FUNCTION, whose name is ``backbone``; "" for one of defq's.
+        backgrounds: a folder of photographs of what may lie behind, or "drawn" (export/data/backgrounds.py); "" for none.
     """
 
     backbone: str
@@ -38,6 +39,7 @@ class FitSettings:
     flips: bool = True
     minutes: float = 0
     network: str = ""
+    backgrounds: str = ""
 
     def as_json(self) -> Mapping[str, object]:
         return asdict(self)
@@ -55,6 +57,7 @@ class FitSettings:
             fields.flag("flips"),
             fields.number("minutes", 0),
             fields.text("network") if "network" in fields else "",
+            fields.text("backgrounds") if "backgrounds" in fields else "",
         )
 
 

@@ -110,6 +110,13 @@ def test_a_pattern_that_cannot_work(refused, place):
     assert "found --group" in refused("photographs", "--group", "(")
 
 
+def test_backgrounds_that_there_are_not(refused, place):
+    small.photographs(place / "photographs", 45)
+    assert "found no folder absent; expected photographs of what may lie behind" in refused(
+        "photographs", "--backgrounds", "absent"
+    )
+
+
 def test_a_folder_that_holds_something_else(refused, place):
     small.photographs(place / "photographs", 45)
     (place / "letters").mkdir()

@@ -15,6 +15,7 @@ from device.commands import run as device_run
 from device.commands.cli import parser_of
 from device.commands.parts import part_of
 from export.commands import cli
+from export.data import backgrounds
 from export.data.shipped import MODELS, TABLES
 from export.fit import advice, defence_steps, pictures, report_step
 from export.fit.runner import LOCK
@@ -177,6 +178,20 @@ def test_a_damaged_file_is_made_again(made, capsys):
     (made / "bundle" / "head.onnx").write_bytes(b"")
     assert small.run(Path("photographs"), made) == 0
     assert done(capsys.readouterr().out) == ["calibrate", "bundle"]
+
+
+def test_backgrounds_are_a_part_of_what_the_network_follows_from(made, place, monkeypatch, capsys):
+    monkeypatch.setattr(backgrounds, "COUNT", 15)
+    small.photographs(place / "behind" / "desk", 12, classes=("grey",))
+    assert small.run(Path("photographs"), made, "--backgrounds", "behind") == 0
+    assert "again, because of other recipe, backgrounds" in capsys.readouterr().out
+    card = json.loads((made / "card.json").read_text())
+    assert card["images"]["pasted"] * 2 == card["images"]["calibration"]
+    assert small.run(Path("photographs"), made, "--backgrounds", "behind") == 0
+    assert done(capsys.readouterr().out) == []
+    small.photographs(place / "behind" / "desk", 13, classes=("grey",))
+    assert small.run(Path("photographs"), made, "--backgrounds", "behind") == 0
+    assert {"train", "calibrate"} <= set(done(capsys.readouterr().out))
 
 
 def test_attacked_photographs_of_earlier_weights_are_removed(made):
