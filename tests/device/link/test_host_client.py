@@ -15,7 +15,7 @@ from device.link.host_request import HostRequest
 from device.link.name_resolver import NameResolver
 from device.payload.base import Sendable
 from device.payload.choice import SETTLING, TRIES
-from device.payload.forms import FORMS, FP32
+from tests.device.payload.conftest import COEFFICIENTS, FP32, SHIPPED, UINT8
 
 
 @pytest.fixture
@@ -259,8 +259,7 @@ def quantised_frame(bundle, frames, frame):
     return frame._replace(pixels=frames[0], table=bundle.table)
 
 
-ALL = list(FORMS)
-COEFFICIENTS, UINT8, _ = FORMS
+ALL = list(SHIPPED)
 
 
 @pytest.mark.parametrize("lists_inputs", [True, False])

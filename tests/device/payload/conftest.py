@@ -7,6 +7,9 @@ import pytest
 
 from device.protocol.messages import decode_request
 
+COEFFICIENTS, UINT8, FP32 = "coefficients", "uint8", "fp32"
+SHIPPED = (COEFFICIENTS, UINT8, FP32)
+"""The forms that the committed bundles have graphs for, from the smallest. Tests that name them go on to hold when a form is added."""
 THRESHOLD = np.full((1, 1), 0.62, np.float32)
 
 

@@ -8,14 +8,12 @@ import pytest
 
 from device.payload.base import Sendable
 from device.payload.encoder import Encoder
-from device.payload.forms import FORMS, coefficients, inputs_of, uint8
+from device.payload.forms import coefficients, inputs_of, uint8
 from device.protocol.messages import encode_request
-from tests.device.payload.conftest import THRESHOLD, read
-
-COEFFICIENTS, UINT8, FP32 = FORMS
+from tests.device.payload.conftest import COEFFICIENTS, FP32, SHIPPED, THRESHOLD, UINT8, read
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", SHIPPED)
 def test_a_form_computes_what_it_sends_and_nothing_else(bundle, frames, activation, monkeypatch, form):
     """A frame that is sent in one form causes no work for another form."""
     called = []
@@ -48,7 +46,7 @@ def test_bodies_hold_what_the_form_says(bundle, frames, activation):
     encoder = Encoder(bundle)
     frame = Sendable(activation, frames[0], bundle.table)
     sizes = []
-    for form in FORMS:
+    for form in SHIPPED:
         payload = encoder.encode(frame, THRESHOLD, form)
         assert payload.form == form
         tensors = read(payload)
@@ -64,9 +62,9 @@ def test_bodies_hold_what_the_form_says(bundle, frames, activation):
 
 def test_forms_that_a_frame_can_have(bundle, frames, activation):
     encoder = Encoder(bundle)
-    assert encoder.possible(FORMS, Sendable(activation, frames[0], bundle.table)) == list(FORMS)
-    assert encoder.possible(FORMS, Sendable(activation, frames[0])) == [UINT8, FP32]
-    assert encoder.possible(FORMS, Sendable(activation, frames[0], np.full((8, 8), 300, np.float32))) == [UINT8, FP32]
+    assert encoder.possible(SHIPPED, Sendable(activation, frames[0], bundle.table)) == list(SHIPPED)
+    assert encoder.possible(SHIPPED, Sendable(activation, frames[0])) == [UINT8, FP32]
+    assert encoder.possible(SHIPPED, Sendable(activation, frames[0], np.full((8, 8), 300, np.float32))) == [UINT8, FP32]
 
 
 def test_headers_are_inside_what_is_deflated(bundle, activation):

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from device.payload.forms import FORMS, inputs_of
+from device.payload.forms import inputs_of
 from device.payload.metadata import forms_taken
-
-COEFFICIENTS, UINT8, FP32 = FORMS
+from tests.device.payload.conftest import COEFFICIENTS, FP32, SHIPPED, UINT8
 
 
 def metadata(bundle, **content):
@@ -23,12 +22,12 @@ def test_hosts_of_this_release_list_their_forms(bundle):
         return forms_taken(metadata(bundle, parameters={"payload_forms": forms}), bundle)
 
     assert listed(UINT8, FP32) == [UINT8, FP32]
-    assert listed(FP32, UINT8, COEFFICIENTS) == [*FORMS]
+    assert listed(FP32, UINT8, COEFFICIENTS) == [*SHIPPED]
     assert listed(UINT8, "of a later release") == [UINT8, FP32]
 
 
 def test_hosts_of_earlier_releases_list_the_tensors_of_their_forms(bundle):
-    assert forms_taken(metadata(bundle, inputs=names(bundle, FP32, UINT8, COEFFICIENTS)), bundle) == [*FORMS]
+    assert forms_taken(metadata(bundle, inputs=names(bundle, FP32, UINT8, COEFFICIENTS)), bundle) == [*SHIPPED]
     assert forms_taken(metadata(bundle, inputs=names(bundle, FP32)), bundle) == [FP32]
     assert forms_taken(metadata(bundle, inputs=[{"name": "activation_uint8"}]), bundle) == [FP32]
 

@@ -14,17 +14,17 @@ from device.engines.onnx_runtime import OnnxRuntimeEngine
 from device.errors import BundleError, WireError
 from device.link.host_client import HostClient
 from device.payload.base import Sendable
-from device.payload.forms import FORMS, FP32, inputs_of
+from device.payload.forms import inputs_of
 from device.payload.forms.coefficients import packed_coefficients, steps_of
 from device.payload.forms.uint8 import quantised, restored
 from device.payload.metadata import forms_taken
 from device.protocol.tensors import DTYPES
 from host.app.tail import Tail
+from tests.device.payload.conftest import COEFFICIENTS, FP32, SHIPPED, UINT8
 from tests.host.app.test_app import MODEL, infer
 from tests.host.conftest import BUNDLE
 
 LIMIT = 0.62
-UINT8, COEFFICIENTS = "uint8", "coefficients"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_activations_of_all_forms(bundle, tail, sent):
     apart = []
     for head, pixels in sent:
         found = {}
-        for form in FORMS:
+        for form in SHIPPED:
             inputs = tail.checked(tensors(form, bundle, head, pixels), 1)
             assert inputs.form == form
             found[form] = tail.activation_of([inputs])
@@ -77,7 +77,7 @@ def test_activations_of_all_forms(bundle, tail, sent):
 
 
 def test_requests_of_different_forms_share_a_batch(bundle, tail, sent):
-    forms = [FORMS[number % 3] for number in range(len(sent))]
+    forms = [SHIPPED[number % 3] for number in range(len(sent))]
     requests = [
         tail.checked(tensors(form, bundle, head, pixels), 1) for form, (head, pixels) in zip(forms, sent, strict=True)
     ]
@@ -110,7 +110,7 @@ def test_the_metadata_lists_as_inputs_what_one_request_may_hold(host, header):
     """A client that fills all that is listed, with any program that speaks HTTP, gets an answer."""
     found = metadata(host, **{header: "x"})
     assert [each["name"] for each in found["inputs"]] == ["activation", "threshold"]
-    assert found["parameters"]["payload_forms"] == [*FORMS]
+    assert found["parameters"]["payload_forms"] == [*SHIPPED]
     for frames in (1, 4):
         tensors = {each["name"]: np.zeros((frames, *each["shape"][1:]), np.float32) for each in found["inputs"]}
         for binary in (True, False):
@@ -122,14 +122,14 @@ def test_devices_of_earlier_releases_find_the_forms_among_the_inputs(bundle, hos
     found = metadata(host, Authorization="Bearer x", Connection="close")
     inputs = found["inputs"]
     del found["parameters"]  # of which they know nothing
-    assert forms_taken(json.dumps(found).encode(), bundle) == [*FORMS]
+    assert forms_taken(json.dumps(found).encode(), bundle) == [*SHIPPED]
     assert inputs[0] == {"name": "activation", "datatype": "FP32", "shape": [-1, 6, 8, 8]}
     assert inputs[-1] == {"name": "threshold", "datatype": "FP32", "shape": [-1, 1]}
     assert {"name": "coefficients", "datatype": "INT8", "shape": [-1, 64, 12]} in inputs
     assert [each["name"] for each in inputs[1:-1]] == [*inputs_of(UINT8, bundle), *inputs_of(COEFFICIENTS, bundle)]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", SHIPPED)
 def test_a_device_and_a_host(bundle, host, sent, form):
     answers = {}
     for each in (FP32, form):
@@ -171,7 +171,7 @@ def test_wrong_inputs_give_one_sentence(bundle, tail, case):
 
 
 def test_bounds_are_those_of_float32(bundle, tail):
-    for form in FORMS:
+    for form in SHIPPED:
         with pytest.raises(WireError, match="found 9 frames in one request; expected at most 8"):
             tail.checked(zeros(bundle, form, 9), 8)
         with pytest.raises(WireError, match="expected"):

@@ -12,13 +12,13 @@ from starlette.requests import Request
 
 from device.bundle.reader import load_bundle
 from device.errors import WireError
-from device.payload.forms import FORMS
 from device.protocol.messages import HEADER_LENGTH, encode_request
 from device.protocol.tensors import DTYPES
 from host.app import request_reader
 from host.app.request_reader import INLINE_JSON_BYTES, RequestReader, limits_of
 from host.app.tail import forms_of
 from host.serving.request_log import RequestLog
+from tests.device.payload.conftest import SHIPPED
 from tests.host.conftest import BUNDLE
 
 FRAMES = 8
@@ -183,7 +183,7 @@ def test_limits_follow_the_model():
     assert max(small.binary_bytes, small.message.json_bytes, small.message.body_bytes) == 1000
     large = limits_of([{"activation": ("FP32", (128, 16, 16))}], 32, 64 << 20)
     assert 1024 * (4 * 32768 + 4) <= large.memory_bytes == 4 * large.message.json_bytes
-    for form in FORMS:
+    for form in SHIPPED:
         tensors = {
             name: np.zeros((32, *shape), DTYPES[dtype]) for name, (dtype, shape) in forms_of(bundle)[form].items()
         }
