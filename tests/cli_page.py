@@ -72,6 +72,8 @@ def _command(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return f"* {', '.join(f'`{each}`' for each in action.option_strings)}: {action.help}"
     words = [action.option_strings[-1] if action.option_strings else "", _value(action)]
     text = parser._get_formatter()._expand_help(action) if action.help else ""
     required = " (required)" if action.required else ""

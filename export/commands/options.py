@@ -53,10 +53,10 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help=DATA_HELP)
 
 
-def add_group(parser: argparse.ArgumentParser) -> None:
+def add_group(parser: argparse.ArgumentParser, default: str | None = "") -> None:
     parser.add_argument(
         "--group",
-        default="",
+        default=default,
         metavar="PATTERN",
         help="a regular expression over the paths of photographs; those with the same first group, or match, stay in one split",
     )

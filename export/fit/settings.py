@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -40,6 +41,16 @@ class FitSettings:
     minutes: float = 0
     network: str = ""
     backgrounds: str = ""
+
+    def options(self, defaults: "FitSettings") -> str:
+        """The options of the command that differ from the defaults, for people."""
+        flags = {"frozen": ("--no-freeze", "--freeze"), "flips": ("--no-flip", "--flip")}
+        told = []
+        for name, value in asdict(self).items():
+            if value == getattr(defaults, name) or (name == "backbone" and self.network):
+                continue
+            told.append(flags[name][value] if name in flags else f"--{name} {shlex.quote(str(value))}")
+        return " ".join(told)
 
     def as_json(self) -> Mapping[str, object]:
         return asdict(self)

@@ -86,16 +86,30 @@ def read_state(folder: Path, settings: FitSettings) -> FitState:
     Raises:
         DataError: the file is damaged, or was written by another release.
     """
-    file = folder / FILE
-    if not file.exists():
-        return FitState(settings)
+    earlier = _read(folder / FILE)
+    return FitState(settings) if earlier is None else FitState(settings, earlier.effort, earlier.steps)
+
+
+def earlier_settings(folder: Path) -> FitSettings | None:
+    """Those of the last fit in a folder; None where there was none.
+
+    Raises:
+        DataError: as ``read_state``.
+    """
+    earlier = _read(folder / FILE)
+    return earlier.settings if earlier else None
+
+
+def _read(file: Path) -> FitState | None:
+    if not file.is_file():
+        return None
     try:
         fields = Fields.of(read_json(read_bounded(str(file), MAX_FILE_BYTES)))
         if fields.text("format") != FORMAT or fields.whole("format_version") != FORMAT_VERSION:
             raise ValueError(
                 f"it is of format {fields.content['format']} {fields.content['format_version']}; this release reads {FORMAT} {FORMAT_VERSION}"
             )
-        FitSettings.from_json(fields.section("settings"))
+        settings = FitSettings.from_json(fields.section("settings"))
         effort = Effort.from_json(fields.section("effort")) if fields.content.get("effort") else None
         steps = fields.section("steps")
         records = {name: _record(steps.section(name)) for name in steps}

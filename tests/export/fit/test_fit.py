@@ -194,6 +194,21 @@ def test_backgrounds_are_a_part_of_what_the_network_follows_from(made, place, mo
     assert {"train", "calibrate"} <= set(done(capsys.readouterr().out))
 
 
+def test_options_that_are_left_out_are_as_before(made, capsys):
+    assert cli.main(["fit", "photographs", "--out", "out"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("goes on in out with --backbone small --epochs 4\n")
+    assert done(text) == []
+    assert cli.main(["fit", "photographs", "--out", "out", "--no-flip", "--epochs", "2"]) == 0
+    assert "train" in done(capsys.readouterr().out.partition("\n")[2])
+    assert cli.main(["fit", "photographs", "--out", "out"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("goes on in out with --backbone small --epochs 2 --no-flip\n")
+    assert done(text) == []
+    assert cli.main(["fit", "photographs", "--out", "out", "--flip"]) == 0
+    assert "again, because of other recipe" in capsys.readouterr().out
+
+
 def test_attacked_photographs_of_earlier_weights_are_removed(made):
     before = set((made / "attacks").iterdir())
     assert small.run(Path("photographs"), made, "--epochs", "2") == 0
