@@ -190,6 +190,16 @@ def test_a_block_in_8_bits_starts_before_the_cut_where_that_leaves_less_to_hand_
     assert len(names) == len(set(names))  # a branch may not use the name of a weight again
 
 
+def test_a_maximum_between_float32_layers_and_those_in_8_bits_stays_float32():
+    """ResNet for larger images has a pool in its stem. ONNX Runtime would move what quantises its output to its input."""
+    exported, quantised, shape, frames = random_blocks("resnet56", 64, (1, 2))
+    operators = [node.op_type for node in quantised.blocks[0].nodes]
+    place = operators.index("MaxPool")
+    assert operators[place + 1 : place + 3] == ["AveragePool", "QuantizeLinear"]
+    found, same = graph_scores(quantised, shape, frames), graph_scores(exported, shape, frames)
+    np.testing.assert_allclose(found.confidences, same.confidences, atol=0.1)
+
+
 @pytest.mark.parametrize(("family", "convolutions"), [("mobilenet", 1), ("resnet56", 2)])
 def test_an_exit_pools_its_map_in_8_bits(family, convolutions):
     """Behind an addition, one more convolution brings the map into the layout that ONNX Runtime pools fast, and changes nothing."""
