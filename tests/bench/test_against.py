@@ -9,6 +9,7 @@ from bench.against import contenders
 from bench.against.check import ENOUGH, placement_means, verdicts
 from bench.against.report import cells, table
 from bench.against.slower import Pace
+from bench.against.why import parts
 
 FILE = Path(__file__).with_name("against.json")
 
@@ -42,6 +43,16 @@ def test_on_clean_frames_both_rows_of_a_placement_measure_the_same():
     }
     assert placement_means(rows, False) == {contenders.EXITS_DEFQ.name: 3.0, contenders.WHOLE.name: 9.0}
     assert placement_means(rows, True) == {name: row["mean_ms"] for name, row in rows.items()}
+
+
+def test_what_an_attack_behind_defq_costs_is_split_into_its_parts(results):
+    for name, network in results["networks"].items():
+        found = parts(network, name, 1.0)
+        assert found.total == pytest.approx(1 + found.defq + found.not_restored + found.rest)
+        assert found.defq > 0
+    vgg16, lite0 = (parts(results["networks"][name], name, 1.0) for name in ("vgg16", "lite0_96"))
+    assert vgg16.not_restored > 0.8 > 0.1 > vgg16.defq
+    assert lite0.defq > lite0.not_restored
 
 
 def test_the_table_shows_every_contender(results):
