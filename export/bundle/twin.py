@@ -13,7 +13,7 @@ import numpy as np
 from device.errors import DataError, UsageError
 from device.system.files import read_bounded
 from device.system.json_text import read_json
-from export.bundle.graph_set import bundle_graphs
+from export.bundle.graph_set import bundle_graphs, traffic_of
 from export.bundle.settings import BundleSettings
 from export.calibration.card import ModelCard, read_card
 from export.calibration.json_fields import Fields
@@ -79,7 +79,8 @@ def twin_part(
     chosen = replace(settings, split=split, fuse_defq=False, int8=False, last_exit=False)
     threshold = float(own.thresholds[settings.rad].threshold)
     exported = export_blocks(network)
-    graphs = bundle_graphs(exported, network.input_shape, chosen, threshold, table.steps)
+    traffic = traffic_of(network, own, settings.rad)
+    graphs = bundle_graphs(exported, network.input_shape, chosen, threshold, table.steps, traffic)
     count = chosen.exits_on_device(exits)
     check_exits(network, graphs, count, threshold, frames, origin)
     kept = {name: graphs[name] for name in GRAPHS if name in graphs}
