@@ -26,6 +26,7 @@ NEEDED_PARTS: Dict[str, str] = {**{mode: kind.needs for mode, kind in DEFENCES.i
 
 
 ALARM = "warning: frames leave so late that an attack is likely, found at frame {}"
+PAST_DEFQ = "warning: frames leave late behind DefQ too, so that the attacker is likely to know it, found at frame {}"
 ALL_CLEAR = "frames leave as usual again, found at frame {}"
 
 
@@ -70,6 +71,8 @@ class Controller:
         self._defences: Dict[str, Defence] = {}
         self._twin = twin
         self._twin_defence: Optional[Defence] = None
+        if twin is not None:  # made here, so that no frame waits for it
+            self._twin_defence = DEFENCES["on" if twin.twin.quantised else "off"](twin.twin.bundle, self._rad)
         self.monitor = monitor
         self.ladder: Optional[Ladder] = None
         """Of the mode ``auto``; None without a monitor."""
@@ -132,8 +135,8 @@ class Controller:
         if mode == ON_TWIN and self._twin is not None and self._twin.head.engine is None:
             raise UsageError("found a hardened twin that has not been started; expected one that runs here; see the warnings, or "
                              "choose another mode")  # fmt: skip
-        if mode in DEFENCES:
-            self._defence_of(mode)  # made here, so that no frame waits for it
+        for each in ("off", "on") if mode == AUTO else (mode,) if mode in DEFENCES else ():
+            self._defence_of(each)  # made here, so that no frame waits for it
         self.mode = mode
 
     @property
@@ -152,8 +155,8 @@ class Controller:
     def defence(self) -> Defence:
         """The defence for the next frame."""
         rung = self.rung
-        if rung == TWIN and self._twin is not None:
-            return self._defence_of_twin(self._twin.twin)
+        if rung == TWIN and self._twin_defence is not None:
+            return self._twin_defence
         if self.mode == AUTO:
             return self._defence_of("on" if rung == DEFQ else "off")
         return self._defence_of(self.mode)
@@ -171,7 +174,7 @@ class Controller:
     def describe(self) -> str:
         """The mode and the settings of its defence, for the line at the start of a run."""
         if self.mode == ON_TWIN:
-            return "off (the hardened twin answers)"
+            return "twin (the hardened twin answers every frame)"
         settings = "" if self.mode == AUTO else self._defence_of(self.mode).describe()
         return "{} ({})".format(self.mode, settings) if settings else self.mode
 
@@ -189,32 +192,23 @@ class Controller:
             print(told.format(index), file=sys.stderr, flush=True)
 
     def _climb(self, ladder: Ladder, treatment: Treatment, exit_: int, index: int) -> None:
-        """Let the ladder see a frame, wake the twin at the first alarm, and tell of another rung."""
+        """Let the ladder see a frame, wake the twin with the first frame behind DefQ, and tell of another rung."""
         before = ladder.rung
+        if before == DEFQ and self._twin is not None:  # the monitor may have raised its alarm in another mode
+            self._twin.head.wake()
         ready = self._twin is not None and self._twin.head.engine is not None
         if not ladder.see(before, exit_, treatment.quantised, ready):
             return
         self.changed_at = index
         now = ladder.rung
-        if now == DEFQ and self._twin is not None:
-            self._twin.head.wake()
         told = {
             (PEACE, DEFQ): ALARM + "; DefQ goes on",
             (DEFQ, PEACE): ALL_CLEAR + "; DefQ goes off",
-            (
-                DEFQ,
-                TWIN,
-            ): "warning: frames leave late behind DefQ too, so that the attacker is likely to know it, found at frame {}; "
-            "the hardened twin answers",
+            (DEFQ, TWIN): PAST_DEFQ + "; the hardened twin answers",
             (TWIN, DEFQ): "DefQ is tried again after frame {}; the hardened twin sleeps",
             (TWIN, PEACE): ALL_CLEAR + "; the hardened twin sleeps",
         }[before, now]
         print(told.format(index), file=sys.stderr, flush=True)
-
-    def _defence_of_twin(self, twin: Twin) -> Defence:
-        if self._twin_defence is None:
-            self._twin_defence = DEFENCES["on" if twin.quantised else "off"](twin.bundle, self._rad)
-        return self._twin_defence
 
     def _defence_of(self, mode: str) -> Defence:
         if mode not in self._defences:

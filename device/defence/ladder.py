@@ -1,8 +1,8 @@
 """The ladder that ``auto`` climbs while an attack goes on, and comes down again: peace, DefQ, the hardened twin.
 
 Peace leaves frames as they are. The monitor's alarm leads to DefQ, and its all-clear back. Where frames go on leaving late behind
-DefQ, the attacker is likely to know it, and the twin answers instead. Nobody can tell from the twin's exits alone that an attack is
-over, since attacks hardly change them. So after some time DefQ is tried again.
+DefQ, the attacker is likely to know it, and the twin answers instead. Attacks hardly change the twin's exits, so that these tell
+little about whether an attack is over. So DefQ is tried again after some time: sooner where the exits look like those of clean frames.
 
 An attacker who stops and starts could make the ladder go up and down all the time. So each rung is left later than the time before,
 if the attack came back soon after.

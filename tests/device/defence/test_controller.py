@@ -191,6 +191,24 @@ def test_auto_wakes_the_twin_at_an_alarm_and_climbs_to_it_behind_defq(bundle, fr
     ]
 
 
+class AsleepHead:
+    engine, woken = None, 0
+
+    def wake(self):
+        self.woken += 1
+
+
+def test_an_alarm_of_another_mode_wakes_the_twin_in_auto(bundle, twin, monitor):
+    head = AsleepHead()
+    controller = Controller(watched(bundle), 5, "off", monitor, twin=HardenedTwin(twin.twin, head))
+    monitor.then = True
+    controller.saw(treatment(), 0, 1)
+    controller.set_mode("auto")
+    assert controller.rung == DEFQ
+    controller.saw(treatment(bundle.table), 0, 2)
+    assert head.woken == 1
+
+
 class GivenLadder:
     def __init__(self):
         self.rung, self.then, self.seen = PEACE, PEACE, []
