@@ -60,7 +60,8 @@ class Comparison:
     """Counts each frame in the row of its condition. For one thread at a time.
 
     Nothing is counted while the host is down: what frames cost then says nothing about attack and defence. Of a single
-    frame without an answer it is known that it did not leave on the device; it counts in that, and in no mean.
+    frame without an answer it is known that it did not leave on the device; it counts in that, and in no mean. Frames that the
+    hardened twin answered have other weights and other exits, and count in no row.
 
     Args:
         relative_costs: of the network's exits.
@@ -79,7 +80,7 @@ class Comparison:
         last, last_s = self._last, self._last_s
         condition = self._last = Condition(attacked, defence_of(decision))
         self._last_s = now_s
-        if host_down:
+        if host_down or decision.twin:
             self._last = None
             return
         tally = self._tallies.get(condition)

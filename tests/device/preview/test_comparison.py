@@ -53,6 +53,12 @@ def test_nothing_counts_while_the_host_is_down():
     assert comparison.rows() == []
 
 
+def test_frames_that_the_hardened_twin_answered_are_in_no_row():
+    comparison = Comparison(COSTS, 2)
+    comparison.add(decision(quantised=True)._replace(twin=True), True, 0.0, False)
+    assert comparison.rows() == []
+
+
 def test_forms_of_a_row_are_named_the_most_frequent_first():
     comparison = Comparison(COSTS, 2)
     for form in ("uint8", "coefficients", "coefficients"):
