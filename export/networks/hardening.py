@@ -18,11 +18,13 @@ from torch import Tensor, autocast, nn
 from tqdm import tqdm
 
 from device.errors import DataError
+from device.system.console import duration
 from export.attacks.label import LabelLinf
 from export.attacks.linf import DeepSlothLinf
 from export.attacks.one_step import OneStepLinf
 from export.data.images import Dataset, Images
 from export.networks.augmentation import photographs, shifts
+from export.networks.best import BestWeights
 from export.networks.bfloat16 import slow_depthwise_in_float32
 from export.networks.checkpoint import TrainingRun, read_checkpoint, write_checkpoint
 from export.networks.exits import ending_at
@@ -107,25 +109,23 @@ def hardened(files: ModelFiles, last: int, data: Dataset, recipe: HardeningRecip
     training.prepare(recipe.epochs - done)
     probe, began_s = data.calibration.take(PROBED), time.monotonic()
     for epoch in range(done, recipe.epochs):
-        if training.best["waited"] >= recipe.patience > 0:
-            print(f"stops after epoch {epoch}: no better since epoch {training.best['epoch']}", flush=True)
+        if training.best.waited >= recipe.patience > 0:
+            print(f"stops after epoch {epoch}: no better since epoch {training.best.epoch}", flush=True)
             break
         loss = training.epoch(epoch)
         clean, slowed, wrong = accuracies(training.average, probe)
-        training.see(epoch + 1, slowed + wrong)
+        grown = epoch + 1 > RISE * recipe.epochs  # the attacks grow until then, and a lower accuracy says nothing
+        training.best.see(epoch + 1, slowed + wrong, training.average, counts=grown)
         write_checkpoint(checkpoint, run, epoch + 1, training.state())
         left_s = (time.monotonic() - began_s) / (epoch + 1 - done) * (recipe.epochs - epoch - 1)
         print(
             f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  accuracy of the last exit: clean {clean:.3f}, slowed down "
-            f"{slowed:.3f}, label attacked {wrong:.3f}; {_told(left_s)} left at most",
+            f"{slowed:.3f}, label attacked {wrong:.3f}"
+            + (f"; at most about {duration(left_s)} left" if epoch + 1 < recipe.epochs else ""),
             flush=True,
         )
-    training.average.load_state_dict(training.best["weights"])
+    training.best.restore(training.average)
     return training.average.eval()
-
-
-def _told(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 @torch.no_grad()
@@ -164,7 +164,7 @@ class _Hardening:
         early = torch.tensor(recipe.early_weights)[: len(network.ics)]
         self.weights[: len(early)] = early
         self.forward: Callable[[Tensor], Tensor] = network
-        self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0, "waited": 0, "weights": self.average.state_dict()}
+        self.best = BestWeights()
 
     def state(self) -> dict[str, Any]:
         """State dicts by name, for a checkpoint."""
@@ -173,28 +173,19 @@ class _Hardening:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "best": self.best,
+            "best": self.best.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         for name in ("network", "average", "optimiser", "schedule"):
             getattr(self, name).load_state_dict(state[name])
-        self.best = state["best"]
+        self.best.load(state["best"])
 
     def prepare(self, epochs: int) -> None:
         """Make the network fast for so many epochs."""
         slow_depthwise_in_float32(self.network)
         if self.recipe.compile and epochs * self.steps >= COMPILED_STEPS:
             self.forward = torch.compile(self.network)
-
-    def see(self, epoch: int, accuracy: float) -> None:
-        """Keep the weights if they are the best so far. The attacks grow until the middle of the training, and only then do
-        epochs without an improvement count."""
-        if accuracy > self.best["accuracy"]:
-            weights = {name: each.clone() for name, each in self.average.state_dict().items()}
-            self.best = {"accuracy": accuracy, "epoch": epoch, "waited": 0, "weights": weights}
-        elif epoch > RISE * self.recipe.epochs:
-            self.best["waited"] += 1
 
     def epoch(self, epoch: int) -> float:
         """One pass over the images. Returns the mean loss."""

@@ -1,6 +1,5 @@
 """Joint training of all exits of an SDN (Kaya et al. 2019), or of the internal classifiers alone."""
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from export.data.backgrounds import Backgrounds
 from export.data.classes import check_classes
 from export.data.images import Dataset, Images
 from export.networks.augmentation import photographs, quantise_some, shifts
+from export.networks.best import BestWeights
 from export.networks.bfloat16 import slow_depthwise_in_float32
 from export.networks.checkpoint import TrainingRun, read_checkpoint, write_checkpoint
 from export.networks.loading import build_network, fill, load_network, read_tensors
@@ -105,31 +105,11 @@ def train(
                 flush=True,
             )
             if recipe.patience:
-                training.best.see(epoch + 1, accuracies, network)
+                training.best.see(epoch + 1, sum(accuracies) / len(accuracies), network)  # in the mean of all exits
         write_checkpoint(checkpoint, run, epoch + 1, training.state())
     if recipe.patience:
         training.best.restore(network)
     return network.eval()
-
-
-class _Best:
-    """The weights that were best on the calibration split: whose exits are right most often, in the mean of all exits."""
-
-    def __init__(self) -> None:
-        self.accuracy, self.epoch, self.waited = -1.0, 0, 0
-        self.weights: dict[str, Tensor] = {}
-
-    def see(self, epoch: int, accuracies: list[float], network: SDN) -> None:
-        accuracy = sum(accuracies) / len(accuracies)
-        if accuracy > self.accuracy:
-            self.accuracy, self.epoch, self.waited = accuracy, epoch, 0
-            self.weights = copy.deepcopy(network.state_dict())
-        else:
-            self.waited += 1
-
-    def restore(self, network: SDN) -> None:
-        if self.weights:
-            network.load_state_dict(self.weights)
 
 
 class _Training:
@@ -159,7 +139,7 @@ class _Training:
             pct_start=TRAINED_WARM_UP if trained else WARM_UP,
         )  # fmt: skip
         self.forward: Callable[[Tensor], Tensor] = network
-        self.best = _Best()
+        self.best = BestWeights()
         self.pasting: Pasting | None = None
         if backgrounds is not None and recipe.pasted:
             self.pasting = Pasting(images.pixels, backgrounds.train, recipe.pasted)
@@ -170,14 +150,14 @@ class _Training:
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "best": vars(self.best),
+            "best": self.best.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
-        vars(self.best).update(state["best"])
+        self.best.load(state["best"])
 
     def prepare(self, epochs: int) -> None:
         """Make the network fast for so many epochs."""

@@ -55,7 +55,7 @@ def test_a_killed_run_goes_on_where_it_was(files, data, tmp_path, capsys):
     resumed = hardened(files, 3, data, QUICK, tmp_path / "b")
     out = capsys.readouterr().out
     assert "goes on after epoch 2 of 3" in out
-    assert "left at most" in out
+    assert "at most about" in out
     for name, value in state(whole).items():
         torch.testing.assert_close(state(resumed)[name], value, atol=2e-3, rtol=2e-2)
 
